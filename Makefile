@@ -1,0 +1,65 @@
+# `make help` lists the targets. Everything runs from .venv, which the first target creates.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= $(shell for p in python3.11 python3; do $$p -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" 2>/dev/null && echo $$p && break; done)
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONPATH := $(CURDIR)
+# DVC and its libraries ask nobody about updates and report to nobody.
+export DVC_NO_ANALYTICS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup ffmpeg repro test test-slow lint format seeds paper lock-current requirements clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: .venv/installed ffmpeg ## create .venv from the pinned requirements, see to ffmpeg
+
+.venv/installed: requirements/bootstrap.txt requirements/dev.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed; name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	.venv/bin/uv pip install --quiet --require-hashes --python .venv/bin/python -r requirements/dev.txt
+	@touch $@
+
+ffmpeg:
+	@command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null || scripts/install-ffmpeg
+
+repro: setup ## run the experiment of params.yaml (`dvc repro`), print the table
+	dvc repro
+	@echo; cat results/table.md
+
+test: setup ## lint, types, tests (under 6 minutes)
+	@$(MAKE) --no-print-directory lint
+	pytest -m "not slow"
+
+test-slow: setup ## the checks that take minutes
+	pytest -m slow
+
+lint: setup ## ruff and mypy
+	ruff check .
+	ruff format --check .
+	mypy pipeline stages tests
+
+format: setup ## let ruff rewrite what it can
+	ruff check --fix .
+	ruff format .
+
+seeds: setup ## train and test every model with several seeds -> results/seeds.csv
+	python -m stages.seeds
+
+paper: ## switch params.yaml to the paper's experiment
+	cp params.paper.yaml params.yaml
+	@echo "params.yaml is now the paper's. Put your copies of the datasets under DATA_ROOT (docs/paper.md), then: make repro"
+
+lock-current: setup ## fail if dvc.lock does not belong to the code and parameters
+	scripts/lock-current
+
+requirements: setup ## resolve requirements/*.in again into pinned, hashed files
+	for name in bootstrap runtime dev; do \
+	  uv pip compile --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	    --no-annotate --quiet requirements/$$name.in -o requirements/$$name.txt; \
+	done
+
+clean: ## delete what a run leaves outside git, but for recordings and caches
+	rm -rf work data/ready .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,61 @@
+"""DSD100: 100 songs in four stems (https://sigsep.github.io/datasets/dsd100.html).
+
+The mixture is the exact sum of the stems, so the Mixtures folder is not read.
+"""
+
+from pathlib import Path
+
+from pipeline.datasets.base import (
+    ACCOMPANIMENT,
+    VOCALS,
+    Listing,
+    Reader,
+    content_folder,
+    no_tracks,
+    relative,
+    subfolders,
+    track_id,
+)
+from pipeline.tracks import Part, Track
+
+NAME = "DSD100"
+PARTITIONS = ("Dev", "Test")
+LAYOUT = "Sources/{Dev,Test}/<NNN - Artist - Title>/{vocals,drums,bass,other}.wav"
+
+_BACKING = ("bass", "drums", "other")
+
+
+def list_tracks(root: Path) -> Listing:
+    """The songs below `root`/Sources; the folder's name is the id, its number makes it unique."""
+    content = content_folder(root, "Sources", LAYOUT)
+    tracks = [
+        _track(folder, root, partition)
+        for partition in PARTITIONS
+        for folder in subfolders(content / partition)
+    ]
+    if not tracks:
+        raise no_tracks(root, LAYOUT)
+    return Listing(sorted(tracks, key=lambda track: track.id), [])
+
+
+def artist(name: str) -> str:
+    """The artist in `NNN - Artist - Title`, without guests: they do not make another artist."""
+    fields = name.split(" - ")
+    return (fields[1] if len(fields) > 2 else fields[0]).split(" feat. ")[0]
+
+
+def _track(folder: Path, root: Path, partition: str) -> Track:
+    stems = {
+        stem: (Part(file=relative(folder / f"{stem}.wav", root)),) for stem in (VOCALS, *_BACKING)
+    }
+    backing = tuple(part for stem in _BACKING for part in stems[stem])
+    return Track(
+        dataset=NAME,
+        id=track_id(folder.name),
+        artist=artist(track_id(folder.name)),
+        sources={**stems, ACCOMPANIMENT: backing},
+        partition=partition,
+    )
+
+
+READER = Reader(NAME, (ACCOMPANIMENT, VOCALS, *_BACKING), LAYOUT, list_tracks)

@@ -1,0 +1,54 @@
+"""Outputs appear whole or not at all: written beside their place, then renamed."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.errors import UserError
+
+PARTIAL = ".partial"
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a path beside `target` to write to; rename it over `target` when the block succeeds.
+
+    Works for a file and for a folder (an existing folder is replaced). On failure what was written
+    is removed and `target` is as it was. Raises UserError when the disk is full or not writable.
+    """
+    partial = target.with_name(target.name + PARTIAL)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove(partial)
+        yield partial
+        if partial.is_dir():
+            remove(target)
+        partial.replace(target)
+    except OSError as error:
+        if error.filename is None or str(partial) in str(error.filename) or error.errno == 28:
+            raise UserError(f"{target}: cannot be written: {error.strerror or error}") from error
+        raise
+    finally:
+        remove(partial)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder; nothing happens when there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a text file (UTF-8, \\n line ends) as a whole."""
+    with atomic_path(target) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def md5(path: Path) -> str:
+    """MD5 of a file's bytes in hexadecimal: the checksum that the datasets publish and DVC uses."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,0 +1,78 @@
+"""The paper's objectives, one function each: L = L_s + alpha L_u + beta L_add (eq. 4, 5).
+
+Spectrograms are log magnitudes, log(1 + |X|), of shape (batch, [sources,] bins, frames).
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+LOG_2 = math.log(2)
+
+
+def supervised_loss(estimates: Tensor, references: Tensor) -> Tensor:
+    """L_s (eq. 1): mean square error in the log domain, summed over the sources.
+
+    The paper prints a 2-norm; its authors' program has this. Both (batch, sources, bins, frames).
+    """
+    return ((estimates - references) ** 2).mean(dim=(0, 2, 3)).sum()
+
+
+def additivity_loss(estimates: Tensor, mixture: Tensor, domain: str = "linear") -> Tensor:
+    """L_add (eq. 5): mean square difference between the sum of the estimates and the mixture.
+
+    estimates (batch, sources, bins, frames), mixture (batch, bins, frames), both log magnitudes;
+    `domain` is where they are compared: "linear" (the authors' program) or "log" magnitudes.
+    """
+    total = torch.expm1(estimates).sum(dim=1)
+    if domain == "linear":
+        return ((total - torch.expm1(mixture)) ** 2).mean()
+    return ((torch.log1p(total) - mixture) ** 2).mean()
+
+
+def divergence(real: Tensor, fake: Tensor, kind: str = "wasserstein") -> Tensor:
+    """The divergence between real and estimated sources as the critic sees it; it maximises this.
+
+    real, fake: scores (n, 1). For the best critic this is, between the two distributions,
+    wasserstein: the Wasserstein-1 distance, over critics that are 1-Lipschitz (section 2.2);
+    js: the Jensen-Shannon divergence, nats; kl: the Kullback-Leibler divergence of the real from the
+    estimated ones, nats (the variational bounds of Nowozin, Cseke and Tomioka, NeurIPS 2016).
+    """
+    if kind == "wasserstein":
+        return real.mean() - fake.mean()
+    if kind == "js":
+        return LOG_2 - (functional.softplus(-real).mean() + functional.softplus(fake).mean()) / 2
+    return real.mean() - torch.exp(fake - 1).mean()
+
+
+def unsupervised_loss(fake: Tensor, kind: str = "wasserstein") -> Tensor:
+    """One source's term of L_u (eq. 3): the part of `divergence` that the separator can lower.
+
+    fake: the critic's scores of the estimates (n, 1).
+    """
+    if kind == "wasserstein":
+        return -fake.mean()
+    if kind == "js":
+        return -functional.softplus(fake).mean() / 2
+    return -torch.exp(fake - 1).mean()
+
+
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
+) -> Tensor:
+    """One-sided gradient penalty: mean over the batch of max(|grad| - 1, 0)^2 (section 2.2).
+
+    real, fake (n, ...); epsilon (n,) in [0, 1] places each interpolate between them. The norm is
+    taken over all axes but the batch's.
+    """
+    epsilon = epsilon.view(-1, *[1] * (real.dim() - 1))
+    interpolates = (epsilon * real + (1 - epsilon) * fake).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(
+        critic(interpolates).sum(), interpolates, create_graph=True, materialize_grads=True
+    )
+    squares = gradient.flatten(1).pow(2).sum(dim=1)
+    # Below 1 the penalty is zero anyway; the clamp keeps the root away from its infinite slope at 0.
+    return (squares.clamp_min(1).sqrt() - 1).pow(2).mean()

@@ -1,0 +1,210 @@
+"""params.yaml as typed, validated values; an unknown or missing key is an error.
+
+Both parameter files (params.yaml, params.paper.yaml) have exactly these keys. The machine (device,
+processes, precision) is no parameter: dvc.lock records none, so it must not decide what is rerun.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.errors import UserError
+
+DATASETS = ("DSD100", "MedleyDB", "CCMixter", "iKala")
+REFERENCE_ROWS = ("mixture", "oracle")
+RESERVED = (*REFERENCE_ROWS, "all", *DATASETS)
+
+DatasetName = Literal["DSD100", "MedleyDB", "CCMixter", "iKala"]
+Positive = Annotated[int, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+
+
+class Section(BaseModel):
+    """A mapping in the file: strict types, no unknown keys, immutable."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Dataset(Section):
+    """Where a dataset's recordings come from: rendered by us, or the user's copy under DATA_ROOT."""
+
+    origin: Literal["synthetic", "local"]
+
+
+class Synthetic(Section):
+    """The embedded recordings (pipeline/datasets/synthetic)."""
+
+    seed: int
+    seconds: Annotated[float, Field(ge=1, le=600)]
+    tracks: dict[DatasetName, Positive]
+
+
+class Split(Section):
+    """How tracks get their roles (pipeline/split.py)."""
+
+    strategy: Literal["paper", "by_artist"]
+    seed: int
+
+
+class Signal(Section):
+    """STFT of the mono signal (paper, section 4.2)."""
+
+    sample_rate: Positive
+    fft_size: Positive
+    hop_size: Positive
+
+    @property
+    def bins(self) -> int:
+        """Frequency bins of one frame."""
+        return self.fft_size // 2 + 1
+
+    @model_validator(mode="after")
+    def _overlap(self) -> Self:
+        if self.hop_size * 2 != self.fft_size:
+            raise ValueError(
+                f"hop_size: expected half of fft_size (50 % overlap), found {self.hop_size}"
+            )
+        if self.fft_size % 128:
+            raise ValueError(
+                f"fft_size: expected a multiple of 128 (the critic halves 6 times), found {self.fft_size}"
+            )
+        return self
+
+
+class Separator(Section):
+    """The U-Net; the paper has 16 filters at the top and 4 levels."""
+
+    filters: Positive
+    depth: Annotated[int, Field(ge=1, le=6)]
+
+
+class Critic(Section):
+    """The critics; the paper has 32 filters at the top."""
+
+    filters: Positive
+
+
+class Training(Section):
+    """Optimisation, shared by all models (paper, section 4.3)."""
+
+    batch_size: Positive
+    steps_per_epoch: Positive
+    max_epochs: Positive
+    patience: Positive
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    critic_steps: Positive
+    gain: Annotated[list[Annotated[float, Field(gt=0, le=100)]], Field(min_length=2, max_length=2)]
+    divergence: Literal["wasserstein", "js", "kl"]
+    penalty_weight: Weight
+    additivity_domain: Literal["linear", "log"]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.gain[0] > self.gain[1]:
+            raise ValueError("gain must be [lowest, highest]")
+        return self
+
+
+class Model(Section):
+    """One row of the table: which sources have a critic, and the weights of L_u and L_add."""
+
+    critics: list[str]
+    alpha: Weight
+    beta: Weight
+
+    @property
+    def unlabelled(self) -> bool:
+        """Whether training uses unlabelled mixtures at all."""
+        return self.beta > 0 or bool(self.critics)
+
+
+class Evaluation(Section):
+    """BSS Eval and the statistics of the table."""
+
+    filter_length: Positive
+    bootstrap_samples: Positive
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Params(Section):
+    """The whole file."""
+
+    seed: int
+    sources: Annotated[list[Name], Field(min_length=1)]
+    datasets: Annotated[dict[DatasetName, Dataset], Field(min_length=1)]
+    synthetic: Synthetic
+    split: Split
+    signal: Signal
+    separator: Separator
+    critic: Critic
+    training: Training
+    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    evaluation: Evaluation
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.sources)) != len(self.sources):
+            raise ValueError("sources: a name is repeated")
+        for name, model in self.models.items():
+            if name in RESERVED:
+                raise ValueError(
+                    f"models.{name}: the name is taken by a row or test set of the table"
+                )
+            if len(set(model.critics)) != len(model.critics):
+                raise ValueError(f"models.{name}.critics: a source is repeated")
+            unknown = [source for source in model.critics if source not in self.sources]
+            if unknown:
+                raise ValueError(
+                    f"models.{name}.critics: expected names from sources {self.sources}, found {unknown[0]!r}"
+                )
+        missing = [
+            name
+            for name, dataset in self.datasets.items()
+            if dataset.origin == "synthetic" and name not in self.synthetic.tracks
+        ]
+        if missing:
+            raise ValueError(
+                f"synthetic.tracks.{missing[0]}: expected a number of tracks, found nothing"
+            )
+        return self
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read and check a parameter file.
+
+    Raises UserError: one line naming the file, the key, what was expected and what was found.
+    """
+    # ruamel.yaml is DVC's own parser (YAML 1.2): both read 1e-4 as a number, which PyYAML does not.
+    try:
+        data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run from the top of the repository") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return parse(data, str(path))
+
+
+def parse(data: Any, origin: str) -> Params:
+    """Check already loaded values; `origin` names them in the error."""
+    try:
+        return Params.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        raise UserError(f"{origin}: {_explain(key, dict(first))}") from None
+
+
+def _explain(key: str, error: dict[str, Any]) -> str:
+    kind, message = error["type"], str(error["msg"])
+    if kind == "missing":
+        return f"{key}: expected a value, the key is missing"
+    if kind == "extra_forbidden":
+        return f"{key}: unknown key, found {error['input']!r}; remove it or correct its name"
+    message = message.removeprefix("Value error, ").removeprefix("Input should be ")
+    if kind == "value_error":
+        return f"{key}: {message}" if key else message
+    return f"{key}: expected {message}, found {error['input']!r}"

@@ -1,0 +1,169 @@
+"""BSS Eval of one track: how much of an estimate is the source, another source, or neither."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError
+
+SILENT_REFERENCE = "silent reference"
+SILENT_ESTIMATE = "silent estimate"
+TOO_SHORT = "too short"
+UNSCORED = (SILENT_REFERENCE, TOO_SHORT)
+"""Notes of tracks that have no scores and are left out of every mean."""
+
+NOISE_SEED = 6_302_418_955_071
+"""No round number: a signal made with the same seed would be "separated" by the noise."""
+
+Signals = NDArray[np.floating[Any]]
+Ratios = NDArray[np.float64]
+
+
+class Score(NamedTuple):
+    """What BSS Eval says of one source of one track; ratios in dB, NaN where it has none."""
+
+    source: str
+    SDR: float
+    SIR: float
+    SAR: float
+    note: str
+    """Empty, or SILENT_REFERENCE, SILENT_ESTIMATE, TOO_SHORT."""
+
+
+def score_track(
+    references: Signals, estimates: Signals, names: Sequence[str], filter_length: int = 512
+) -> list[Score]:
+    """Score all sources of a track, in the order of `names`; arrays are (sources, samples).
+
+    A track has no scores (NaN, and a note on every row) when
+    - a reference is silent: the ratios are undefined, and the paper leaves such tracks out (its 22
+      instrumental pieces, section 4.1);
+    - it has fewer than sources * filter_length samples: filtered references then explain any
+      estimate, so the ratios (hundreds of dB) say nothing about it.
+    A silent estimate is scored (see `bss_eval_sources`) and noted on its row.
+    Raises ValueError for a wrong shape and for NaN or infinite samples, naming the source.
+    """
+    _check(references, estimates, names)
+    if _silent(references).any():
+        note = SILENT_REFERENCE
+    elif references.shape[1] < len(names) * filter_length:
+        note = TOO_SHORT
+    else:
+        sdr, sir, sar = bss_eval_sources(references, estimates, filter_length)
+        notes = [SILENT_ESTIMATE if silent else "" for silent in _silent(estimates)]
+        return [
+            Score(name, float(sdr[k]), float(sir[k]), float(sar[k]), notes[k])
+            for k, name in enumerate(names)
+        ]
+    return [Score(name, np.nan, np.nan, np.nan, note) for name in names]
+
+
+def bss_eval_sources(
+    references: Signals, estimates: Signals, filter_length: int = 512
+) -> tuple[Ratios, Ratios, Ratios]:
+    """(SDR, SIR, SAR) in dB, each (sources,), of arrays (sources, samples); museval's values.
+
+    BSS Eval v3, "sources" variant, over the whole signal, without permutation: row k compares
+    estimate k with reference k, allowing for any filter of `filter_length` taps (paper, section
+    4).
+
+    SIR is infinite for a single source, and so is a ratio whose error is exactly zero. A silent
+    estimate, which BSS Eval cannot score, is replaced by white noise of a fixed seed: it carries as
+    little of the source, and the ratios do not depend on its level. Its SDR comes to about
+    10 log10(filter_length / samples), -36 dB for 4 minutes at 8 kHz; other rows are unaffected,
+    since a row depends on its own estimate alone. Recordings with fewer than sources *
+    filter_length samples get values, but these say nothing (`score_track`).
+
+    Raises ValueError when shapes differ or are not (sources, samples), samples are not finite or a
+    reference is silent; UserError when ffmpeg, which museval insists on, is missing.
+    """
+    _check(references, estimates, [str(row) for row in range(len(references))])
+    if (silent := _silent(references)).any():
+        raise ValueError(f"reference {int(silent.argmax())} is silent: its ratios are undefined")
+    true, heard = references.astype(np.float64), _audible(estimates.astype(np.float64))
+    try:
+        return _museval(true, heard, filter_length)
+    except AttributeError as error:
+        # museval 0.4.1 stumbles over its own infinity when an estimate's error is exactly zero.
+        if error.name != "shape":
+            raise
+        rows = [_museval_row(true, heard, filter_length, row) for row in range(len(true))]
+        sdr, sir, sar = np.array(rows).T
+        return sdr, sir, sar
+
+
+def _museval(
+    references: Ratios, estimates: Ratios, filter_length: int
+) -> tuple[Ratios, Ratios, Ratios]:
+    sdr, _, sir, sar, _ = _bss_eval()(
+        references,
+        estimates,
+        window=np.inf,
+        hop=np.inf,
+        compute_permutation=False,
+        filters_len=filter_length,
+        bsseval_sources_version=True,
+    )
+    return sdr[:, 0], sir[:, 0], sar[:, 0]
+
+
+def _museval_row(
+    references: Ratios, estimates: Ratios, filter_length: int, row: int
+) -> tuple[float, float, float]:
+    """One row by itself; infinite when the estimate is exactly a filtered reference."""
+    chosen = np.arange(len(estimates)) == row
+    alone = _audible(np.where(chosen[:, None], estimates, 0.0))
+    try:
+        sdr, sir, sar = _museval(references, alone, filter_length)
+    except AttributeError as error:
+        if error.name != "shape":
+            raise
+        return np.inf, np.inf, np.inf
+    return float(sdr[row]), float(sir[row]), float(sar[row])
+
+
+def _bss_eval() -> Callable[..., tuple[Ratios, ...]]:
+    """museval's function; imported late because the import takes seconds and needs ffmpeg."""
+    try:
+        from museval.metrics import bss_eval
+    except RuntimeError as error:
+        raise UserError(
+            "ffmpeg and ffprobe: not found on the PATH, and museval does not load without them;"
+            " install ffmpeg (Debian, Ubuntu: apt-get install ffmpeg; macOS: brew install ffmpeg)"
+        ) from error
+    # For linearly dependent references museval 0.4.1 catches np.linalg.linalg.LinAlgError, a name
+    # that numpy 2.4 no longer has; without it the way out (least squares) is an error of its own.
+    vars(np.linalg).setdefault("linalg", np.linalg)
+    function: Callable[..., tuple[Ratios, ...]] = bss_eval
+    return function
+
+
+def _audible(estimates: Ratios) -> Ratios:
+    """Estimates (sources, samples) with white noise in place of the silent ones."""
+    silent = _silent(estimates)
+    if not silent.any():
+        return estimates
+    noise = np.random.default_rng(NOISE_SEED).standard_normal(estimates.shape[1])
+    return np.where(silent[:, None], noise, estimates)
+
+
+def _silent(signals: Signals) -> NDArray[np.bool_]:
+    """Which rows of (sources, samples) are zero, or so small that their energy underflows to it."""
+    silent: NDArray[np.bool_] = np.square(signals, dtype=np.float64).sum(axis=1) == 0
+    return silent
+
+
+def _check(references: Signals, estimates: Signals, names: Sequence[str]) -> None:
+    if references.ndim != 2 or references.shape != estimates.shape:
+        raise ValueError(
+            "references and estimates must have the same shape (sources, samples),"
+            f" found {references.shape} and {estimates.shape}"
+        )
+    if len(names) != len(references) or not references.size:
+        raise ValueError(f"expected samples of {len(names)} sources, found {references.shape}")
+    for kind, signals in (("reference", references), ("estimate", estimates)):
+        for name, signal in zip(names, signals, strict=True):
+            if not np.isfinite(signal).all():
+                raise ValueError(f"the {kind} of source {name} holds NaN or infinite samples")

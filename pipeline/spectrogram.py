@@ -1,0 +1,66 @@
+"""STFT of mono signals, the log magnitudes that the networks see, and the way back.
+
+Hann window, 50 % overlap, centred frames, reflection at the ends (paper, section 4.2). The signal is
+zero-padded to whole hops first: otherwise the last samples are covered by the tail of one window
+alone, and the inverse of an estimate divides its error by nearly zero.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchaudio.functional import inverse_spectrogram, spectrogram
+
+from pipeline.params import Signal
+
+
+def frame_count(samples: int, signal: Signal) -> int:
+    """Frames of a signal of `samples` samples (at least 1)."""
+    return 1 + max(-(-samples // signal.hop_size), 2)
+
+
+def pad(waveform: Tensor, signal: Signal) -> Tensor:
+    """Zero-pad (…, samples) to whole hops and reflect half a window at both ends.
+
+    Frame f of the result starts at its sample f * hop_size.
+    """
+    hops = frame_count(waveform.shape[-1], signal) - 1
+    waveform = functional.pad(waveform, (0, hops * signal.hop_size - waveform.shape[-1]))
+    flat = waveform.reshape(1, -1, waveform.shape[-1])
+    half = signal.fft_size // 2
+    return functional.pad(flat, (half, half), mode="reflect").reshape(*waveform.shape[:-1], -1)
+
+
+def stft_of_padded(padded: Tensor, signal: Signal) -> Tensor:
+    """Complex STFT (…, bins, frames) of a stretch of what `pad` returned."""
+    window = torch.hann_window(signal.fft_size, device=padded.device)
+    spectrum: Tensor = spectrogram(
+        padded, 0, window, signal.fft_size, signal.hop_size, signal.fft_size,
+        power=None, normalized=False, center=False,
+    )  # fmt: skip
+    return spectrum
+
+
+def stft(waveform: Tensor, signal: Signal) -> Tensor:
+    """Complex STFT (…, bins, frames) of float32 waveforms (…, samples), samples >= 1."""
+    return stft_of_padded(pad(waveform, signal), signal)
+
+
+def log_magnitude(spectrum: Tensor) -> Tensor:
+    """x -> log(1 + |x|): what features hold and the networks see."""
+    return torch.log1p(spectrum.abs())
+
+
+def reconstruct(log_magnitudes: Tensor, spectrum: Tensor, signal: Signal) -> Tensor:
+    """Waveforms of estimates with the mixture's phase (paper, section 4.2).
+
+    log_magnitudes (…, bins, frames) >= 0; spectrum: the mixture's complex STFT, broadcastable to it.
+    Returns (…, (frames - 1) * hop_size): the stretch from the first frame's centre to the last's.
+    """
+    # not angle() and polar(): the phase of a zero stays zero, and this is several times faster
+    phase = spectrum / spectrum.abs().clamp_min(torch.finfo(torch.float32).tiny)
+    window = torch.hann_window(signal.fft_size, device=spectrum.device)
+    waveforms: Tensor = inverse_spectrogram(
+        torch.expm1(log_magnitudes) * phase, None, 0, window,
+        signal.fft_size, signal.hop_size, signal.fft_size, normalized=False,
+    )  # fmt: skip
+    return waveforms

@@ -1,0 +1,58 @@
+"""The vocabulary that every stage shares: a track, the parts of its sources, its role."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Role(StrEnum):
+    """What a track is used for (paper, section 4.1).
+
+    SUPERVISED: paired excerpts for L_s. UNLABELLED: its mixture feeds L_u and L_add, its sources are
+    the critics' real recordings, drawn independently (unpaired). VALIDATION: early stopping.
+    TEST: the table.
+    """
+
+    SUPERVISED = "supervised"
+    UNLABELLED = "unlabelled"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Part(_Record):
+    """One file, or one channel of it, that is summed into a source."""
+
+    file: str
+    """Path relative to the dataset's folder, with forward slashes."""
+    channel: int | None = None
+    """The channel to take, counted from 0; None takes all of them."""
+
+
+class Track(_Record):
+    """One piece of music as a dataset lays it out; knows where its audio is, holds none."""
+
+    dataset: str
+    id: str
+    """Unique in its dataset, stable across machines: the folder or file name that the dataset uses."""
+    artist: str
+    sources: dict[str, tuple[Part, ...]]
+    """Source name to the parts that sum to it; an empty tuple is a source known to be silent."""
+    partition: str | None = None
+    """The dataset's own partition (DSD100: Dev, Test), None where it has none."""
+
+
+class Recording(_Record):
+    """A track whose files were opened and found sound."""
+
+    track: Track
+    sample_rate: int
+    """Hz."""
+    channels: int
+    samples: int
+    """Samples per channel at `sample_rate`."""
+    silent: tuple[str, ...] = ()
+    """Sources that are zero from beginning to end."""

@@ -1,0 +1,81 @@
+"""What all stages share: where files lie, and how a user's error is shown."""
+
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, ParamSpec
+
+import typer
+
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.params import Params
+
+PARAMS = Path("params.yaml")
+SYNTHETIC = Path("data/synthetic")
+INVENTORY = Path("data/inventory")
+READY = Path("data/ready")
+SPLIT = Path("data/split.csv")
+FEATURES = Path("data/features")
+MODELS = Path("models")
+CHECKPOINTS = Path("work/checkpoints")
+TRACK_SCORES = Path("results/tracks")
+RESULTS = Path("results")
+
+P = ParamSpec("P")
+
+
+def recordings_root(dataset: str, origin: str) -> Path:
+    """The folder of a dataset's recordings.
+
+    Embedded recordings have a place of their own, so that nobody takes them for the real ones; a
+    user's copy is $DATA_ROOT/<dataset>, by default data/raw/<dataset>.
+    """
+    if origin == "synthetic":
+        return SYNTHETIC / dataset
+    return Path(os.environ.get("DATA_ROOT") or "data/raw") / dataset
+
+
+def inventory_path(dataset: str) -> Path:
+    return INVENTORY / f"{dataset}.json"
+
+
+def features_path(dataset: str) -> Path:
+    return FEATURES / f"{dataset}.h5"
+
+
+def origin(params: "Params", dataset: str) -> str:
+    """Where a dataset's recordings come from; UserError when params.yaml does not name it."""
+    found = {str(name): entry.origin for name, entry in params.datasets.items()}
+    if dataset not in found:
+        raise UserError(
+            f"{PARAMS}: datasets: expected one of {', '.join(found)}, found {dataset!r}"
+        )
+    return found[dataset]
+
+
+def known_model(params: "Params", name: str) -> None:
+    """UserError when params.yaml has no such model."""
+    if name not in params.models:
+        raise UserError(
+            f"{PARAMS}: models: expected one of {', '.join(params.models)}, found {name!r}"
+        )
+
+
+def run(command: Callable[P, None]) -> NoReturn:
+    """Run a stage's command line; a UserError ends it with one line and status 1."""
+
+    @wraps(command)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except UserError as error:
+            typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+            raise typer.Exit(1) from None
+
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(guarded)
+    sys.exit(app())

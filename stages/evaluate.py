@@ -1,0 +1,41 @@
+"""Score one row of the table: a model, or a reference row (mixture, oracle)."""
+
+from pathlib import Path
+
+import typer
+
+from stages import common
+
+
+def evaluate(
+    row: str = typer.Argument(help="a name under models: in params.yaml, mixture or oracle"),
+    role: str = typer.Option("test", help="test; validation for choosing parameters"),
+    out: Path | None = typer.Option(None, help="[default: results/tracks/<row>.csv]"),
+    device: str = typer.Option("cpu", help="cpu or cuda"),
+) -> None:
+    """Features, split and model -> results/tracks/<row>.csv: a line per track and source."""
+    from pipeline import comparison, evaluation, params, split
+    from pipeline.errors import UserError
+    from pipeline.tracks import Role
+
+    settings = params.load(common.PARAMS)
+    if row not in params.REFERENCE_ROWS:
+        common.known_model(settings, row)
+    if role not in list(Role):
+        raise UserError(f"--role {role}: expected one of {', '.join(Role)}")
+    if role != Role.TEST and out is None:
+        raise UserError(f"--role {role}: results/ holds test scores; name a file with --out")
+    scores = evaluation.evaluate(
+        row,
+        split.load_split(common.SPLIT),
+        common.FEATURES,
+        common.MODELS,
+        settings.evaluation.filter_length,
+        Role(role),
+        device,
+    )
+    comparison.save_tracks(scores, out or common.TRACK_SCORES / f"{row}.csv")
+
+
+if __name__ == "__main__":
+    common.run(evaluate)

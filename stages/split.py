@@ -1,0 +1,30 @@
+"""Give every track a role: supervised, unlabelled, validation or test."""
+
+from stages import common
+
+
+def split() -> None:
+    """Inventories -> data/split.csv."""
+    import pandas as pd
+    import typer
+
+    from pipeline import params
+    from pipeline import split as roles
+    from pipeline.datasets import inventory
+    from pipeline.tracks import Role
+
+    settings = params.load(common.PARAMS)
+    inventories = [inventory.load(common.inventory_path(name)) for name in settings.datasets]
+    frame = roles.assign(inventories, settings.split.strategy, settings.split.seed)
+    # A courtesy, so no dependency of this stage: training checks again what its model needs.
+    unlabelled = any(model.unlabelled for model in settings.models.values())
+    roles.check_roles(frame, needs_unlabelled=unlabelled)
+    roles.save_split(frame, common.SPLIT)
+
+    counts = pd.crosstab(frame["dataset"], frame["role"])
+    columns = [str(role) for role in Role]
+    typer.echo(counts.reindex(list(settings.datasets), columns=columns, fill_value=0).to_string())
+
+
+if __name__ == "__main__":
+    common.run(split)

@@ -1,0 +1,210 @@
+"""What the inventory accepts, what it turns away and why, on small copies of the real layouts."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from pipeline.datasets import inventory
+from pipeline.datasets.inventory import Inventory
+from pipeline.errors import UserError
+
+RATE = 44_100
+SOURCES = ("accompaniment", "vocals")
+
+
+@pytest.fixture(autouse=True)
+def one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_PROCESSES", "1")
+
+
+def noise(channels: int = 2, samples: int = 2000) -> NDArray[np.float32]:
+    return np.random.default_rng(samples).uniform(-0.3, 0.3, (channels, samples)).astype(np.float32)
+
+
+def put(path: Path, data: NDArray[np.float32], rate: int = RATE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(str(path), data.T, rate, subtype="FLOAT")
+    return path
+
+
+def song(
+    root: Path,
+    name: str,
+    vocals: NDArray[np.float32] | None = None,
+    accompaniment: NDArray[np.float32] | None = None,
+    rate: int = RATE,
+) -> Path:
+    folder = root / "ccmixter_corpus" / name
+    put(folder / "source-01.wav", noise() if accompaniment is None else accompaniment)
+    put(folder / "source-02.wav", noise() if vocals is None else vocals, rate)
+    return folder
+
+
+def reasons(found: Inventory) -> dict[str, str]:
+    return {entry.track: entry.reason for entry in found.rejected}
+
+
+def test_a_sound_dataset(tmp_path: Path) -> None:
+    put(tmp_path / "Sources/Test/001 - B - Two/vocals.wav", np.zeros((2, 1500), np.float32))
+    for stem in ("bass", "drums", "other"):
+        put(tmp_path / f"Sources/Test/001 - B - Two/{stem}.wav", noise(2, 1500))
+    for stem in ("vocals", "bass", "drums", "other"):
+        put(tmp_path / f"Sources/Dev/051 - A - One/{stem}.wav", noise(2, 3000), 48_000)
+    found = inventory.take("DSD100", "local", tmp_path, SOURCES)
+    first, second = found.recordings
+    assert (first.track.id, first.sample_rate, first.channels, first.samples) == (
+        "001 - B - Two", RATE, 2, 1500,
+    )  # fmt: skip
+    assert first.silent == ("vocals",)
+    assert (second.sample_rate, second.samples, second.silent) == (48_000, 3000, ())
+    assert found.rejected == ()
+    assert len(found.files) == 8
+    path = "Sources/Dev/051 - A - One/drums.wav"
+    content = (tmp_path / path).read_bytes()
+    assert found.files[path].bytes == len(content)
+    assert found.files[path].md5 == hashlib.md5(content).hexdigest()
+
+
+def test_bad_tracks_are_rejected_one_by_one_with_file_and_remedy(tmp_path: Path) -> None:
+    song(tmp_path, "good_-_Don't Stop (Ça va)")
+    song(tmp_path, "mono_-_song", noise(1), noise(1))
+    song(tmp_path, "tiny_-_song", noise(2, 1), noise(2, 1))
+    (song(tmp_path, "a_-_missing") / "source-02.wav").unlink()
+    song(tmp_path, "b_-_lengths", noise(2, 1997))
+    song(tmp_path, "c_-_rates", rate=48_000)
+    song(tmp_path, "d_-_channels", noise(1))
+    song(tmp_path, "e_-_zero", noise(2, 0))
+    cut = song(tmp_path, "f_-_cut") / "source-01.wav"
+    cut.write_bytes(cut.read_bytes()[:-1])
+    broken = noise()
+    broken[0, 1234] = np.nan
+    song(tmp_path, "g_-_nan", broken)
+    song(tmp_path, "h_-_silent", np.zeros((2, 2000), np.float32), np.zeros((2, 2000), np.float32))
+    (tmp_path / "ccmixter_corpus/i_-_empty").mkdir()
+
+    found = inventory.take("CCMixter", "local", tmp_path, SOURCES)
+
+    assert [recording.track.id for recording in found.recordings] == [
+        "good_-_Don't Stop (Ça va)", "mono_-_song", "tiny_-_song",
+    ]  # fmt: skip
+    assert [recording.channels for recording in found.recordings] == [2, 1, 2]
+    assert not any("_-_lengths" in file for file in found.files)
+    said = reasons(found)
+    expected = {
+        "a_-_missing": ("source-02.wav", "no such file"),
+        "b_-_lengths": ("source-02.wav", "1997 samples, but source-01.wav has 2000 samples"),
+        "c_-_rates": ("source-02.wav", "48000 Hz, but source-01.wav has 44100 Hz"),
+        "d_-_channels": ("source-02.wav", "1 channels, but source-01.wav has 2 channels"),
+        "e_-_zero": ("source-02.wav", "holds no samples"),
+        "f_-_cut": ("source-01.wav", "truncated"),
+        "g_-_nan": ("source-02.wav", "NaN or infinite samples, the first at 0.028 s"),
+        "i_-_empty": ("source-01.wav", "no such file"),
+    }
+    for track, (file, reason) in expected.items():
+        assert said[track].startswith(f"ccmixter_corpus/{track}/{file}: {reason}")
+        assert said[track].endswith("copy or download it again")
+    assert said["h_-_silent"].startswith("silent from beginning to end; ")
+    assert len(said) == len(expected) + 1
+
+
+def test_a_source_that_sounds_once_at_the_very_end_is_not_silent(tmp_path: Path) -> None:
+    samples = 11 * RATE  # in the second block
+    late = np.zeros((2, samples), np.float32)
+    late[1, -1] = 1e-6
+    song(tmp_path, "a_-_b", late, noise(2, samples))
+    (recording,) = inventory.take("CCMixter", "local", tmp_path, SOURCES).recordings
+    assert recording.silent == ()
+
+
+def test_ikala_channels_and_published_checksums(tmp_path: Path) -> None:
+    put(tmp_path / "Wavfile/10161_verse.wav", noise())  # a published clip with other content
+    put(tmp_path / "Wavfile/99999_verse.wav", np.stack([noise(1)[0], np.zeros(2000, np.float32)]))
+    put(tmp_path / "Wavfile/99998_verse.wav", noise(1))
+    found = inventory.take("iKala", "local", tmp_path, SOURCES)
+    (recording,) = found.recordings
+    assert (recording.track.id, recording.channels, recording.silent) == (
+        "99999_verse", 1, ("vocals",),
+    )  # fmt: skip
+    said = reasons(found)
+    assert said["10161_verse"].startswith(
+        "Wavfile/10161_verse.wav: its MD5 differs from the published one"
+    )
+    assert said["99998_verse"].startswith(
+        "Wavfile/99998_verse.wav: 1 channel, expected 2 (left accompaniment, right vocals)"
+    )
+    rendered = inventory.take("iKala", "synthetic", tmp_path, SOURCES)
+    assert [recording.track.id for recording in rendered.recordings] == [
+        "10161_verse",
+        "99999_verse",
+    ]
+
+
+def test_medleydb_stem_missing_on_disk_is_a_problem_of_its_track(tmp_path: Path) -> None:
+    stems = tmp_path / "Audio/LizNelson_Rainfall/LizNelson_Rainfall_STEMS"
+    for number in range(1, 5):  # the catalogue lists five
+        put(stems / f"LizNelson_Rainfall_STEM_0{number}.wav", noise())
+    (tmp_path / "Audio/New_Song").mkdir()
+    with pytest.raises(UserError) as error:
+        inventory.take("MedleyDB", "local", tmp_path, SOURCES)
+    assert "none of the 2 tracks can be used" in str(error.value)
+    put(stems / "LizNelson_Rainfall_STEM_05.wav", noise())
+    found = inventory.take("MedleyDB", "local", tmp_path, SOURCES)
+    assert [recording.track.id for recording in found.recordings] == ["LizNelson_Rainfall"]
+    assert "nothing says which stems are vocals" in reasons(found)["New_Song"]
+    assert str(tmp_path) not in reasons(found)["New_Song"]
+
+
+def test_two_tracks_of_one_name_are_both_rejected(tmp_path: Path) -> None:
+    for partition, name in (("Dev", "A"), ("Test", "A"), ("Test", "B")):
+        for stem in ("vocals", "bass", "drums", "other"):
+            put(tmp_path / f"Sources/{partition}/{name}/{stem}.wav", noise())
+    found = inventory.take("DSD100", "local", tmp_path, SOURCES)
+    assert [recording.track.id for recording in found.recordings] == ["B"]
+    assert reasons(found) == {"A": "2 tracks have this name; rename or remove the others"}
+
+
+def test_a_source_that_the_dataset_cannot_give(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"sources: iKala cannot give 'drums', only accompaniment"):
+        inventory.take("iKala", "local", tmp_path, ("drums", "vocals"))
+
+
+def test_four_sources_of_dsd100(tmp_path: Path) -> None:
+    for stem in ("vocals", "bass", "drums", "other"):
+        put(tmp_path / f"Sources/Dev/051 - A - One/{stem}.wav", noise())
+    found = inventory.take("DSD100", "local", tmp_path, ("vocals", "bass", "drums", "other"))
+    assert len(found.recordings) == 1
+
+
+def test_saved_inventories_compare_well_and_name_no_machine(tmp_path: Path) -> None:
+    root = tmp_path / "raw"
+    song(root, "Björk_-_Jóga")
+    (song(root, "Other_-_Song") / "source-01.wav").unlink()
+    found = inventory.take("CCMixter", "local", root, SOURCES)
+    path = tmp_path / "CCMixter.json"
+    inventory.save(found, path)
+    text = path.read_text(encoding="utf-8")
+    assert inventory.load(path) == found
+    assert str(tmp_path) not in text
+    assert "Björk_-_Jóga" in text
+    assert text.endswith("}\n")
+    assert list(json.loads(text)) == sorted(json.loads(text))
+    inventory.save(inventory.take("CCMixter", "local", root, SOURCES), path)
+    assert path.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"dataset": "iKala"}', b"\xff\xfe"])
+def test_a_damaged_inventory_is_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "iKala.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"iKala\.json: not a valid inventory; delete it and run"):
+        inventory.load(path)
+
+
+def test_a_missing_inventory_names_the_stage(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"run `python -m stages\.download iKala` first"):
+        inventory.load(tmp_path / "iKala.json")

@@ -1,0 +1,374 @@
+"""Decoding, mixing down, resampling and writing, and every way in which a file can be bad."""
+
+import struct
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from pipeline import audio
+from pipeline.errors import UserError
+from pipeline.tracks import Part, Track
+
+RATE = 44_100
+SOURCES = ("accompaniment", "vocals")
+
+
+def noise(channels: int, samples: int, seed: int = 0) -> NDArray[np.float32]:
+    """Samples that 16-bit PCM represents exactly."""
+    integers = np.random.default_rng(seed).integers(-8000, 8000, (channels, samples))
+    return (integers / 32768).astype(np.float32)
+
+
+def put(path: Path, data: NDArray[np.float32], rate: int = RATE, subtype: str = "PCM_16") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(str(path), data.T, rate, subtype=subtype, format="WAV")
+
+
+def track(accompaniment: list[str], vocals: list[str]) -> Track:
+    sources = {
+        name: tuple(Part(file=file) for file in files)
+        for name, files in zip(SOURCES, (accompaniment, vocals), strict=True)
+    }
+    return Track(dataset="Test", id="song", artist="someone", sources=sources)
+
+
+PAIR = track(["a.wav"], ["v.wav"])
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Path:
+    put(tmp_path / "a.wav", noise(2, 3000, 1))
+    put(tmp_path / "v.wav", noise(2, 3000, 2))
+    return tmp_path
+
+
+def test_probe_reads_the_header(tmp_path: Path) -> None:
+    put(tmp_path / "x.wav", noise(2, 123), 48_000)
+    assert audio.probe(tmp_path / "x.wav") == (48_000, 2, 123)
+
+
+def test_parts_are_summed_and_a_source_without_parts_is_zero(tmp_path: Path) -> None:
+    parts = [noise(2, 2500, seed) for seed in range(3)]
+    for index, part in enumerate(parts):
+        put(tmp_path / f"{index}.wav", part)
+    sources, rate = audio.read_sources(
+        track(["0.wav", "1.wav", "2.wav"], []), tmp_path, ("vocals", "accompaniment")
+    )
+    assert rate == RATE
+    assert sources.dtype == np.float32
+    assert sources.shape == (2, 2, 2500)
+    assert not sources[0].any()
+    np.testing.assert_array_equal(sources[1], parts[0] + parts[1] + parts[2])
+
+
+def test_a_part_may_be_one_channel(tmp_path: Path) -> None:
+    data = noise(2, 1000)
+    put(tmp_path / "clip.wav", data)
+    sources = {name: (Part(file="clip.wav", channel=index),) for index, name in enumerate(SOURCES)}
+    clip = Track(dataset="iKala", id="clip", artist="1", sources=sources)
+    read, _ = audio.read_sources(clip, tmp_path, SOURCES)
+    np.testing.assert_array_equal(read, data[:, None])
+    # The mixture is the sum of the channels, not their mean.
+    mono = audio.read_mono(clip, tmp_path, SOURCES, RATE)
+    np.testing.assert_array_equal(mono.sum(axis=0), data[0] + data[1])
+
+
+@pytest.mark.parametrize("block", [1, 999, 3000, 10_000])
+def test_blocks_make_up_the_track(pair: Path, block: int) -> None:
+    whole, _ = audio.read_sources(PAIR, pair, SOURCES)
+    blocks = list(audio.stream_sources(PAIR, pair, SOURCES, block))
+    assert {part.shape[2] for part in blocks[:-1]} <= {block}
+    np.testing.assert_array_equal(np.concatenate(blocks, axis=2), whole)
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000, 22_050, 96_000])
+def test_read_mono_equals_the_channel_mean_resampled_at_once(tmp_path: Path, rate: int) -> None:
+    data = {"a.wav": noise(2, 100_001, 1), "v.wav": noise(2, 100_001, 2)}
+    for name, samples in data.items():
+        put(tmp_path / name, samples, rate)
+    read = audio.read_mono(PAIR, tmp_path, SOURCES, 8000)
+    assert read.dtype == np.float32
+    assert read.shape == (2, round(100_001 * 8000 / rate))
+    for source, samples in zip(read, data.values(), strict=True):
+        mono = samples.astype(np.float64).mean(axis=0)
+        expected = soxr.resample(mono, rate, 8000, quality="VHQ")
+        np.testing.assert_allclose(source, expected[: len(source)], atol=1e-5)
+
+
+def test_resampling_keeps_time_and_level_and_removes_what_would_alias(tmp_path: Path) -> None:
+    seconds = np.arange(RATE) / RATE
+    sine = np.sin(2 * np.pi * 1000 * seconds) / 2
+    put(tmp_path / "a.wav", np.stack([sine, sine]).astype(np.float32), subtype="FLOAT")
+    above = np.sin(2 * np.pi * 5000 * seconds)
+    put(tmp_path / "v.wav", np.stack([above, above]).astype(np.float32), subtype="FLOAT")
+    read = audio.read_mono(PAIR, tmp_path, SOURCES, 8000)
+    expected = np.sin(2 * np.pi * 1000 * np.arange(8000) / 8000) / 2
+    np.testing.assert_allclose(read[0, 500:-500], expected[500:-500], atol=1e-4)
+    assert np.abs(read[1, 500:-500]).max() < 1e-4
+
+
+@pytest.mark.parametrize("block", [1, 441, 7777, 30_000])
+def test_read_mono_does_not_depend_on_the_block_size(tmp_path: Path, block: int) -> None:
+    put(tmp_path / "a.wav", noise(2, 20_011, 1))
+    put(tmp_path / "v.wav", noise(2, 20_011, 2))
+    expected = audio.read_mono(PAIR, tmp_path, SOURCES, 8000)
+    assert expected.any()
+    np.testing.assert_array_equal(audio.read_mono(PAIR, tmp_path, SOURCES, 8000, block), expected)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 5, 6, 100])
+def test_tracks_of_a_few_samples_work(tmp_path: Path, samples: int) -> None:
+    put(tmp_path / "a.wav", noise(2, samples))
+    put(tmp_path / "v.wav", noise(2, samples))
+    read = audio.read_mono(PAIR, tmp_path, SOURCES, 8000)
+    assert read.shape == (2, max(1, round(samples * 8000 / RATE)))
+    assert read.shape[1] == audio.resampled_length(samples, RATE, 8000)
+    assert np.isfinite(read).all()
+
+
+def test_mono_files_at_the_working_rate_come_back_exactly(tmp_path: Path) -> None:
+    data = noise(1, 500)
+    put(tmp_path / "a.wav", data, 8000)
+    put(tmp_path / "v.wav", data, 8000)
+    np.testing.assert_array_equal(audio.read_mono(PAIR, tmp_path, SOURCES, 8000)[1], data[0])
+
+
+ENCODINGS = [
+    (container, subtype)
+    for container in ("WAV", "WAVEX", "RF64", "FLAC")
+    for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+    if soundfile.check_format(container, subtype)
+]
+
+
+@pytest.mark.parametrize(("container", "subtype"), ENCODINGS)
+def test_encodings(tmp_path: Path, container: str, subtype: str) -> None:
+    data = noise(2, 4001)
+    soundfile.write(str(tmp_path / "a.wav"), data.T, RATE, subtype=subtype, format=container)
+    read, _ = audio.read_sources(track(["a.wav"], []), tmp_path, ("accompaniment",))
+    np.testing.assert_allclose(read[0], data, atol=1 / 64 if subtype == "PCM_U8" else 1e-7)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_with_spaces_apostrophes_and_accents(tmp_path: Path, form: str) -> None:
+    name = unicodedata.normalize(form, "01 - Sigur Rós, Don't & (Ænd) - 夜/ça va.wav")
+    put(tmp_path / name, noise(2, 50))
+    read, _ = audio.read_sources(track([name], []), tmp_path, SOURCES)
+    np.testing.assert_array_equal(read[0], noise(2, 50))
+
+
+# ------------------------------------------------------------------------------------- bad input
+
+
+def missing(path: Path) -> None:
+    path.unlink()
+
+
+def zero_bytes(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def no_audio(path: Path) -> None:
+    path.write_bytes(b"<html>404 not found</html>" * 50)
+
+
+def header_only(path: Path) -> None:
+    put(path, np.zeros((2, 0), np.float32))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-6001])
+
+
+def cut_to_header(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:44])
+
+
+def cut_after_another_chunk(path: Path) -> None:
+    """An odd-sized chunk before the data, as broadcast WAVs have."""
+    content = path.read_bytes()
+    extra = b"bext" + struct.pack("<I", 7) + b"1234567\0"
+    path.write_bytes((content[:36] + extra + content[36:])[:-400])
+
+
+def cut_flac(path: Path) -> None:
+    soundfile.write(str(path), noise(2, 60_000).T, RATE, format="FLAC")
+    path.write_bytes(path.read_bytes()[:-50_000])
+
+
+def cut_rf64(path: Path) -> None:
+    soundfile.write(str(path), noise(2, 3000).T, RATE, format="RF64")
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def not_a_number(path: Path) -> None:
+    data = noise(2, 3000)
+    data[1, 2205] = np.nan
+    put(path, data, subtype="FLOAT")
+
+
+def infinite(path: Path) -> None:
+    data = noise(2, 3000)
+    data[0, 2205] = -np.inf
+    put(path, data, subtype="FLOAT")
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def shorter(path: Path) -> None:
+    put(path, noise(2, 2990))
+
+
+def slower(path: Path) -> None:
+    put(path, noise(2, 3000), 22_050)
+
+
+def mono(path: Path) -> None:
+    put(path, noise(1, 3000))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (missing, "no such file"),
+        (folder, "cannot be read"),
+        (zero_bytes, "empty file"),
+        (no_audio, "not an audio file"),
+        (header_only, "holds no samples"),
+        (cut, "truncated"),
+        (cut_to_header, "truncated"),
+        (cut_after_another_chunk, "truncated"),
+        (cut_rf64, "truncated"),
+        (not_a_number, "NaN or infinite samples, the first at 0.050 s"),
+        (infinite, "NaN or infinite samples, the first at 0.050 s"),
+        (shorter, "2990 samples, but a.wav has 3000 samples"),
+        (slower, "22050 Hz, but a.wav has 44100 Hz"),
+        (mono, "1 channels, but a.wav has 2 channels"),
+    ],
+)
+@pytest.mark.parametrize("read", [audio.read_sources, audio.read_mono])
+def test_a_bad_file_is_one_line_with_its_name_and_a_remedy(
+    pair: Path, damage: Callable[[Path], None], said: str, read: Callable[..., object]
+) -> None:
+    damage(pair / "v.wav")
+    rate = (8000,) if read is audio.read_mono else ()
+    with pytest.raises(UserError) as error:
+        read(PAIR, pair, SOURCES, *rate)
+    message = str(error.value)
+    assert message.startswith(f"{pair / 'v.wav'}: ")
+    assert said in message
+    assert message.endswith("copy or download it again")
+    assert "\n" not in message
+
+
+def test_a_truncated_flac_is_noticed(tmp_path: Path) -> None:
+    cut_flac(tmp_path / "a.wav")
+    with pytest.raises(UserError, match=r"a\.wav: (damaged|truncated|not an audio file)"):
+        audio.read_sources(track(["a.wav"], []), tmp_path, SOURCES)
+
+
+def test_a_stream_of_unknown_length_is_not_taken_for_truncated(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    put(path, noise(2, 700))
+    content = bytearray(path.read_bytes())
+    content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
+    path.write_bytes(content)
+    assert audio.probe(path) == (RATE, 2, 700)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_wrong_channel_count_says_what_the_channels_are(tmp_path: Path, channels: int) -> None:
+    put(tmp_path / "clip.wav", noise(channels, 100))
+    sources = {name: (Part(file="clip.wav", channel=index),) for index, name in enumerate(SOURCES)}
+    clip = Track(dataset="iKala", id="clip", artist="1", sources=sources)
+    expected = r"clip\.wav: \d channels?, expected 2 \(left accompaniment, right vocals\)"
+    with pytest.raises(UserError, match=expected):
+        audio.read_mono(clip, tmp_path, ("vocals",), 8000)
+
+
+def test_sources_without_any_file_and_unknown_sources_are_errors(pair: Path) -> None:
+    with pytest.raises(UserError, match="none of the sources vocals has a file"):
+        audio.read_sources(track(["a.wav"], []), pair, ("vocals",))
+    with pytest.raises(UserError, match="no source 'drums'"):
+        audio.read_sources(PAIR, pair, ("drums",))
+
+
+# --------------------------------------------------------------------------------------- writing
+
+
+def test_write_wav_rounds_and_clips_nothing(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).standard_normal((2, 777)).astype(np.float32) * 3
+    audio.write_wav(tmp_path / "new folder" / "x.wav", data, 8000)
+    read, rate = soundfile.read(str(tmp_path / "new folder" / "x.wav"), dtype="float32")
+    assert rate == 8000
+    np.testing.assert_array_equal(read.T, data)
+    assert [path.name for path in (tmp_path / "new folder").iterdir()] == ["x.wav"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    audio.write_wav(path, noise(1, 10), 8000)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"x\.wav: cannot be written"):
+        audio.write_wav(path, noise(2000, 10), 8000)  # more channels than libsndfile allows
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# ---------------------------------------------------------------------------------------- memory
+
+MEASURE = r"""
+import re, sys
+from pathlib import Path
+from pipeline import audio
+from pipeline.tracks import Part, Track
+sources = {name: (Part(file=f"{name}.wav"),) for name in ("accompaniment", "vocals")}
+track = Track(dataset="x", id="x", artist="x", sources=sources)
+read = audio.read_mono(track, Path(sys.argv[1]), ("accompaniment", "vocals"), 8000)
+assert read.shape == (2, 20 * 60 * 8000), read.shape
+print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1))
+"""
+
+
+def test_twenty_minutes_of_stereo_need_little_memory(tmp_path: Path) -> None:
+    size = 20 * 60 * RATE * 4
+    header = struct.pack(
+        "<4sI8sIHHIIHH4sI",
+        b"RIFF",
+        36 + size,
+        b"WAVEfmt ",
+        16,
+        1,
+        2,
+        RATE,
+        RATE * 4,
+        4,
+        16,
+        b"data",
+        size,
+    )
+    for name in SOURCES:
+        with (tmp_path / f"{name}.wav").open("wb") as file:
+            file.write(header)
+            file.truncate(len(header) + size)  # zeros that take no room on the disk
+    result = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(tmp_path)],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # Decoded at once it is 847 MB; the result alone is 77 MB. VmHWM counts this
+    # process alone, ru_maxrss its parent too.
+    assert int(result.stdout) < 350 * 1024
