@@ -6,6 +6,7 @@ import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -40,6 +41,13 @@ def track(accompaniment: list[str], vocals: list[str]) -> Track:
     return Track(dataset="Test", id="song", artist="someone", sources=sources)
 
 
+def two_channels(file: str) -> Track:
+    sources: dict[str, tuple[Part, ...]] = {
+        name: (Part(file=file, channel=index),) for index, name in enumerate(SOURCES)
+    }
+    return Track(dataset="iKala", id="clip", artist="1", sources=sources)
+
+
 PAIR = track(["a.wav"], ["v.wav"])
 
 
@@ -72,8 +80,7 @@ def test_parts_are_summed_and_a_source_without_parts_is_zero(tmp_path: Path) -> 
 def test_a_part_may_be_one_channel(tmp_path: Path) -> None:
     data = noise(2, 1000)
     put(tmp_path / "clip.wav", data)
-    sources = {name: (Part(file="clip.wav", channel=index),) for index, name in enumerate(SOURCES)}
-    clip = Track(dataset="iKala", id="clip", artist="1", sources=sources)
+    clip = two_channels("clip.wav")
     read, _ = audio.read_sources(clip, tmp_path, SOURCES)
     np.testing.assert_array_equal(read, data[:, None])
     # The mixture is the sum of the channels, not their mean.
@@ -158,7 +165,9 @@ def test_encodings(tmp_path: Path, container: str, subtype: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_names_with_spaces_apostrophes_and_accents(tmp_path: Path, form: str) -> None:
+def test_names_with_spaces_apostrophes_and_accents(
+    tmp_path: Path, form: Literal["NFC", "NFD"]
+) -> None:
     name = unicodedata.normalize(form, "01 - Sigur Rós, Don't & (Ænd) - 夜/ça va.wav")
     put(tmp_path / name, noise(2, 50))
     read, _ = audio.read_sources(track([name], []), tmp_path, SOURCES)
@@ -290,8 +299,7 @@ def test_a_stream_of_unknown_length_is_not_taken_for_truncated(tmp_path: Path) -
 @pytest.mark.parametrize("channels", [1, 3])
 def test_wrong_channel_count_says_what_the_channels_are(tmp_path: Path, channels: int) -> None:
     put(tmp_path / "clip.wav", noise(channels, 100))
-    sources = {name: (Part(file="clip.wav", channel=index),) for index, name in enumerate(SOURCES)}
-    clip = Track(dataset="iKala", id="clip", artist="1", sources=sources)
+    clip = two_channels("clip.wav")
     expected = r"clip\.wav: \d channels?, expected 2 \(left accompaniment, right vocals\)"
     with pytest.raises(UserError, match=expected):
         audio.read_mono(clip, tmp_path, ("vocals",), 8000)

@@ -30,7 +30,7 @@ def recording(
     vocals: bool = True,
     silent: tuple[str, ...] = (),
 ) -> Recording:
-    sources = {
+    sources: dict[str, tuple[Part, ...]] = {
         "accompaniment": (Part(file="a.wav"),),
         "vocals": (Part(file="v.wav"),) if vocals else (),
     }

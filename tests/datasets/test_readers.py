@@ -2,6 +2,7 @@
 
 import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import yaml
@@ -267,7 +268,9 @@ def test_an_empty_folder_says_what_is_expected(
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_the_id_does_not_depend_on_how_the_file_system_spells_it(tmp_path: Path, form: str) -> None:
+def test_the_id_does_not_depend_on_how_the_file_system_spells_it(
+    tmp_path: Path, form: Literal["NFC", "NFD"]
+) -> None:
     name = unicodedata.normalize(form, "Björk_-_Jóga")
     touch(tmp_path, *song(f"ccmixter_corpus/{name}", "source-01", "source-02"))
     track = only("CCMixter", tmp_path)

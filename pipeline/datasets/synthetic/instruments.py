@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.signal import butter, sosfilt
 
 from pipeline.datasets.synthetic import dsp
 from pipeline.datasets.synthetic.dsp import FloatArray, Signal
@@ -176,9 +175,11 @@ def drum_kit(rng: np.random.Generator) -> dict[str, Signal]:
     tune = rng.uniform(0.85, 1.2)
 
     def noise(seconds: float, low: float, high: float, decay: float) -> Signal:
-        time = np.arange(int(seconds * dsp.RATE)) / dsp.RATE
-        sections = butter(2, (low, high), "bandpass", fs=dsp.RATE, output="sos")
-        filtered = sosfilt(sections, rng.standard_normal(len(time)))
+        count = int(seconds * dsp.RATE)
+        frequency = np.maximum(np.fft.rfftfreq(count, 1 / dsp.RATE), 1.0)
+        band = 1 / np.sqrt(1 + (low / frequency) ** 4 + (frequency / high) ** 4)
+        filtered = np.fft.irfft(np.fft.rfft(rng.standard_normal(count)) * band, count)
+        time = np.arange(count) / dsp.RATE
         return np.asarray(filtered * np.exp(-time / decay), np.float32)
 
     def drop(seconds: float, high: float, low: float, decay: float) -> Signal:

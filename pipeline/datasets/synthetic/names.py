@@ -44,4 +44,4 @@ def camel_case(name: str) -> str:
     """A name as MedleyDB's folders have it: ASCII letters and digits, every word capitalised."""
     plain = name.translate(str.maketrans("éèøñ", "eeon", "'’"))
     words = "".join(letter if letter.isalnum() else " " for letter in plain)
-    return "".join(word[0].upper() + word[1:] for word in words)
+    return "".join(word[0].upper() + word[1:] for word in words.split())
