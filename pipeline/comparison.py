@@ -112,7 +112,7 @@ def _check_same_tracks(frames: Mapping[str, pd.DataFrame], sources: Sequence[str
     # What most files agree on is taken to be current; the first of equals is the mixture's.
     current = Counter(rows.values()).most_common(1)[0][0]
     for model, found in rows.items():
-        rerun = f"is out of date; run `dvc repro --single-item --force evaluate@{model}`"
+        rerun = "is out of date; delete it and run `dvc repro`"
         if found != current:
             odd = sorted({f"{row[0]} / {row[1]}" for row in found ^ current})
             raise UserError(

@@ -1,0 +1,128 @@
+"""params.yaml: one schema for both files, one line for each mistake."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipeline import params
+from pipeline.errors import UserError
+from ruamel.yaml import YAML
+
+TOP = Path(__file__).parents[1]
+EMBEDDED, PAPER = TOP / "params.yaml", TOP / "params.paper.yaml"
+
+
+def raw(path: Path = PAPER) -> Any:
+    return YAML(typ="safe", pure=True).load(path.read_text())
+
+
+def keys(value: Any, prefix: str = "") -> set[str]:
+    if not isinstance(value, dict):
+        return {prefix}
+    return {key for name, inner in value.items() for key in keys(inner, f"{prefix}.{name}")}
+
+
+def test_both_files_have_the_same_keys() -> None:
+    assert keys(raw(EMBEDDED)) == keys(raw(PAPER))
+
+
+def test_the_papers_numbers() -> None:
+    """Section 4 of the paper; where it is silent, its authors' program."""
+    paper = params.load(PAPER)
+    assert (paper.signal.sample_rate, paper.signal.fft_size, paper.signal.hop_size) == (
+        8000,
+        512,
+        256,
+    )
+    assert (paper.separator.filters, paper.separator.depth, paper.critic.filters) == (16, 4, 32)
+    training = paper.training
+    assert (training.batch_size, training.steps_per_epoch, training.patience) == (64, 1000, 6)
+    assert (training.learning_rate, training.critic_steps, training.gain) == (5e-5, 5, [0.2, 1.2])
+    assert (training.penalty_weight, training.divergence) == (10, "wasserstein")
+    weights = {name: (m.critics, m.alpha, m.beta) for name, m in paper.models.items()}
+    assert weights == {
+        "baseline": ([], 0, 0),
+        "V": (["vocals"], 0.01, 0.01),
+        "VA": (["vocals", "accompaniment"], 0.001, 0.001),
+    }
+    assert paper.evaluation.filter_length == 512
+
+
+def test_an_exponent_without_a_dot_is_a_number(tmp_path: Path) -> None:
+    """PyYAML reads 1e-4 as text, DVC as a number: so must we."""
+    path = tmp_path / "params.yaml"
+    path.write_text(PAPER.read_text().replace("5.0e-5", "5e-5"))
+    assert params.load(path).training.learning_rate == 5e-5
+
+
+CASES: list[tuple[str, Any, str]] = [
+    ("training.batch_size", "many", "training.batch_size: expected a valid integer, found 'many'"),
+    ("training.batch_size", 0, "training.batch_size: expected greater than 0, found 0"),
+    ("training.batch_size", 1.5, "training.batch_size: expected a valid integer"),
+    ("training.learning_rate", float("nan"), "training.learning_rate: expected"),
+    ("training.divergence", "chi2", "training.divergence: expected 'wasserstein', 'js' or 'kl'"),
+    ("training.gain", [1.2, 0.2], "gain must be"),
+    ("training.gpu", "yes", "training.gpu: unknown key"),
+    ("training.patience", None, "training.patience: expected a valid integer, found None"),
+    ("models.V.critics", ["drums"], "models.V.critics: expected names from sources"),
+    (
+        "models.oracle",
+        {"critics": [], "alpha": 0.0, "beta": 0.0},
+        "models.oracle: the name is taken",
+    ),
+    ("models.a.b", {"critics": [], "alpha": 0.0, "beta": 0.0}, "models.a"),
+    ("datasets.MUSDB", {"origin": "local"}, "datasets.MUSDB: expected 'DSD100'"),
+    ("datasets.iKala.origin", "web", "datasets.iKala.origin: expected 'synthetic' or 'local'"),
+    ("signal.hop_size", 100, "hop_size: expected half of fft_size"),
+    ("sources", ["vocals", "vocals"], "sources: a name is repeated"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "said"), CASES)
+def test_one_line_names_file_key_expected_and_found(key: str, value: Any, said: str) -> None:
+    data = raw()
+    *path, last = key.split(".")
+    place = data
+    for part in path:
+        place = place.setdefault(part, {})
+    place[last] = value
+    with pytest.raises(UserError, match=re.escape(said)) as caught:
+        params.parse(data, "params.yaml")
+    assert str(caught.value).startswith("params.yaml: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", sorted(keys(raw())))
+def test_every_key_is_required(key: str) -> None:
+    """But for the members of the three open mappings: datasets, models, synthetic.tracks."""
+    *path, last = key.lstrip(".").split(".")
+    if path[:1] == ["datasets"] or path == ["synthetic", "tracks"]:
+        return
+    data = raw()
+    place = data
+    for part in path:
+        place = place[part]
+    del place[last]
+    with pytest.raises(UserError, match=rf"{re.escape(key.lstrip('.'))}: .*missing"):
+        params.parse(data, "params.yaml")
+
+
+@pytest.mark.parametrize("text", ["a: [", "seed: 1\nseed: 2\n", "\xff"])
+def test_broken_yaml_is_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match="not valid YAML") as caught:
+        params.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"params\.yaml: no such file"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_an_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("")
+    with pytest.raises(UserError, match=r"params\.yaml: "):
+        params.load(tmp_path / "params.yaml")
