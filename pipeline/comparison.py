@@ -15,7 +15,7 @@ import pandas as pd
 
 from pipeline.errors import UserError, listing
 from pipeline.files import write_text
-from pipeline.params import DATASETS, REFERENCE_ROWS
+from pipeline.params import DATASETS, REFERENCE_ROWS, Model
 from pipeline.scoring import UNSCORED, Score
 from pipeline.statistics import Values, bootstrap_interval, signed_rank
 
@@ -52,7 +52,7 @@ def save_tracks(frame: pd.DataFrame, path: Path) -> None:
 
 def load_tracks(path: Path) -> pd.DataFrame:
     """Read what `save_tracks` wrote. Raises UserError when it is missing or damaged."""
-    rerun = f"run `dvc repro --single-item --force evaluate@{path.stem}`"
+    rerun = "delete it and run `dvc repro`"
     try:
         # As text first: a track may be called "007" or "nan".
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -128,6 +128,11 @@ def _check_same_tracks(frames: Mapping[str, pd.DataFrame], sources: Sequence[str
 
 
 # --------------------------------------------------------------------------------- the aggregation
+
+
+def baseline(models: Mapping[str, Model]) -> str | None:
+    """The model that the others are compared with: the first that is purely supervised."""
+    return next((name for name, model in models.items() if not model.unlabelled), None)
 
 
 def by_test_set(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -10,10 +10,11 @@ Tracks lie one behind the other. The layout is contiguous and written in the ord
 the same recordings give the same bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 
 import h5py
 import numpy as np
@@ -24,13 +25,17 @@ from numpy.typing import NDArray
 from pipeline import audio
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
-from pipeline.files import atomic_path
+from pipeline.files import PARTIAL, atomic_path, reserve
 from pipeline.parallel import parallel_map
 from pipeline.params import Signal
-from pipeline.spectrogram import frame_count, log_magnitude, stft
+from pipeline.spectrogram import frame_count, log_magnitude, pad, stft_of_padded
 from pipeline.tracks import Recording
 
 FORMAT = 1
+BLOCK_FRAMES = 2048
+"""Frames that are transformed at a time: a long track's complex spectrum is several times its size."""
+HEADROOM = 2**20
+"""Bytes kept free for the index and HDF5's own structures."""
 INDEX = ("track", "first_frame", "frames", "first_sample", "samples")
 FloatArray = NDArray[np.float32]
 
@@ -46,8 +51,12 @@ def write(
     recordings = inventory.recordings
     samples = [resampled_length(recording, signal.sample_rate) for recording in recordings]
     frames = [frame_count(n, signal) for n in samples]
-    work = partial(extract, root=root, sources=tuple(sources), signal=signal)
-    with atomic_path(target) as path, h5py.File(path, "w") as file:
+    size = 4 * ((1 + len(sources)) * sum(frames) * signal.bins + len(sources) * sum(samples))
+    with (
+        atomic_path(target) as path,
+        TemporaryDirectory(suffix=PARTIAL, dir=target.parent) as scratch,
+        _create(path, size + HEADROOM) as file,
+    ):
         file.attrs.update(
             format=FORMAT, dataset=inventory.dataset, sources=list(sources),
             sample_rate=signal.sample_rate, fft_size=signal.fft_size, hop_size=signal.hop_size,
@@ -57,10 +66,15 @@ def write(
         )
         waveforms = file.create_dataset("waveform", (len(sources), sum(samples)), np.float32)
         first_frame, first_sample = (np.cumsum([0, *sizes])[:-1] for sizes in (frames, samples))
+        work = partial(
+            extract, root=root, sources=tuple(sources), signal=signal, folder=Path(scratch)
+        )
         computed = parallel_map(work, recordings, f"features {inventory.dataset}")
-        for index, (waveform, spectrogram) in enumerate(computed):
+        for index, extracted in enumerate(computed):
+            waveform, spectrogram = load_extracted(extracted, samples[index], len(sources), signal)
             waveforms[:, first_sample[index] : first_sample[index] + samples[index]] = waveform
             spectrograms[:, first_frame[index] : first_frame[index] + frames[index]] = spectrogram
+            extracted.unlink()
         file["index/track"] = [recording.track.id for recording in recordings]
         for name, column in zip(
             INDEX[1:], (first_frame, frames, first_sample, samples), strict=True
@@ -71,15 +85,25 @@ def write(
         )
 
 
+def _create(path: Path, size: int) -> h5py.File:
+    """A new HDF5 file, once the disk is known to have room for it."""
+    reserve(path, size)
+    return h5py.File(path, "w")
+
+
 def resampled_length(recording: Recording, sample_rate: int) -> int:
     """Samples of a recording at the working rate, at least 1."""
     return audio.resampled_length(recording.samples, recording.sample_rate, sample_rate)
 
 
 def extract(
-    recording: Recording, root: Path, sources: Sequence[str], signal: Signal
-) -> tuple[FloatArray, FloatArray]:
-    """Waveforms (sources, samples) and log magnitudes (1 + sources, frames, bins) of one recording."""
+    recording: Recording, root: Path, sources: Sequence[str], signal: Signal, folder: Path
+) -> Path:
+    """Compute the waveforms and log magnitudes of one recording into a new file in `folder`.
+
+    A file and no arrays: a worker hands its results over through a pipe, which would need several
+    times their size in memory, here and where they wait. `load_extracted` reads it.
+    """
     waveforms = audio.read_mono(recording.track, root, sources, signal.sample_rate)
     expected = resampled_length(recording, signal.sample_rate)
     if waveforms.shape[1] != expected:
@@ -87,9 +111,33 @@ def extract(
             f"{root}: {recording.track.id} has another length than data/inventory says; run"
             f" `dvc repro -f download@{recording.track.dataset}`"
         )
-    signals = np.concatenate([waveforms.sum(axis=0, keepdims=True), waveforms])
-    magnitudes = log_magnitude(stft(torch.from_numpy(signals), signal))
-    return waveforms, magnitudes.transpose(1, 2).contiguous().numpy()
+    with NamedTemporaryFile(dir=folder, delete=False) as file:
+        for waveform in waveforms:
+            file.write(waveform)
+        for waveform in (waveforms.sum(axis=0), *waveforms):
+            for block in _log_magnitudes(waveform, signal):
+                file.write(block)
+    return Path(file.name)
+
+
+def load_extracted(
+    path: Path, samples: int, sources: int, signal: Signal
+) -> tuple[FloatArray, FloatArray]:
+    """Waveforms (sources, samples) and log magnitudes (1 + sources, frames, bins) from `extract`."""
+    data = np.memmap(path, np.float32, "r")
+    waveforms, spectrograms = np.split(data, [sources * samples])
+    return waveforms.reshape(sources, samples), spectrograms.reshape(1 + sources, -1, signal.bins)
+
+
+def _log_magnitudes(waveform: FloatArray, signal: Signal) -> Iterator[FloatArray]:
+    """Log magnitudes (frames, bins) of a waveform (samples,), up to BLOCK_FRAMES at a time."""
+    padded = pad(torch.from_numpy(waveform), signal)
+    frames = frame_count(len(waveform), signal)
+    for first in range(0, frames, BLOCK_FRAMES):
+        count = min(BLOCK_FRAMES, frames - first)
+        start = first * signal.hop_size
+        stretch = padded[start : start + (count - 1) * signal.hop_size + signal.fft_size]
+        yield log_magnitude(stft_of_padded(stretch, signal)).T.contiguous().numpy()
 
 
 @dataclass(frozen=True)
@@ -113,6 +161,10 @@ class FeatureFile:
             attributes = dict(file.attrs)
             if attributes["format"] != FORMAT:
                 raise UserError(f"{path}: feature format {attributes['format']}, expected {FORMAT}")
+            sources = tuple(attributes["sources"])
+            signal = Signal(
+                **{key: int(attributes[key]) for key in ("sample_rate", "fft_size", "hop_size")}
+            )
             columns = {name: file[f"index/{name}"][()] for name in INDEX[1:]}
             names = file["index/track"].asstr()[()]
             silent = file["index/silent"][()]
@@ -122,10 +174,8 @@ class FeatureFile:
             raise UserError(f"{path}: damaged ({error}); delete it and run `dvc repro`") from None
         return cls(
             path=path,
-            sources=tuple(attributes["sources"]),
-            signal=Signal(
-                **{key: int(attributes[key]) for key in ("sample_rate", "fft_size", "hop_size")}
-            ),
+            sources=sources,
+            signal=signal,
             index=pd.DataFrame(columns, index=pd.Index(names, name="track")),
             silent=silent,
             file=file,

@@ -1,6 +1,7 @@
 """Outputs appear whole or not at all: written beside their place, then renamed."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,16 +23,35 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         remove(partial)
+    except OSError as error:
+        raise _not_written(target, error) from error
+    try:
         yield partial
         if partial.is_dir():
             remove(target)
         partial.replace(target)
     except OSError as error:
         if error.filename is None or str(partial) in str(error.filename) or error.errno == 28:
-            raise UserError(f"{target}: cannot be written: {error.strerror or error}") from error
+            raise _not_written(target, error) from error
         raise
     finally:
         remove(partial)
+
+
+def _not_written(target: Path, error: OSError) -> UserError:
+    # The words of the system: those of HDF5 are several lines.
+    reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+    return UserError(f"{target}: cannot be written: {reason}")
+
+
+def reserve(path: Path, size: int) -> None:
+    """Raise OSError when the disk has no room for `size` bytes at `path`, which is empty afterwards.
+
+    For writers that do not survive a full disk: HDF5 ends with a segmentation fault.
+    """
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+        file.truncate(0)
 
 
 def remove(path: Path) -> None:

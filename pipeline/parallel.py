@@ -10,13 +10,18 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from pipeline.errors import UserError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def processes() -> int:
     """How many worker processes to use: PIPELINE_PROCESSES, else the cores this process may use."""
-    return int(os.environ.get("PIPELINE_PROCESSES", 0)) or len(os.sched_getaffinity(0))
+    wanted = os.environ.get("PIPELINE_PROCESSES") or "0"
+    if not wanted.isdecimal():
+        raise UserError(f"PIPELINE_PROCESSES: expected a number of processes, found {wanted!r}")
+    return int(wanted) or len(os.sched_getaffinity(0))
 
 
 def parallel_map(

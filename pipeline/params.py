@@ -159,7 +159,8 @@ class Params(Section):
             unknown = [source for source in model.critics if source not in self.sources]
             if unknown:
                 raise ValueError(
-                    f"models.{name}.critics: expected names from sources {self.sources}, found {unknown[0]!r}"
+                    f"models.{name}.critics: expected names from sources {self.sources},"
+                    f" found {unknown[0]!r}"
                 )
         missing = [
             name

@@ -67,10 +67,9 @@ class Separator:
             signal = Signal(**config["signal"])
             network = SpectrogramUNet(signal.bins, len(config["sources"]), **config["separator"])
             load_model(network, str(folder / WEIGHTS))
-        except FileNotFoundError as error:
-            raise UserError(
-                f"{folder}: not a model folder: no {Path(error.filename).name}"
-            ) from None
+        except FileNotFoundError:
+            missing = CONFIG if not (folder / CONFIG).exists() else WEIGHTS
+            raise UserError(f"{folder}: not a model folder: no {missing}") from None
         except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{folder}: damaged model folder: {reason}") from None

@@ -78,6 +78,8 @@ class AdversarialSeparation(lightning.LightningModule):
             {f"training/{name}": value.detach() for name, value in losses.items()},
             on_step=False, on_epoch=True, batch_size=1,
         )  # fmt: skip
+        # the x axis of the curves: separator updates, not the optimisers' steps taken together
+        self.log("step", float(self.steps), on_step=False, on_epoch=True, reduce_fx="max")
         self.log("L_s", losses["L_s"].detach(), prog_bar=True, logger=False)
 
     def update_critics(self, optimisers: list[Any], step: int) -> dict[str, Tensor]:

@@ -21,7 +21,8 @@ READY = Path("data/ready")
 SPLIT = Path("data/split.csv")
 FEATURES = Path("data/features")
 MODELS = Path("models")
-CHECKPOINTS = Path("work/checkpoints")
+WORK = Path("work")
+CHECKPOINTS = WORK / "checkpoints"
 TRACK_SCORES = Path("results/tracks")
 RESULTS = Path("results")
 

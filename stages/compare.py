@@ -22,7 +22,7 @@ def main() -> None:
     frames = {row: comparison.load_tracks(TRACK_SCORES / f"{row}.csv") for row in rows}
     scores = comparison.collect(frames, sources)
     means = comparison.metrics(scores, sources)
-    baseline = next((name for name, model in settings.models.items() if not model.unlabelled), None)
+    baseline = comparison.baseline(settings.models)
     statistics = comparison.statistics(
         scores,
         sources,

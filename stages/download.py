@@ -15,11 +15,12 @@ def download(dataset: str = typer.Argument(help="DSD100, MedleyDB, CCMixter or i
     settings = params.load(common.PARAMS)
     origin = common.origin(settings, dataset)
     root = common.recordings_root(dataset, origin)
+    rendered = None
     if origin == "synthetic":
         spec = settings.synthetic
         tracks = {str(name): count for name, count in spec.tracks.items()}[dataset]
-        obtain.embedded(dataset, root, tracks, spec.seconds, spec.seed)
-    found = inventory.take(dataset, origin, root, settings.sources)
+        rendered = obtain.embedded(dataset, root, tracks, spec.seconds, spec.seed)
+    found = inventory.take(dataset, origin, root, settings.sources, rendered)
     path = common.inventory_path(dataset)
     inventory.save(found, path)
     files.write_text(common.READY / dataset, files.md5(path) + "\n")

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
+
 from pipeline import params
 from pipeline.errors import UserError
-from ruamel.yaml import YAML
 
 TOP = Path(__file__).parents[1]
 EMBEDDED, PAPER = TOP / "params.yaml", TOP / "params.paper.yaml"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+
 from pipeline.errors import UserError
 from pipeline.models.unet import SpectrogramUNet
 from pipeline.params import Signal

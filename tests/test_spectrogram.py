@@ -4,6 +4,7 @@ import librosa
 import numpy as np
 import pytest
 import torch
+
 from pipeline.params import Signal
 from pipeline.spectrogram import frame_count, log_magnitude, reconstruct, stft
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline import audio, files
 from pipeline.datasets import READERS, catalogue
 from pipeline.datasets.base import Rejected
+from pipeline.datasets.obtain import Rendered
 from pipeline.errors import UserError
 from pipeline.parallel import parallel_map
 from pipeline.tracks import Recording, Track
@@ -27,7 +28,9 @@ class FileEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     bytes: int
-    md5: str
+    md5: str | None = None
+    """None for an embedded recording: its last bits depend on the processor that rendered it; what
+    it was rendered from is in `Inventory.made_from`."""
 
 
 class Inventory(BaseModel):
@@ -42,6 +45,8 @@ class Inventory(BaseModel):
     files: dict[str, FileEntry]
     """Every file of the recordings, by its path relative to the dataset's folder."""
     rejected: tuple[Rejected, ...] = ()
+    made_from: dict[str, str | int | float] = {}
+    """What the embedded recordings were rendered from: parameters, hash of the renderer."""
 
 
 class Inspection(NamedTuple):
@@ -52,12 +57,19 @@ class Inspection(NamedTuple):
     rejected: Rejected | None
 
 
-def take(dataset: str, origin: str, root: Path, names: Sequence[str]) -> Inventory:
+def take(
+    dataset: str,
+    origin: str,
+    root: Path,
+    names: Sequence[str],
+    rendered: Rendered | None = None,
+) -> Inventory:
     """Inspect every track below `root`: decode all of it, note sizes and MD5s.
 
-    `names` are the sources that the experiment needs; their sum is the mixture. A track that cannot
-    be used is listed in `rejected` with the reason. Raises UserError when the dataset cannot give
-    one of the sources, the folder holds no tracks, or not one of them can be used.
+    `names` are the sources that the experiment needs; their sum is the mixture. `rendered` says
+    which of the files are embedded recordings. A track that cannot be used is listed in `rejected`
+    with the reason. Raises UserError when the dataset cannot give one of the sources, the folder
+    holds no tracks, or not one of them can be used.
     """
     reader = READERS[dataset]
     unknown = [name for name in names if name not in reader.sources]
@@ -74,6 +86,7 @@ def take(dataset: str, origin: str, root: Path, names: Sequence[str]) -> Invento
     inspections = list(parallel_map(examine, unique, f"inspect {dataset}"))
     recordings = [found.recording for found in inspections if found.recording]
     rejected += repeated + [found.rejected for found in inspections if found.rejected]
+    ours = rendered.files if rendered else ()
     if not recordings:
         raise UserError(
             f"{root}: none of the {len(rejected)} tracks can be used;"
@@ -83,8 +96,13 @@ def take(dataset: str, origin: str, root: Path, names: Sequence[str]) -> Invento
         dataset=dataset,
         origin=origin,
         recordings=tuple(recordings),
-        files={name: entry for found in inspections for name, entry in found.files.items()},
+        files={
+            name: FileEntry(bytes=entry.bytes) if name in ours else entry
+            for found in inspections
+            for name, entry in found.files.items()
+        },
         rejected=tuple(sorted(rejected, key=lambda entry: entry.track)),
+        made_from=rendered.made_from if rendered else {},
     )
 
 

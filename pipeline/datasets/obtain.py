@@ -5,7 +5,7 @@ import importlib.util
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.files import atomic_path, md5
 
@@ -13,8 +13,15 @@ MARKER = ".rendered.json"
 """Written with the embedded recordings: what they were rendered from, and which files they are."""
 
 
-def embedded(dataset: str, root: Path, tracks: int, seconds: float, seed: int) -> bool:
-    """Render the embedded recordings of a dataset into `root`; whether anything had to be done.
+class Rendered(NamedTuple):
+    """The embedded recordings in a folder: what they were made from, and the size of each file."""
+
+    made_from: dict[str, Any]
+    files: dict[str, int]
+
+
+def embedded(dataset: str, root: Path, tracks: int, seconds: float, seed: int) -> Rendered:
+    """Render the embedded recordings of a dataset into `root`.
 
     Nothing is done when the same parameters and the same renderer already did, and their files are
     all there in full length. Other files in the folder are a user's own and stay there. Raises
@@ -28,30 +35,30 @@ def embedded(dataset: str, root: Path, tracks: int, seconds: float, seed: int) -
         "renderer": _renderer_md5(),
     }
     before, present = _marker(root), _sizes(root)
-    if before["made_from"] == made_from and before["files"].items() <= present.items():
-        return False
+    if before.made_from == made_from and before.files.items() <= present.items():
+        return before
     # Rendering needs scipy, which takes a second to import.
     from pipeline.datasets import synthetic
 
     with atomic_path(root) as partial:
         partial.mkdir()
         synthetic.render(dataset, partial, tracks, seconds, seed)
-        rendered = _sizes(partial)
-        marker = json.dumps({"made_from": made_from, "files": rendered}, indent=1)
+        rendered = Rendered(made_from, _sizes(partial))
+        marker = json.dumps(rendered._asdict(), indent=1)
         (partial / MARKER).write_text(marker, encoding="utf-8")
-        for name in present.keys() - before["files"].keys() - rendered.keys():
+        for name in present.keys() - before.files.keys() - rendered.files.keys():
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / name, partial / name)
-    return True
+    return rendered
 
 
-def _marker(root: Path) -> dict[str, Any]:
+def _marker(root: Path) -> Rendered:
     """What the last rendering noted; of nothing and no files where there was none."""
     try:
         marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
-        return {"made_from": dict(marker["made_from"]), "files": dict(marker["files"])}
+        return Rendered(dict(marker["made_from"]), dict(marker["files"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return {"made_from": {}, "files": {}}
+        return Rendered({}, {})
 
 
 def _sizes(root: Path) -> dict[str, int]:

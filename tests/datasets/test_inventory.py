@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.datasets import inventory
 from pipeline.datasets.inventory import Inventory
+from pipeline.datasets.obtain import Rendered
 from pipeline.errors import UserError
 
 RATE = 44_100
@@ -211,3 +212,17 @@ def test_a_damaged_inventory_is_one_line(tmp_path: Path, content: bytes) -> None
 def test_a_missing_inventory_names_the_stage(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"run `python -m stages\.download iKala` first"):
         inventory.load(tmp_path / "iKala.json")
+
+
+def test_embedded_recordings_are_known_by_what_they_were_made_from(tmp_path: Path) -> None:
+    """Their last bits depend on the processor; a user's file beside them keeps its checksum."""
+    rng = np.random.default_rng(1)
+    for name in ("ours_verse", "mine_verse"):
+        (tmp_path / "Wavfile").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / f"Wavfile/{name}.wav", rng.uniform(-1, 1, (800, 2)), 44100)
+    rendered = Rendered({"seed": 7, "renderer": "abc"}, {"Wavfile/ours_verse.wav": 1})
+    found = inventory.take("iKala", "synthetic", tmp_path, ["vocals"], rendered)
+    assert found.files["Wavfile/ours_verse.wav"].md5 is None
+    assert found.files["Wavfile/mine_verse.wav"].md5 is not None
+    inventory.save(found, tmp_path / "i.json")
+    assert inventory.load(tmp_path / "i.json").made_from == {"seed": 7, "renderer": "abc"}

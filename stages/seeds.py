@@ -1,0 +1,62 @@
+"""Train and test every model with several seeds: how much of a difference is luck.
+
+Not a stage of dvc.yaml: it takes as long as the experiment times the number of seeds. Run it with
+`make seeds` after `dvc repro`; it reads the same features and split.
+"""
+
+import typer
+
+from stages import common
+
+SEEDS = common.RESULTS / "seeds.csv"
+
+
+def seeds(
+    seed: list[int] = typer.Option([1, 2, 3], help="repeat for each seed"),
+    device: str = typer.Option("auto", help="auto, cpu or cuda"),
+) -> None:
+    """Features and split -> results/seeds.csv and results/seeds.md.
+
+    What an earlier call finished with the same parameters, code and features is not trained again.
+    """
+    from pipeline import comparison, evaluation, files, params, split, trainer
+    from pipeline import seeds as repeated
+    from pipeline.tracks import Role
+
+    settings = params.load(common.PARAMS)
+    frame = split.load_split(common.SPLIT)
+    mixture = comparison.load_tracks(common.TRACK_SCORES / "mixture.csv")
+    scores = {}
+    for value in seed:
+        run = settings.model_copy(update={"seed": value})
+        folder = common.WORK / "seeds" / str(value)
+        frames = {"mixture": mixture}
+        for model in settings.models:
+            done = folder / f"{model}.csv"
+            mark = folder / f"{model}.fingerprint"
+            expected = trainer.fingerprint(run, model, frame, common.FEATURES)
+            if not (done.exists() and mark.exists() and mark.read_text() == expected):
+                trainer.train(
+                    run, model, frame, common.FEATURES, folder / "models" / model,
+                    folder / "checkpoints" / model, device, say=typer.echo,
+                )  # fmt: skip
+                found = evaluation.evaluate(
+                    model, frame, common.FEATURES, folder / "models",
+                    settings.evaluation.filter_length,
+                )  # fmt: skip
+                comparison.save_tracks(found, done)
+                files.write_text(mark, expected)
+            frames[model] = comparison.load_tracks(done)
+        scores[value] = comparison.collect(frames, settings.sources)
+    supervised = set(frame.loc[frame["role"] == Role.SUPERVISED, "dataset"])
+    unseen = [name for name in settings.datasets if name not in supervised]
+    baseline = comparison.baseline(settings.models)
+    table = repeated.summary(scores, unseen, settings.sources, baseline)
+    files.write_text(SEEDS, table.to_csv(index=False, lineterminator="\n"))
+    text = repeated.markdown(table)
+    files.write_text(SEEDS.with_suffix(".md"), text)
+    typer.echo(text)
+
+
+if __name__ == "__main__":
+    common.run(seeds)

@@ -1,0 +1,123 @@
+"""The fixture experiment: the real stages on a small copy of params.yaml, once for all tests."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from pipeline import evaluation, features, params
+from pipeline.datasets import inventory
+from pipeline.params import Params
+
+TOP = Path(__file__).parents[1]
+REAL_SONGS = TOP.parent / "shared" / "real_songs"
+ROWS = ("mixture", "baseline", "V", "VA", "oracle")
+
+SMALL: dict[str, Any] = {
+    "synthetic": {"seconds": 5.0},
+    "separator": {"filters": 2},
+    "critic": {"filters": 2},
+    "training": {
+        "batch_size": 4, "steps_per_epoch": 6, "max_epochs": 3, "critic_steps": 2,
+        "learning_rate": 1e-3,
+    },
+    "evaluation": {"bootstrap_samples": 200},
+}  # fmt: skip
+TRACKS = {"DSD100": 8, "MedleyDB": 6, "CCMixter": 3, "iKala": 3}
+
+
+@contextmanager
+def inside(folder: Path) -> Iterator[Path]:
+    """Run with `folder` as the working directory."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield folder
+    finally:
+        os.chdir(before)
+
+
+def small_params() -> dict[str, Any]:
+    """params.yaml as it is, at a hundredth of its size."""
+    data = YAML(typ="safe", pure=True).load((TOP / "params.yaml").read_text(encoding="utf-8"))
+    for section, values in SMALL.items():
+        data[section] |= values
+    data["synthetic"]["tracks"] = dict(TRACKS)
+    return data  # type: ignore[no-any-return]
+
+
+def write_params(data: dict[str, Any], folder: Path) -> Params:
+    """Write params.yaml into `folder`."""
+    with (folder / "params.yaml").open("w", encoding="utf-8") as file:
+        YAML().dump(data, file)
+    return params.load(folder / "params.yaml")
+
+
+def run_stages(folder: Path, models: bool = True) -> None:
+    """Every stage that dvc.yaml has, in its order, as DVC would run them."""
+    from stages import compare, download, evaluate, preprocess, split, train
+
+    settings = params.load(folder / "params.yaml")
+    with inside(folder):
+        for dataset in settings.datasets:
+            download.download(dataset)
+        split.split()
+        for dataset in settings.datasets:
+            preprocess.preprocess(dataset)
+        if not models:
+            return
+        for model in settings.models:
+            train.train(model, device="cpu")
+        for row in ("mixture", *settings.models, "oracle"):
+            evaluate.evaluate(row, role="test", out=None, device="cpu")
+        compare.main()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def two_threads() -> None:
+    """As many as the machines of the continuous integration have: bits depend on the number."""
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which all stages have run. Read it; copy it to change it."""
+    folder = tmp_path_factory.mktemp("experiment")
+    write_params(small_params(), folder)
+    run_stages(folder)
+    return folder
+
+
+@pytest.fixture
+def copied(experiment: Path, tmp_path: Path) -> Path:
+    """A copy of the finished experiment, without its recordings, for a test to change."""
+    target = tmp_path / "experiment"
+    shutil.copytree(experiment, target, ignore=shutil.ignore_patterns("synthetic"))
+    return target
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Per-track work in this process: starting others takes seconds; test_parallel.py is about them."""
+
+    def in_turn(function: Any, items: Sequence[Any], *_: str) -> Iterator[Any]:
+        return map(function, items)
+
+    for module in (evaluation, features, inventory):
+        monkeypatch.setattr(module, "parallel_map", in_turn)
+
+
+@pytest.fixture
+def real_songs() -> Path:
+    """Two real songs in MUSDB's stem format; they are not part of the repository."""
+    if not REAL_SONGS.is_dir():
+        pytest.skip(
+            f"{REAL_SONGS} is absent: the real songs are not in the repository (CC BY-NC-SA)"
+        )
+    return REAL_SONGS
