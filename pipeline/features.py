@@ -113,10 +113,10 @@ def extract(
         )
     with NamedTemporaryFile(dir=folder, delete=False) as file:
         for waveform in waveforms:
-            file.write(waveform)
+            file.write(waveform.data)
         for waveform in (waveforms.sum(axis=0), *waveforms):
             for block in _log_magnitudes(waveform, signal):
-                file.write(block)
+                file.write(block.data)
     return Path(file.name)
 
 

@@ -110,9 +110,10 @@ class AdversarialSeparation(lightning.LightningModule):
         settings = self.params.training
         mixture, references = self.batches.paired(step)
         supervised = supervised_loss(self.separator(mixture), references)
-        losses = {"L": supervised, "L_s": supervised}
+        # L comes last: of losses that are not finite, the first is named
+        losses = {"L_s": supervised}
         if not self.model.unlabelled:
-            return losses
+            return losses | {"L": supervised}
         mixture = self.batches.mixture("separator", step)
         estimates = self.separator(mixture)
         context = self.separator.context

@@ -25,9 +25,12 @@ def evaluate(
         raise UserError(f"--role {role}: expected one of {', '.join(Role)}")
     if role != Role.TEST and out is None:
         raise UserError(f"--role {role}: results/ holds test scores; name a file with --out")
+    frame = split.load_split(common.SPLIT)
+    if role not in set(frame["role"]):
+        raise UserError(f"{common.SPLIT}: no track has the role {role}; add tracks or datasets")
     scores = evaluation.evaluate(
         row,
-        split.load_split(common.SPLIT),
+        frame,
         common.FEATURES,
         common.MODELS,
         settings.evaluation.filter_length,

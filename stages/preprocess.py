@@ -11,9 +11,10 @@ def preprocess(dataset: str = typer.Argument(help="DSD100, MedleyDB, CCMixter or
     from pipeline.datasets import inventory
 
     settings = params.load(common.PARAMS)
+    root = common.recordings_root(dataset, common.origin(settings, dataset))
     features.write(
         inventory.load(common.inventory_path(dataset)),
-        common.recordings_root(dataset, common.origin(settings, dataset)),
+        root,
         settings.sources,
         settings.signal,
         common.features_path(dataset),

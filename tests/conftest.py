@@ -111,6 +111,9 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in (evaluation, features, inventory):
         monkeypatch.setattr(module, "parallel_map", in_turn)
+    # A worker keeps what it opened until it ends; this process goes on to the next test.
+    evaluation._open.cache_clear()
+    evaluation._load.cache_clear()
 
 
 @pytest.fixture

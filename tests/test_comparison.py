@@ -32,7 +32,9 @@ def frame(tracks: Tracks, notes: dict[tuple[str, str], str] | None = None) -> pd
             scores = [Score(source, NONE, NONE, NONE, SILENT_REFERENCE) for source in SOURCES]
         else:
             note = (notes or {}).get(name, "")
-            scores = [Score(s, *v, note) for s, v in zip(SOURCES, values, strict=True)]
+            scores = [
+                Score(s, v[0], v[1], v[2], note) for s, v in zip(SOURCES, values, strict=True)
+            ]
         scored.append((*name, scores))
     return comparison.tracks_frame(scored)
 
@@ -79,7 +81,7 @@ def table_of(collected: pd.DataFrame, baseline: str | None = "baseline") -> pd.D
 def cell(long: pd.DataFrame, *where: str) -> pd.Series:
     """The one row of (test_set, model, source, metric)."""
     chosen = long.set_index(["test_set", "model", "source", "metric"])
-    return chosen.loc[where]
+    return chosen.loc[where]  # type: ignore[index]
 
 
 # ------------------------------------------------------------------------------- the printed table
@@ -184,7 +186,9 @@ def test_collect_names_the_file_that_is_out_of_date(frames: dict[str, pd.DataFra
             comparison.collect(stale, SOURCES)
     # Other references: the same tracks, but another one is silent.
     silent = frames["V"].assign(note=SILENT_REFERENCE)
-    with pytest.raises(UserError, match=r"tracks/V\.csv: is out of date.*evaluate@V"):
+    with pytest.raises(
+        UserError, match=r"tracks/V\.csv: is out of date; delete it and run `dvc repro`"
+    ):
         comparison.collect({**frames, "V": silent}, SOURCES)
     with pytest.raises(UserError, match="expected the sources vocals, drums"):
         comparison.collect(frames, ["vocals", "drums"])

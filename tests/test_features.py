@@ -50,7 +50,8 @@ def stereo_sources(root: Path, dataset: str, track: str) -> dict[str, tuple[NDAr
     """The sources of a track (channels, samples), read by the datasets' own documentation."""
 
     def read(path: Path) -> NDArray[Any]:
-        return soundfile.read(path, always_2d=True)[0].T
+        samples: NDArray[Any] = soundfile.read(path, always_2d=True)[0]
+        return samples.T
 
     if dataset == "iKala":
         left, right = read(root / f"Wavfile/{track}.wav")
@@ -86,7 +87,8 @@ def log_magnitudes(waveform: NDArray[Any]) -> NDArray[Any]:
     """(frames, bins) as section 4.2 of the paper describes them."""
     padded = np.pad(waveform, (0, -len(waveform) % 256))
     spectrum = librosa.stft(padded, n_fft=512, hop_length=256, window="hann", pad_mode="reflect")
-    return np.log1p(np.abs(spectrum)).T
+    magnitudes: NDArray[Any] = np.log1p(np.abs(spectrum)).T
+    return magnitudes
 
 
 @pytest.mark.parametrize("dataset", TRACKS)

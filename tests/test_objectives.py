@@ -68,8 +68,9 @@ def test_penalty_is_taken_between_real_and_fake() -> None:
 
 
 def test_penalty_is_safe_where_the_gradient_vanishes() -> None:
-    critic = nn.Sequential(nn.Flatten(), nn.Linear(6, 1))
-    nn.init.zeros_(critic[1].weight)
+    last = nn.Linear(6, 1)
+    nn.init.zeros_(last.weight)
+    critic = nn.Sequential(nn.Flatten(), last)
     penalty = gradient_penalty(critic, torch.randn(4, 6), torch.randn(4, 6), torch.rand(4))
     penalty.backward()
     assert penalty.item() == 0

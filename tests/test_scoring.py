@@ -36,7 +36,8 @@ def references() -> np.ndarray:
 @pytest.fixture(scope="module")
 def estimates(references: np.ndarray) -> np.ndarray:
     leak = np.array([[0.9, 0.2], [-0.3, 0.7]])
-    return leak @ references + 0.3 * noise(2, 6000, seed=1)
+    mixed: np.ndarray = leak @ references + 0.3 * noise(2, 6000, seed=1)
+    return mixed
 
 
 def test_equals_museval(references: np.ndarray, estimates: np.ndarray) -> None:

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import io
 import json
 import os
 import re
@@ -114,7 +113,7 @@ def test_scores_equal_those_computed_by_hand(experiment: Path, model: str) -> No
     """Separate one track and give the waveforms to museval."""
     tested = [row for row in track_scores(experiment, model) if row["dataset"] == "CCMixter"]
     store = FeatureFile.open(experiment / "data/features/CCMixter.h5")
-    references = store.waveforms(store.index.index.get_loc(tested[0]["track"]))
+    references = store.waveforms(store.index.index.tolist().index(tested[0]["track"]))
     estimates = np.stack([references.sum(axis=0)] * 2)
     if model != "mixture":
         estimates = Separator.load(experiment / "models" / model).separate(estimates[0])
@@ -217,7 +216,7 @@ HARMS: dict[str, tuple[dict[str, Harm], str]] = {
 # Unicode form (decomposed) than the id that it gets.
 ODD = {
     "!Björk's_-_“Première” & Größe (feat. Ω), #1 100%": "unlabelled",
-    "B'2_-_日本語 のうた": "validation",
+    "Am'_-_日本語 のうた": "validation",
     "Édith_-_C'est fini": "test",
 }
 ODD_SONG = "099 - Motörhead's, (Live) & Ünplugged - Wo bist Du… nicht?"
@@ -234,8 +233,8 @@ def lay_out(experiment: Path, recordings: Path) -> None:
     for name, (harms, _) in HARMS.items():
         folder = corpus / f"Bad_-_{name}"
         shutil.copytree(sound, folder, copy_function=os.link)
-        for file, harm in harms.items():
-            harm(folder / f"{file}.wav")
+        for stem, harm in harms.items():
+            harm(folder / f"{stem}.wav")
     for name in ODD:
         shutil.copytree(sound, corpus / name, copy_function=os.link)
         for file in (corpus / name).iterdir():
@@ -316,10 +315,10 @@ def test_a_recording_that_breaks_later_stops_preprocess(
     before = fingerprints(odd)
     clip = next(Path("my recordings/iKala/Wavfile").glob("9*.wav"))
     truncate(clip)
-    said = failing(common.run, preprocess.preprocess, ["iKala"], capsys)
+    said = failing(preprocess.preprocess, ["iKala"], capsys)
     assert re.search(rf"{clip.name}: truncated: .*; copy or download it again", said)
     after = fingerprints(odd)
-    after.pop(str(clip)), before.pop(str(clip))
+    assert before.pop(str(clip)) != after.pop(str(clip))
     assert after == before
 
 
@@ -353,7 +352,7 @@ def test_data_root_without_the_dataset(
     monkeypatch.setenv("DATA_ROOT", str(root))
     with inside(tmp_path):
         before = fingerprints(tmp_path)
-        assert re.search(said, failing(common.run, download.download, ["iKala"], capsys))
+        assert re.search(said, failing(download.download, ["iKala"], capsys))
         assert fingerprints(tmp_path) == before
 
 
@@ -365,7 +364,7 @@ def test_without_data_root_recordings_are_expected_below_data_raw(
     write_params(data, tmp_path)
     monkeypatch.delenv("DATA_ROOT", raising=False)
     with inside(tmp_path):
-        said = failing(common.run, download.download, ["iKala"], capsys)
+        said = failing(download.download, ["iKala"], capsys)
     assert said.startswith("error: data/raw/iKala: no such folder")
 
 
@@ -383,16 +382,14 @@ def fingerprints(folder: Path) -> dict[str, str]:
 
 
 def failing(
-    run: Callable[[Callable[..., None]], Any],
-    command: Callable[..., None],
-    arguments: list[str],
-    capsys: pytest.CaptureFixture[str],
+    command: Callable[..., None], arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> str:
     """The one line that a stage's command line says when it ends with status 1."""
     capsys.readouterr()
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["stage", *arguments])
-        run(command)
+        with pytest.raises(SystemExit) as ended:
+            common.run(command)
     said = capsys.readouterr()
     assert ended.value.code == 1
     lines = said.err.splitlines()
@@ -403,6 +400,14 @@ def failing(
 
 def remove(path: str) -> Callable[[], None]:
     return lambda: shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink()
+
+
+def damage(path: str) -> Callable[[], None]:
+    def halve() -> None:
+        content = Path(path).read_bytes()
+        Path(path).write_bytes(content[: len(content) // 2])
+
+    return halve
 
 
 def nothing() -> None:
@@ -433,7 +438,7 @@ MISTAKES: list[tuple[Callable[..., None], list[str], Callable[[], None], str]] =
     (preprocess.preprocess, ["iKala"], remove("data/inventory/iKala.json"),
      r"data/inventory/iKala\.json: no such file; run `python -m stages.download iKala` first"),
     (split.split, [], remove("data/inventory/iKala.json"), r"data/inventory/iKala\.json: no such file"),
-    (split.split, [], lambda: Path("data/inventory/iKala.json").write_text("{") and None,
+    (split.split, [], damage("data/inventory/iKala.json"),
      r"data/inventory/iKala\.json: not a valid inventory"),
     (preprocess.preprocess, ["iKala"], nothing, r"data/synthetic/iKala/Wavfile/.*\.wav: no such file"),
     (train.train, ["V"], remove("data/features"), r"data/features/\w+\.h5: no such file; run `dvc repro"),
@@ -441,6 +446,7 @@ MISTAKES: list[tuple[Callable[..., None], list[str], Callable[[], None], str]] =
     (evaluate.evaluate, ["oracle"], remove("data/features"), r"data/features/DSD100\.h5: no such file"),
     (evaluate.evaluate, ["oracle"], remove("data/split.csv"), r"data/split\.csv: no such file"),
     (evaluate.evaluate, ["oracle"], forget_a_track, r"\.h5: no features of '.* \(demo\)'"),
+    (evaluate.evaluate, ["oracle"], empty_test_role, r"data/split\.csv: no track has the role test"),
     (evaluate.evaluate, ["V"], remove("models/V"), "models/V: not a model folder: no config.json"),
     (compare.main, [], remove("results/tracks/VA.csv"), r"results/tracks/VA\.csv: no such file; run"),
 ]  # fmt: skip
@@ -459,17 +465,9 @@ def test_a_users_mistake_is_one_line_and_leaves_no_output(
     with inside(copied):
         mistake()
         before = fingerprints(copied)
-        line = failing(common.run, command, arguments, capsys)
+        line = failing(command, arguments, capsys)
         assert re.match(f"error: .*{said}", line), line
         assert fingerprints(copied) == before
-
-
-@pytest.mark.usefixtures("one_process")
-def test_no_test_track_is_one_line(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with inside(copied):
-        empty_test_role()
-        line = failing(common.run, evaluate.evaluate, ["oracle"], capsys)
-    assert "test" in line
 
 
 @pytest.mark.parametrize(
@@ -490,17 +488,17 @@ def test_without_parameters_every_stage_says_so(
     arguments: list[str],
 ) -> None:
     with inside(tmp_path):
-        line = failing(common.run, command, arguments, capsys)
+        line = failing(command, arguments, capsys)
     assert line == "error: params.yaml: no such file; run from the top of the repository"
     assert not list(tmp_path.iterdir())
 
 
-def test_a_defect_of_ours_keeps_its_traceback() -> None:
+def test_a_defect_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise ZeroDivisionError
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr(sys, "argv", ["stage"])
+    monkeypatch.setattr(sys, "argv", ["stage"])
+    with pytest.raises(ZeroDivisionError):
         common.run(broken)
 
 
@@ -575,7 +573,7 @@ def test_a_wrong_setting_of_the_machine_is_one_line(
 ) -> None:
     monkeypatch.setenv("PIPELINE_PROCESSES", "all")
     with inside(copied):
-        line = failing(common.run, evaluate.evaluate, ["mixture"], capsys)
+        line = failing(evaluate.evaluate, ["mixture"], capsys)
     assert line == "error: PIPELINE_PROCESSES: expected a number of processes, found 'all'"
 
 
@@ -585,6 +583,3 @@ def test_what_is_printed_is_the_table(copied: Path, capsys: pytest.CaptureFixtur
         compare.main()
     assert capsys.readouterr().out == (copied / "results/table.md").read_text() + "\n"
     assert fingerprints(copied) == before  # the same bytes again
-    assert io.StringIO((copied / "results/table.md").read_text()).readline() == (
-        "# Comparison of the models\n"
-    )

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline import params, split, trainer, training
+from pipeline import objectives, params, split, trainer, training
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.training import AdversarialSeparation
@@ -47,6 +49,11 @@ def by_hand(built: AdversarialSeparation, monkeypatch: pytest.MonkeyPatch) -> li
     return optimisers
 
 
+def note_and_call(order: list[str], name: str, step: Callable[[], None]) -> None:
+    order.append(name)
+    step()
+
+
 def test_critics_are_updated_first_and_n_disc_times(
     experiment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,10 +61,8 @@ def test_critics_are_updated_first_and_n_disc_times(
     names = ["separator", "vocals", "accompaniment"]
     order: list[str] = []
     for name, optimiser in zip(names, by_hand(built, monkeypatch), strict=True):
-        step = optimiser.step
-        monkeypatch.setattr(
-            optimiser, "step", lambda name=name, step=step: (order.append(name), step())[1]
-        )
+        noted = partial(note_and_call, order, name, optimiser.step)
+        monkeypatch.setattr(optimiser, "step", noted)
     built.training_step(0, 0)
     assert order == ["vocals", "accompaniment"] * 2 + ["separator"]
 
@@ -142,7 +147,7 @@ def test_the_best_epoch_is_kept(experiment: Path) -> None:
         folder = experiment / "models" / model
         best = json.loads((folder / "config.json").read_text())["best"]
         curve = pd.read_csv(folder / "history/validation/L_s.tsv", sep="\t")
-        assert best["steps"] == curve.loc[curve["L_s"].idxmin(), "step"]
+        assert best["steps"] == curve["step"].iloc[int(curve["L_s"].argmin())]
 
 
 def test_the_saved_model_is_the_one_that_was_validated(experiment: Path) -> None:
@@ -160,15 +165,14 @@ def test_the_saved_model_is_the_one_that_was_validated(experiment: Path) -> None
 
 
 def test_early_stopping_after_patience_epochs(copied: Path) -> None:
-    """With a learning rate that ruins the weights the first epoch stays the best."""
+    """With a learning rate that moves no weight the first epoch stays the best."""
     data = small_params()
-    data["training"] |= {"learning_rate": 0.5, "max_epochs": 30, "patience": 2}
+    data["training"] |= {"learning_rate": 1e-20, "max_epochs": 30, "patience": 2}
     settings = write_params(data, copied)
     run(copied, settings, "baseline")
     curve = pd.read_csv(copied / "models/baseline/history/validation/L_s.tsv", sep="\t")
     losses = curve["L_s"].to_list()
-    best = losses.index(min(losses))
-    assert len(losses) == best + 1 + 2 < 30
+    assert losses == losses[:1] * 3
 
 
 def run(folder: Path, settings: Params, model: str, **options: Any) -> list[str]:
@@ -188,7 +192,8 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(experiment: Path, copied
     slowed = (
         "import time, runpy, sys; from pipeline.training import AdversarialSeparation as A;"
         "f = A.training_step; A.training_step = lambda s, *a: (time.sleep(0.4), f(s, *a))[1];"
-        "sys.argv = ['train', 'VA', '--device', 'cpu']; runpy.run_module('stages.train', run_name='__main__')"
+        "sys.argv = ['train', 'VA', '--device', 'cpu'];"
+        "runpy.run_module('stages.train', run_name='__main__')"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", slowed], cwd=copied, env=environment, stderr=subprocess.DEVNULL
@@ -258,7 +263,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
 ) -> None:
     """It names the step, the loss and the checkpoint; no model folder appears."""
     shutil.rmtree(copied / "models/V")
-    original = training.additivity_loss
+    original = objectives.additivity_loss
 
     def poisoned(*arguments: Any) -> torch.Tensor:
         poisoned.calls += 1  # type: ignore[attr-defined]
@@ -280,8 +285,8 @@ def test_a_dead_output_is_noticed(copied: Path, monkeypatch: pytest.MonkeyPatch)
     def dead(*arguments: Any) -> AdversarialSeparation:
         built = original(*arguments)
         with torch.no_grad():
-            built.separator.unet.last.weight[1] = -1
-            built.separator.unet.last.bias[1] = -1
+            for weights in built.separator.unet.last.parameters():
+                weights[1] = -1
         return built
 
     monkeypatch.setattr(trainer, "prepare", dead)
