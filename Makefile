@@ -19,7 +19,8 @@ setup: .venv/installed ffmpeg ## create .venv from the pinned requirements, see 
 	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed; name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
-	.venv/bin/uv pip install --quiet --require-hashes --python .venv/bin/python -r requirements/dev.txt
+	@echo "installing the pinned requirements into .venv"
+	@.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes --python .venv/bin/python -r requirements/dev.txt
 	@touch $@
 
 ffmpeg:

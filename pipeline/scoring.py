@@ -14,6 +14,10 @@ TOO_SHORT = "too short"
 UNSCORED = (SILENT_REFERENCE, TOO_SHORT)
 """Notes of tracks that have no scores and are left out of every mean."""
 
+CEILING = 100.0
+"""dB. An error this small (the artifacts of a mixture taken as the estimate) is rounding: museval then
+gives some 150 dB, whose digits depend on the processor."""
+
 NOISE_SEED = 6_302_418_955_071
 """No round number: a signal made with the same seed would be "separated" by the noise."""
 
@@ -42,7 +46,8 @@ def score_track(
       instrumental pieces, section 4.1);
     - it has fewer than sources * filter_length samples: filtered references then explain any
       estimate, so the ratios (hundreds of dB) say nothing about it.
-    A silent estimate is scored (see `bss_eval_sources`) and noted on its row.
+    A silent estimate is scored (see `bss_eval_sources`) and noted on its row. Finite ratios are cut
+    at CEILING.
     Raises ValueError for a wrong shape and for NaN or infinite samples, naming the source.
     """
     _check(references, estimates, names)
@@ -51,7 +56,10 @@ def score_track(
     elif references.shape[1] < len(names) * filter_length:
         note = TOO_SHORT
     else:
-        sdr, sir, sar = bss_eval_sources(references, estimates, filter_length)
+        sdr, sir, sar = (
+            np.where(np.isfinite(ratios), np.minimum(ratios, CEILING), ratios)
+            for ratios in bss_eval_sources(references, estimates, filter_length)
+        )
         notes = [SILENT_ESTIMATE if silent else "" for silent in _silent(estimates)]
         return [
             Score(name, float(sdr[k]), float(sir[k]), float(sar[k]), notes[k])

@@ -56,6 +56,7 @@ def train(
     accelerator = resolve_device(device)
     module = prepare(params, name, split, features, torch.device(accelerator))
     resume = open_checkpoints(checkpoints, fingerprint(params, name, split, features), say)
+    quiet()
     best = ModelCheckpoint(
         checkpoints, "best", MONITOR, save_last=True, enable_version_counter=False,
         save_on_train_epoch_end=True,
@@ -75,13 +76,12 @@ def train(
                 check_on_train_epoch_end=True,
             ),
             best,
-            TQDMProgressBar(),
+            Progress(),
         ],
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         enable_model_summary=False,
     )
-    quiet()
     trainer.fit(
         module,
         loader(range(params.training.steps_per_epoch)),
@@ -91,6 +91,17 @@ def train(
     )
     finish(module, params, name, Path(best.best_model_path), target)
     files.remove(checkpoints)
+
+
+class Progress(TQDMProgressBar):
+    """Lightning's progress bar without the logger's version, which says nothing here."""
+
+    def get_metrics(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics
 
 
 def loader(items: Sequence[Any]) -> DataLoader[Any]:

@@ -1,8 +1,11 @@
 """The fixture experiment: the real stages on a small copy of params.yaml, once for all tests."""
 
+import csv
+import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from ruamel.yaml import YAML
 from pipeline import evaluation, features, params
 from pipeline.datasets import inventory
 from pipeline.params import Params
+from stages import common
 
 TOP = Path(__file__).parents[1]
 REAL_SONGS = TOP.parent / "shared" / "real_songs"
@@ -124,3 +128,35 @@ def real_songs() -> Path:
             f"{REAL_SONGS} is absent: the real songs are not in the repository (CC BY-NC-SA)"
         )
     return REAL_SONGS
+
+
+def fingerprints(folder: Path) -> dict[str, str]:
+    """Every file below a folder with a hash of its content."""
+    with inside(folder):
+        return {
+            str(path): hashlib.md5(path.read_bytes()).hexdigest()
+            for path in Path().rglob("*")
+            if path.is_file()
+        }
+
+
+def failing(
+    command: Callable[..., None], arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> str:
+    """The one line that a stage's command line says when it ends with status 1."""
+    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["stage", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            common.run(command)
+    said = capsys.readouterr()
+    assert ended.value.code == 1
+    lines = said.err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def track_scores(folder: Path, row: str) -> list[dict[str, str]]:
+    with (folder / f"results/tracks/{row}.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

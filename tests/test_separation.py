@@ -1,6 +1,8 @@
 """A separator on recordings of any length."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from pipeline.models.unet import SpectrogramUNet
 from pipeline.params import Signal
 from pipeline.separation import CONFIG, WEIGHTS, Separator
 from pipeline.spectrogram import log_magnitude, reconstruct, stft
+from tests.conftest import TOP
 
 SIGNAL = Signal(sample_rate=8000, fft_size=512, hop_size=256)
 
@@ -78,6 +81,23 @@ def test_a_saved_model_is_the_same_model(separator: Separator, tmp_path: Path) -
     np.testing.assert_allclose(loaded.separate(waveform), separator.separate(waveform), atol=1e-6)
     assert loaded.sources == separator.sources
     assert json.loads((tmp_path / "m" / CONFIG).read_text())["seed"] == 1
+
+
+@pytest.mark.slow
+def test_hours_need_no_more_memory_than_the_signal_and_its_estimates(tmp_path: Path) -> None:
+    """Two hours: 230 MB of mixture, twice that of estimates, and a padded copy; not 20 GB of features."""
+    script = (
+        "import torch; from pathlib import Path; import numpy as np\n"
+        "from pipeline.separation import Separator\n"
+        "from tests.test_separation import SIGNAL; from pipeline.models.unet import SpectrogramUNet\n"
+        "s = Separator(SpectrogramUNet(257, filters=1).eval(), ('a', 'b'), SIGNAL)\n"
+        "n = 2 * 3600 * 8000; x = np.random.default_rng(0).standard_normal(n, np.float32)\n"
+        "assert s.separate(x).shape == (2, n)\n"
+        "print(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=TOP, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 2_500_000  # kB, torch itself included
 
 
 @pytest.mark.parametrize(
