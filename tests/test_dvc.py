@@ -162,6 +162,19 @@ def test_a_stage_that_dvc_lock_does_not_have_is_noticed(clone: Path) -> None:
     assert "fourth" in said
 
 
+def test_a_stage_that_fails_loses_nothing(finished: Path, tmp_path: Path) -> None:
+    """DVC deletes outputs before it runs their stage, unless told to leave them."""
+    folder = tmp_path / "failing"
+    shutil.copytree(finished, folder)
+    inventory = (folder / "data/inventory/DSD100.json").read_bytes()
+    edit(folder, {"datasets": {"DSD100": {"origin": "local"}}})
+    status, said = run(folder, "dvc", "repro", "download@DSD100")
+    assert status != 0
+    assert "error: data/raw/DSD100: no such folder" in said
+    assert (folder / "data/inventory/DSD100.json").read_bytes() == inventory
+    assert "download@DSD100" in changed(folder)
+
+
 def test_no_output_of_a_path_or_a_machine_is_in_the_lock(finished: Path) -> None:
     lock = (finished / "dvc.lock").read_text()
     assert str(finished.parent) not in lock
