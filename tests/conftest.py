@@ -10,14 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from ruamel.yaml import YAML
 
-from pipeline import evaluation, features, params
+from pipeline import comparison, evaluation, features, params
 from pipeline.datasets import inventory
 from pipeline.params import Params
 from stages import common
+from tests import score_tables
 
 TOP = Path(__file__).parents[1]
 REAL_SONGS = TOP.parent / "shared" / "real_songs"
@@ -160,3 +162,25 @@ def failing(
 def track_scores(folder: Path, row: str) -> list[dict[str, str]]:
     with (folder / f"results/tracks/{row}.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def frames() -> dict[str, pd.DataFrame]:
+    """Two datasets with two scored tracks each and one that lacks vocals, in odd order."""
+
+    def scores(level: float) -> score_tables.Tracks:
+        return {
+            ("iKala", "b"): ((level + 1, 2, 3), (level, 5, 6)),
+            ("iKala", "a"): ((level + 3, 4, 5), (level + 0.01, 7, 8)),
+            ("DSD100", "007"): ((level, 0, 0), (level + 8, 0, 0)),
+            ("DSD100", "no vocals"): None,
+            ("DSD100", "nan"): ((level + 1, 0, 0), (level + 9, 1, 0)),
+        }
+
+    levels = {"mixture": 0.0, "baseline": 2.0, "V": 3.0, "VA": 2.5, "oracle": 9.0}
+    return {model: score_tables.frame(scores(level)) for model, level in levels.items()}
+
+
+@pytest.fixture
+def collected(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    return comparison.collect(frames, score_tables.SOURCES)

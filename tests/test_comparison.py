@@ -1,4 +1,4 @@
-"""The table against the paper's printed one, scipy, and small cases worked out by hand."""
+"""The aggregation against the paper's printed table and small cases worked out by hand."""
 
 import json
 import os
@@ -10,78 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from pipeline import comparison, statistics, table
+from pipeline import comparison
 from pipeline.errors import UserError
-from pipeline.scoring import SILENT_ESTIMATE, SILENT_REFERENCE, Score
+from pipeline.scoring import SILENT_ESTIMATE, SILENT_REFERENCE
+from tests.score_tables import SOURCES, Tracks, cell, frame, markdown, table_of
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ["accompaniment", "vocals"]
-NONE = float("nan")
-
-# SDR, SIR, SAR of (accompaniment, vocals); None: no score because a reference is silent.
-Tracks = dict[tuple[str, str], tuple[tuple[float, ...], ...] | None]
-
-
-def frame(tracks: Tracks, notes: dict[tuple[str, str], str] | None = None) -> pd.DataFrame:
-    scored = []
-    for name, values in tracks.items():
-        if values is None:
-            scores = [Score(source, NONE, NONE, NONE, SILENT_REFERENCE) for source in SOURCES]
-        else:
-            note = (notes or {}).get(name, "")
-            scores = [
-                Score(s, v[0], v[1], v[2], note) for s, v in zip(SOURCES, values, strict=True)
-            ]
-        scored.append((*name, scores))
-    return comparison.tracks_frame(scored)
-
-
-@pytest.fixture
-def frames() -> dict[str, pd.DataFrame]:
-    """Two datasets with two scored tracks each and one that lacks vocals, in odd order."""
-
-    def scores(level: float) -> Tracks:
-        return {
-            ("iKala", "b"): ((level + 1, 2, 3), (level, 5, 6)),
-            ("iKala", "a"): ((level + 3, 4, 5), (level + 0.01, 7, 8)),
-            ("DSD100", "007"): ((level, 0, 0), (level + 8, 0, 0)),
-            ("DSD100", "no vocals"): None,
-            ("DSD100", "nan"): ((level + 1, 0, 0), (level + 9, 1, 0)),
-        }
-
-    levels = {"mixture": 0.0, "baseline": 2.0, "V": 3.0, "VA": 2.5, "oracle": 9.0}
-    return {model: frame(scores(level)) for model, level in levels.items()}
-
-
-@pytest.fixture
-def collected(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    return comparison.collect(frames, SOURCES)
-
-
-def many_tracks(count: int, seed: int = 0) -> pd.DataFrame:
-    """Collected scores of `count` tracks, models a little apart."""
-    rng = np.random.default_rng(seed)
-    base = rng.normal(5, 3, (count, 2, 3))
-    frames = {}
-    for k, model in enumerate(["mixture", "baseline", "V", "oracle"]):
-        values = (base + 0.3 * k + rng.normal(0, 1, base.shape)).round(2)
-        frames[model] = frame(
-            {("CCMixter", f"{t:03}"): tuple(map(tuple, values[t])) for t in range(count)}
-        )
-    return comparison.collect(frames, SOURCES)
-
-
-def table_of(collected: pd.DataFrame, baseline: str | None = "baseline") -> pd.DataFrame:
-    return comparison.statistics(collected, SOURCES, baseline, 2000, 0.95, seed=3)
-
-
-def cell(long: pd.DataFrame, *where: str) -> pd.Series:
-    """The one row of (test_set, model, source, metric)."""
-    chosen = long.set_index(["test_set", "model", "source", "metric"])
-    return chosen.loc[where]  # type: ignore[index]
 
 
 # ------------------------------------------------------------------------------- the printed table
@@ -251,169 +186,6 @@ def test_a_test_set_without_any_score() -> None:
     assert cell(long, "MedleyDB", "V", "vocals", "SDR")["tracks"] == 0
     assert long.loc[long["test_set"] == "MedleyDB", "mean"].isna().all()
     assert "–" in markdown(collected)
-
-
-# --------------------------------------------------------------------------------------- statistics
-
-
-def test_statistics_agree_with_pandas_and_the_metrics() -> None:
-    collected = many_tracks(15)
-    long = table_of(collected)
-    means = comparison.metrics(collected, SOURCES)
-    for row in long.to_dict("records"):
-        rows = collected[
-            (collected["model"] == row["model"]) & (collected["source"] == row["source"])
-        ]
-        values = rows[row["metric"]]
-        assert row["tracks"] == 15
-        assert (
-            row["mean"] == means[row["test_set"]][row["model"]][f"{row['metric']}_{row['source']}"]
-        )
-        assert row["mean"] == pytest.approx(values.mean(), abs=0.00501)
-        assert row["median"] == pytest.approx(values.median(), abs=0.00501)
-        assert row["std"] == pytest.approx(values.std(), abs=0.00501)
-        assert row["low"] <= row["mean"] <= row["high"]
-        compared = row["model"] == "V"
-        assert pd.notna(row["difference"]) == pd.notna(row["p_value"]) == compared
-
-
-def test_differences_agree_with_scipy() -> None:
-    from scipy.stats import wilcoxon
-
-    collected = many_tracks(20)
-    wide = collected[collected["source"] == "vocals"].pivot(
-        index="track", columns="model", values="SIR"
-    )
-    row = cell(table_of(collected), "CCMixter", "V", "vocals", "SIR")
-    difference = (wide["V"] - wide["baseline"]).round(2)
-    assert row["difference"] == pytest.approx(difference.mean(), abs=0.00501)
-    assert row["p_value"] == pytest.approx(wilcoxon(difference).pvalue, rel=5e-3)
-    assert row["difference_low"] <= row["difference"] <= row["difference_high"]
-
-
-def test_bootstrap_agrees_with_scipy_and_the_normal_law() -> None:
-    from scipy.stats import bootstrap, norm
-
-    values = np.random.default_rng(5).normal(3, 2, (200, 1))
-    low, high = statistics.bootstrap_interval(values, 20_000, 0.95, [1])
-    theirs = bootstrap(
-        (values[:, 0],), np.mean, n_resamples=20_000, method="percentile", rng=1
-    ).confidence_interval
-    np.testing.assert_allclose([low[0], high[0]], [theirs.low, theirs.high], atol=0.02)
-    error = norm.ppf(0.975) * values.std() / np.sqrt(200)
-    np.testing.assert_allclose(
-        [low[0], high[0]], values.mean() + error * np.array([-1, 1]), atol=0.02
-    )
-
-
-def test_bootstrap_keeps_columns_paired_and_skips_gaps() -> None:
-    values = np.random.default_rng(5).normal(size=(30, 1)) * 10
-    gaps = np.where(np.arange(30)[:, None] < 25, values, np.nan)
-    one = np.where(np.arange(30)[:, None] < 1, values, np.nan)
-    empty = np.full_like(values, np.nan)
-    columns = np.hstack([values, values + 1, gaps, one, empty])
-    low, high = statistics.bootstrap_interval(columns, 3000, 0.9, [1, 2])
-    np.testing.assert_allclose([low[1], high[1]], [low[0] + 1, high[0] + 1])
-    assert low[2] < np.nanmean(gaps) < high[2]
-    assert np.isnan([low[3:], high[3:]]).all()
-    again = statistics.bootstrap_interval(columns, 3000, 0.9, [1, 2])
-    np.testing.assert_array_equal(again, (low, high))
-    other = statistics.bootstrap_interval(columns, 3000, 0.9, [1, 3])
-    assert other[0][0] != low[0]
-    nothing = statistics.bootstrap_interval(np.empty((0, 3)), 10, 0.9, [1])
-    assert np.isnan(nothing).all()
-
-
-@settings(max_examples=20, deadline=None)
-@given(
-    values=st.lists(st.integers(-3000, 3000), min_size=2, max_size=40),
-    shift=st.integers(-1000, 1000),
-)
-def test_bootstrap_moves_with_the_values(values: list[int], shift: int) -> None:
-    column = np.array(values, dtype=float)[:, None]
-    low, high = statistics.bootstrap_interval(column, 300, 0.95, [7])
-    moved = statistics.bootstrap_interval(column + shift, 300, 0.95, [7])
-    np.testing.assert_allclose(np.ravel(moved), np.ravel([low, high]) + shift, atol=1e-6)
-    assert column.min() <= low[0] <= high[0] <= column.max()
-
-
-def test_signed_rank() -> None:
-    assert statistics.signed_rank(np.arange(1.0, 7.0)) == pytest.approx(2 / 2**6)
-    assert statistics.signed_rank(-np.arange(1.0, 9.0)) == pytest.approx(2 / 2**8)
-    assert np.isnan(statistics.signed_rank(np.arange(1.0, 6.0)))
-    assert np.isnan(statistics.signed_rank(np.zeros(50)))
-    gaps = np.array([1, 2, 3, 4, 5, 6, 0, 0, np.nan])
-    assert statistics.signed_rank(gaps) == pytest.approx(2 / 2**6)
-
-
-def test_intervals_do_not_depend_on_other_models_or_test_sets() -> None:
-    collected = many_tracks(12)
-    fewer = collected[collected["model"] != "oracle"]
-    full, part = table_of(collected), table_of(fewer)
-    pd.testing.assert_frame_equal(
-        full[full["model"] != "oracle"].reset_index(drop=True), part.reset_index(drop=True)
-    )
-
-
-def test_without_a_baseline(collected: pd.DataFrame) -> None:
-    long = table_of(collected, baseline=None)
-    assert long["difference"].isna().all()
-    assert long["mean"].notna().all()
-    assert "Difference" not in markdown(collected, baseline=None)
-
-
-# ----------------------------------------------------------------------------------------- markdown
-
-
-def markdown(collected: pd.DataFrame, baseline: str | None = "baseline") -> str:
-    return table.markdown(
-        collected,
-        comparison.metrics(collected, SOURCES),
-        table_of(collected, baseline),
-        SOURCES,
-        baseline=baseline,
-        confidence=0.95,
-        filter_length=512,
-        sample_rate=8000,
-        notes=["a note"],
-    )
-
-
-def cells_of(text: str, heading: str) -> list[list[str]]:
-    lines = text.split(f"## {heading}\n\n")[1].split("\n\n")[0].splitlines()
-    assert len({len(line) for line in lines}) == 1, "columns are aligned"
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-
-
-def test_markdown(collected: pd.DataFrame) -> None:
-    text = markdown(collected)
-    header, _, *rows = cells_of(text, "vocals")
-    assert header == ["test set", "metric", "tracks", *collected["model"].unique()]
-    assert [row[0] for row in rows[::4]] == ["all", "DSD100", "iKala"]
-    assert [row[1] for row in rows[:4]] == comparison.METRICS
-    assert rows[0] == ["all", "SDR", "4", "4.25", "6.25", "**7.25**", "6.75", "13.25"]
-    # Equals are all in bold; the oracle, better, never is.
-    assert rows[1][3:] == ["3.25", "**3.25**", "**3.25**", "**3.25**", "3.25"]
-    first = cells_of(text, "Difference in SDR to baseline")[2]
-    assert first[:5] == ["all", "accompaniment", "V", "4", "+1.00"]
-    assert first[6] == "–"
-    assert "silent reference): 1 of DSD100: `no vocals`." in text
-    assert "No estimate was silent." in text
-    assert text.endswith("- a note\n")
-
-
-def test_markdown_counts_silent_estimates(frames: dict[str, pd.DataFrame]) -> None:
-    dead = frames["VA"].copy()
-    dead.loc[(dead["source"] == "vocals") & (dead["note"] == ""), "note"] = SILENT_ESTIMATE
-    text = markdown(comparison.collect({**frames, "VA": dead}, SOURCES))
-    assert "Silent estimates, scored as noise and part of the means (tracks): VA vocals: 4." in text
-
-
-def test_one_model_is_not_the_best_of_anything(frames: dict[str, pd.DataFrame]) -> None:
-    few = {model: frames[model] for model in ("mixture", "baseline", "oracle")}
-    text = markdown(comparison.collect(few, SOURCES))
-    assert "**" not in text
-    assert "Difference" not in text
 
 
 # -------------------------------------------------------------------------------------------- stage

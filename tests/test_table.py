@@ -1,0 +1,48 @@
+"""The Markdown table."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline import comparison
+from pipeline.scoring import SILENT_ESTIMATE
+from tests.score_tables import SOURCES, markdown
+
+ROOT = Path(__file__).parents[1]
+
+
+def cells_of(text: str, heading: str) -> list[list[str]]:
+    lines = text.split(f"## {heading}\n\n")[1].split("\n\n")[0].splitlines()
+    assert len({len(line) for line in lines}) == 1, "columns are aligned"
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_markdown(collected: pd.DataFrame) -> None:
+    text = markdown(collected)
+    header, _, *rows = cells_of(text, "vocals")
+    assert header == ["test set", "metric", "tracks", *collected["model"].unique()]
+    assert [row[0] for row in rows[::4]] == ["all", "DSD100", "iKala"]
+    assert [row[1] for row in rows[:4]] == comparison.METRICS
+    assert rows[0] == ["all", "SDR", "4", "4.25", "6.25", "**7.25**", "6.75", "13.25"]
+    # Equals are all in bold; the oracle, better, never is.
+    assert rows[1][3:] == ["3.25", "**3.25**", "**3.25**", "**3.25**", "3.25"]
+    first = cells_of(text, "Difference in SDR to baseline")[2]
+    assert first[:5] == ["all", "accompaniment", "V", "4", "+1.00"]
+    assert first[6] == "–"
+    assert "silent reference): 1 of DSD100: `no vocals`." in text
+    assert "No estimate was silent." in text
+    assert text.endswith("- a note\n")
+
+
+def test_markdown_counts_silent_estimates(frames: dict[str, pd.DataFrame]) -> None:
+    dead = frames["VA"].copy()
+    dead.loc[(dead["source"] == "vocals") & (dead["note"] == ""), "note"] = SILENT_ESTIMATE
+    text = markdown(comparison.collect({**frames, "VA": dead}, SOURCES))
+    assert "Silent estimates, scored as noise and part of the means (tracks): VA vocals: 4." in text
+
+
+def test_one_model_is_not_the_best_of_anything(frames: dict[str, pd.DataFrame]) -> None:
+    few = {model: frames[model] for model in ("mixture", "baseline", "oracle")}
+    text = markdown(comparison.collect(few, SOURCES))
+    assert "**" not in text
+    assert "Difference" not in text
