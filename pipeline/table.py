@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.comparison import METRICS, Metrics
 from pipeline.params import REFERENCE_ROWS
-from pipeline.scoring import SILENT_ESTIMATE, UNSCORED
+from pipeline.scoring import CEILING, SILENT_ESTIMATE, UNSCORED
 from pipeline.statistics import FEWEST_PAIRS
 
 
@@ -34,7 +34,8 @@ def markdown(
         "# Comparison of the models",
         "",
         f"Means over tracks in dB. BSS Eval v3, sources, {filter_length} taps, over whole tracks,"
-        f" mono, {sample_rate} Hz. NSDR is the SDR less that of the mixture. Bold: the best model;"
+        f" mono, {sample_rate} Hz; a ratio above {CEILING:g} dB counts as {CEILING:g}. NSDR is the SDR"
+        " less that of the mixture. Bold: the best model;"
         " `mixture` (the mixture as the estimate) and `oracle` (the true magnitudes with the"
         " mixture's phase) are the frame, not competitors.",
         "",
