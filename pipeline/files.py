@@ -17,25 +17,41 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a path beside `target` to write to; rename it over `target` when the block succeeds.
 
     Works for a file and for a folder (an existing folder is replaced). On failure what was written
-    is removed and `target` is as it was. Raises UserError when the disk is full or not writable.
+    is removed and `target` is as it was; after a kill, `recover` makes it so. Raises UserError when
+    the disk is full or not writable.
     """
     partial = target.with_name(target.name + PARTIAL)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        recover(target)
         remove(partial)
     except OSError as error:
         raise _not_written(target, error) from error
     try:
         yield partial
-        if partial.is_dir():
-            remove(target)
+        if partial.is_dir() and target.exists():
+            # A folder cannot be renamed over another, and deleting one takes time to be killed in.
+            target.replace(_aside(target))
         partial.replace(target)
+        remove(_aside(target))
     except OSError as error:
         if error.filename is None or str(partial) in str(error.filename) or error.errno == 28:
             raise _not_written(target, error) from error
         raise
     finally:
         remove(partial)
+
+
+def recover(target: Path) -> None:
+    """Put back a folder that was renamed aside when its replacement was killed halfway."""
+    aside = _aside(target)
+    if aside.exists() and not target.exists():
+        aside.replace(target)
+    remove(aside)
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f"{target.name}.old{PARTIAL}")
 
 
 def _not_written(target: Path, error: OSError) -> UserError:

@@ -19,7 +19,7 @@ from pipeline import comparison, evaluation, features, params
 from pipeline.datasets import inventory
 from pipeline.params import Params
 from stages import common
-from tests import score_tables
+from tests import score_tables, small_recordings
 
 TOP = Path(__file__).parents[1]
 REAL_SONGS = TOP.parent / "shared" / "real_songs"
@@ -184,3 +184,11 @@ def frames() -> dict[str, pd.DataFrame]:
 @pytest.fixture
 def collected(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return comparison.collect(frames, score_tables.SOURCES)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Path:
+    """The two files of small_recordings.PAIR."""
+    small_recordings.put(tmp_path / "a.wav", small_recordings.noise(2, 3000, 1))
+    small_recordings.put(tmp_path / "v.wav", small_recordings.noise(2, 3000, 2))
+    return tmp_path

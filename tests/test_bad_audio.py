@@ -10,14 +10,7 @@ import soundfile
 
 from pipeline import audio
 from pipeline.errors import UserError
-from tests.test_audio import PAIR, RATE, SOURCES, noise, put, track, two_channels
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Path:
-    put(tmp_path / "a.wav", noise(2, 3000, 1))
-    put(tmp_path / "v.wav", noise(2, 3000, 2))
-    return tmp_path
+from tests.small_recordings import PAIR, RATE, SOURCES, noise, put, track, two_channels
 
 
 def missing(path: Path) -> None:

@@ -3,6 +3,8 @@
 import hashlib
 import os
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from pipeline import files
 from pipeline.errors import UserError, listing
 from pipeline.files import atomic_path
+from tests.conftest import TOP
 
 OLD = "what was there"
 
@@ -199,3 +202,31 @@ def test_listing_elides_what_is_too_much() -> None:
     assert listing(["a", Path("b/c")]) == "a, b/c"
     assert listing("abcdefg") == "a, b, c, d, e and 2 more"
     assert listing("abc", limit=3) == "a, b, c"
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3])
+def test_a_kill_while_a_folder_is_replaced_loses_nothing(tmp_path: Path, moment: int) -> None:
+    """Killed before, between or after the renames: the next look finds the old or the new, whole."""
+    target = tmp_path / "recordings"
+    target.mkdir()
+    (target / "song.wav").write_text("old")
+    script = (
+        "import os, sys, shutil; from pathlib import Path; from pipeline import files\n"
+        "target, moment = Path(sys.argv[1]), int(sys.argv[2])\n"
+        "calls = 0\n"
+        "def dying(function):\n"
+        "    def called(*a, **k):\n"
+        "        global calls; calls += 1\n"
+        "        if calls == moment: os._exit(9)\n"
+        "        return function(*a, **k)\n"
+        "    return called\n"
+        "with files.atomic_path(target) as partial:\n"
+        "    partial.mkdir(); (partial / 'song.wav').write_text('new')\n"
+        "    Path.replace = dying(Path.replace); shutil.rmtree = dying(shutil.rmtree)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(target), str(moment)], cwd=TOP)
+    assert done.returncode == 9
+    with pytest.raises(RuntimeError, match="look"), files.atomic_path(target):
+        raise RuntimeError("only a look")
+    assert (target / "song.wav").read_text() == ("new" if moment == 3 else "old")
+    assert [path.name for path in tmp_path.iterdir()] == ["recordings"]

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.files import atomic_path, md5
+from pipeline.files import atomic_path, md5, recover
 
 MARKER = ".rendered.json"
 """Written with the embedded recordings: what they were rendered from, and which files they are."""
@@ -34,6 +34,7 @@ def embedded(dataset: str, root: Path, tracks: int, seconds: float, seed: int) -
         "seed": seed,
         "renderer": _renderer_md5(),
     }
+    recover(root)
     before, present = _marker(root), _sizes(root)
     if before.made_from == made_from and before.files.items() <= present.items():
         return before

@@ -86,3 +86,16 @@ def test_an_interrupted_rendering_leaves_what_was_there(
         obtain.embedded("iKala", root, 1, 1.0, -1)
     assert (root / "0/x.wav").read_text() == "7"
     assert [path.name for path in tmp_path.iterdir()] == ["iKala"]
+
+
+def test_a_kill_while_rendering_again_keeps_a_users_recordings(
+    rendered: list[Any], tmp_path: Path
+) -> None:
+    """Killed when the folder was renamed aside: it is put back before anything looks at it."""
+    root = tmp_path / "iKala"
+    obtain.embedded("iKala", root, 1, 1.0, 7)
+    (root / "song.wav").write_text("irreplaceable")
+    root.replace(tmp_path / "iKala.old.partial")
+    obtain.embedded("iKala", root, 1, 1.0, 8)
+    assert (root / "song.wav").read_text() == "irreplaceable"
+    assert [path.name for path in tmp_path.iterdir()] == ["iKala"]
