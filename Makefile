@@ -8,7 +8,7 @@ export PYTHONPATH := $(CURDIR)
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ffmpeg repro test test-slow lint format seeds paper lock-current requirements clean
+.PHONY: help setup ffmpeg repro test test-slow lint format seeds open paper lock-current requirements clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,7 +40,7 @@ test-slow: setup ## the checks that take minutes
 lint: setup ## ruff and mypy
 	ruff check .
 	ruff format --check .
-	mypy pipeline stages tests
+	mypy pipeline stages tests benchmarks
 
 format: setup ## let ruff rewrite what it can
 	ruff check --fix .
@@ -49,9 +49,13 @@ format: setup ## let ruff rewrite what it can
 seeds: setup ## train and test every model with several seeds -> results/seeds.csv
 	python -m stages.seeds
 
+open: ## switch params.yaml to the paper's experiment on open recordings
+	cp params.open.yaml params.yaml
+	@echo "params.yaml now asks for MUSDB18 and CCMixter (11 GB of archives, fetched to DATA_ROOT). Then: make repro"
+
 paper: ## switch params.yaml to the paper's experiment
 	cp params.paper.yaml params.yaml
-	@echo "params.yaml is now the paper's. Put your copies of the datasets under DATA_ROOT (docs/paper.md), then: make repro"
+	@echo "params.yaml is now the paper's. Put your copies of MedleyDB and iKala under DATA_ROOT (docs/data.md), then: make repro"
 
 lock-current: setup ## fail if dvc.lock does not belong to the code and parameters
 	scripts/lock-current

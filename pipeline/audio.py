@@ -1,35 +1,37 @@
-"""Decode, mix down, resample, write: everything that touches samples in audio files.
+"""Sum, mix down, resample, write: tracks of audio files, of which `pipeline.decoding` opens one.
 
-A track's sources are read as a stream of blocks, so memory does not grow with its length. Every
-file is checked while it is read: what is truncated, not finite or of another shape than its
-siblings is a UserError that names the file.
+A track's sources are read as a stream of blocks, so memory does not grow with its length. Its files
+are read in step: what is of another shape or length than its siblings is a UserError that names it.
 """
 
-import struct
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from pipeline.decoding import AGAIN, Decoder, Samples, open_audio, shown
 from pipeline.errors import UserError
 from pipeline.files import atomic_path
 from pipeline.tracks import Part, Track
 
-Samples = NDArray[np.float32]
+__all__ = [
+    "BLOCK", "AudioInfo", "Samples", "probe", "read_mono", "read_sources", "resampled_length",
+    "stream_sources", "track_info", "write_wav",
+]  # fmt: skip
 
 BLOCK = 441_000
 """Samples per block: ten seconds of CD audio, 3.5 MB a stereo file."""
 
 # soxr's highest quality computes in double precision: the float32 result hardly depends on the CPU.
 _QUALITY = "VHQ"
-_AGAIN = "copy or download it again"
-# A WAV writer that does not know the length in advance (a pipe) leaves one of these as the size.
-_UNKNOWN_SIZES = (0, 0xFFFFFFFF)
+# Encoders of lossy formats pad their last frame, and the first; the longest frame has 2048 samples.
+_PADDING = 2304
 _SIDES = ("left", "right")
 
 
@@ -39,27 +41,35 @@ class AudioInfo(NamedTuple):
     sample_rate: int
     """Hz."""
     channels: int
-    samples: int
-    """Samples per channel."""
+    samples: int | None
+    """Samples per channel; None when only decoding tells."""
 
 
-def probe(path: Path) -> AudioInfo:
-    """Read a file's header.
+class _Input(NamedTuple):
+    """What is decoded once, whichever parts of sources it holds."""
 
-    Raises UserError for a file that is missing, unreadable, empty, no audio, truncated (shorter
-    than its header says) or without a single sample.
+    file: str
+    stream: int | None
+
+
+def probe(path: Path, stream: int | None = None) -> AudioInfo:
+    """Read a file's header, or that of one audio stream (from 0) of a container.
+
+    Raises UserError for a file that is missing, unreadable, empty, no audio, or truncated (shorter
+    than its header says).
     """
-    with _open(path) as file:
-        return AudioInfo(file.samplerate, file.channels, file.frames)
+    with open_audio(path, stream) as opened:
+        return AudioInfo(opened.sample_rate, opened.channels, opened.samples)
 
 
 def track_info(track: Track, root: Path, names: Sequence[str]) -> AudioInfo:
     """The common rate, channels and length of the sources `names`, from the files' headers.
 
-    Raises UserError as `stream_sources` does, but for what only decoding shows.
+    The length is None when one of the files does not announce it. Raises UserError as
+    `stream_sources` does, but for what only decoding shows.
     """
     with ExitStack() as stack:
-        return _agreed(track, root, names, _open_all(track, root, names, stack))
+        return _agreed(track, names, _open_all(track, root, names, stack))
 
 
 def stream_sources(
@@ -68,22 +78,20 @@ def stream_sources(
     """Yield the sources `names` in blocks `(sources, channels, samples)`, at the track's own rate.
 
     All blocks but the last have `block` samples. The parts of a source are summed, a source
-    without parts is zero. Each file is read once, whichever sources it belongs to. Raises UserError
-    when a file cannot be used (see `probe`), differs from the others in rate, length or channels,
-    lacks the channel that a source is on, ends early or holds NaN or infinite samples.
+    without parts is zero. Each file or stream is read once, whichever sources it belongs to. Files
+    end together; where one does not announce its length, 2304 samples more are cut off. Raises
+    UserError when a file cannot be used (see `probe` and `Decoder.read`), differs from the others
+    in rate, length or channels, or lacks the channel that a source is on.
     """
     with ExitStack() as stack:
-        files = _open_all(track, root, names, stack)
-        info = _agreed(track, root, names, files)
-        for start in range(0, info.samples, block):
-            count = min(block, info.samples - start)
-            decoded = {
-                name: _decode(root / name, file, start, count) for name, file in files.items()
-            }
-            sources = np.zeros((len(names), info.channels, count), np.float32)
+        inputs = _open_all(track, root, names, stack)
+        channels = _agreed(track, names, inputs).channels
+        for decoded in _in_step(inputs, block):
+            count = next(iter(decoded.values())).shape[1]
+            sources = np.zeros((len(names), channels, count), np.float32)
             for index, name in enumerate(names):
                 for part in track.sources[name]:
-                    sources[index] += _select(part, decoded[part.file])
+                    sources[index] += _select(part, decoded[_Input(part.file, part.stream)])
             yield sources
 
 
@@ -94,12 +102,9 @@ def read_sources(track: Track, root: Path, names: Sequence[str]) -> tuple[Sample
     `stream_sources` does.
     """
     info = track_info(track, root, names)
-    sources = np.empty((len(names), info.channels, info.samples), np.float32)
-    start = 0
-    for block in stream_sources(track, root, names):
-        sources[:, :, start : start + block.shape[2]] = block
-        start += block.shape[2]
-    return sources, info.sample_rate
+    blocks = deque(stream_sources(track, root, names))
+    samples = sum(block.shape[2] for block in blocks)
+    return _joined(blocks, (len(names), info.channels, samples)), info.sample_rate
 
 
 def read_mono(
@@ -111,19 +116,23 @@ def read_mono(
     `resampled_length` samples and does not depend on `block`, which bounds the memory used beside
     it. Raises UserError as `stream_sources` does.
     """
-    info = track_info(track, root, names)
-    blocks = (
-        mixed.mean(axis=1, dtype=np.float32) for mixed in stream_sources(track, root, names, block)
-    )
-    length = resampled_length(info.samples, info.sample_rate, sample_rate)
-    result = np.zeros((len(names), length), np.float32)
-    start = 0
-    for chunk in _resample(blocks, info, len(names), sample_rate):
-        # The resampler may return one sample more than the rounded length; fewer stay zero.
-        used = min(chunk.shape[1], length - start)
-        result[:, start : start + used] = chunk[:, :used]
-        start += used
-    return result
+    rate = track_info(track, root, names).sample_rate
+    samples = 0
+    resampler = None
+    if rate != sample_rate:
+        resampler = soxr.ResampleStream(
+            rate, sample_rate, len(names), dtype="float32", quality=_QUALITY
+        )
+    chunks: deque[Samples] = deque()
+    for sources, last in _with_last(stream_sources(track, root, names, block)):
+        mono = sources.mean(axis=1, dtype=np.float32)
+        samples += mono.shape[1]
+        if resampler:
+            # soxr wants (samples, channels), and lends a part of a larger array.
+            mono = resampler.resample_chunk(np.ascontiguousarray(mono.T), last=last).T.copy()
+        chunks.append(mono)
+    # The resampler may return one sample more than the rounded length; fewer stay zero.
+    return _joined(chunks, (len(names), resampled_length(samples, rate, sample_rate)))
 
 
 def resampled_length(samples: int, rate: int, target: int) -> int:
@@ -148,130 +157,121 @@ def write_wav(path: Path, samples: NDArray[Any], sample_rate: int) -> None:
             raise UserError(f"{path}: cannot be written: {reason}") from error
 
 
-def _resample(
-    blocks: Iterator[Samples], info: AudioInfo, sources: int, sample_rate: int
-) -> Iterator[Samples]:
-    if info.sample_rate == sample_rate:
-        yield from blocks
-        return
-    stream = soxr.ResampleStream(
-        info.sample_rate, sample_rate, sources, dtype="float32", quality=_QUALITY
+def _with_last(blocks: Iterator[Samples]) -> Iterator[tuple[Samples, bool]]:
+    """Each block and whether it is the last, which only the next one tells."""
+    held = next(blocks, None)
+    while held is not None:
+        following = next(blocks, None)
+        yield held, following is None
+        held = following
+
+
+def _joined(chunks: deque[Samples], shape: tuple[int, ...]) -> Samples:
+    """Chunks one after the other along the last axis, cut or filled with zeros to `shape`.
+
+    Takes them out of `chunks`: memory holds the whole once.
+    """
+    result = np.zeros(shape, np.float32)
+    start = 0
+    while chunks:
+        chunk = chunks.popleft()
+        used = min(chunk.shape[-1], shape[-1] - start)
+        result[..., start : start + used] = chunk[..., :used]
+        start += used
+    return result
+
+
+def _in_step(inputs: dict[_Input, Decoder], block: int) -> Iterator[dict[_Input, Samples]]:
+    """Read all inputs in blocks `(channels, samples)` of the same length until they end."""
+    count = block
+    while count == block:
+        decoded = {key: decoder.read(block) for key, decoder in inputs.items()}
+        count = min(samples.shape[1] for samples in decoded.values())
+        if count < block:
+            ended = [samples.shape[1] < block for samples in decoded.values()]
+            totals = [_total(*pair, block) for pair in zip(inputs.values(), ended, strict=True)]
+            _check_ends(inputs, totals)
+        if count:
+            yield {key: samples[:, :count] for key, samples in decoded.items()}
+
+
+def _check_ends(inputs: dict[_Input, Decoder], totals: list[int]) -> None:
+    (key, first), *others = inputs.items()
+    for (_, other), total in zip(others, totals[1:], strict=True):
+        exact = first.samples is not None and other.samples is not None
+        if abs(total - totals[0]) > (0 if exact else _PADDING):
+            raise _mismatch(other.name, "samples", total, key, totals[0])
+
+
+def _total(decoder: Decoder, ended: bool, block: int) -> int:
+    """All samples of an input, which is read to its end where the header does not say."""
+    if decoder.samples is not None:
+        return decoder.samples
+    while not ended:
+        ended = decoder.read(block).shape[1] < block
+    return decoder.position
+
+
+def _mismatch(name: str, unit: str, mine: int, first: _Input, its: int) -> UserError:
+    return UserError(
+        f"{name}: {mine} {unit}, but {shown(Path(first.file).name, first.stream)} has {its} {unit}:"
+        f" the files of a track must match; {AGAIN}"
     )
-    remaining = info.samples
-    for block in blocks:
-        remaining -= block.shape[1]
-        # soxr wants (samples, channels).
-        yield stream.resample_chunk(np.ascontiguousarray(block.T), last=remaining == 0).T
 
 
 def _open_all(
     track: Track, root: Path, names: Sequence[str], stack: ExitStack
-) -> dict[str, soundfile.SoundFile]:
+) -> dict[_Input, Decoder]:
     missing = [name for name in names if name not in track.sources]
     if missing:
         raise UserError(
             f"{track.dataset}, {track.id}: has no source {missing[0]!r};"
             f" it has {', '.join(sorted(track.sources))}"
         )
-    files = dict.fromkeys(part.file for name in names for part in track.sources[name])
-    if not files:
+    keys = dict.fromkeys(
+        _Input(part.file, part.stream) for name in names for part in track.sources[name]
+    )
+    if not keys:
         raise UserError(
             f"{track.dataset}, {track.id}: none of the sources {', '.join(names)} has a file"
         )
-    return {name: stack.enter_context(_open(root / name)) for name in files}
+    return {key: stack.enter_context(open_audio(root / key.file, key.stream)) for key in keys}
 
 
-def _open(path: Path) -> soundfile.SoundFile:
-    try:
-        with path.open("rb") as raw:
-            size = raw.seek(0, 2)
-            announced, present = _wav_data_bytes(raw, size)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; {_AGAIN}") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); {_AGAIN}") from None
-    if size == 0:
-        raise UserError(f"{path}: empty file (0 bytes); {_AGAIN}")
-    # libsndfile silently shortens the header of a truncated WAV file to what is there.
-    if announced > present:
-        raise UserError(
-            f"{path}: truncated: its header announces {announced} bytes of audio,"
-            f" {present} are there; {_AGAIN}"
-        )
-    try:
-        file = soundfile.SoundFile(str(path))
-    except soundfile.LibsndfileError as error:
-        raise UserError(
-            f"{path}: not an audio file that can be decoded ({error.error_string}); {_AGAIN}"
-        ) from None
-    if file.frames < 1:
-        file.close()
-        raise UserError(f"{path}: holds no samples; {_AGAIN}")
-    return file
-
-
-def _wav_data_bytes(file: BinaryIO, size: int) -> tuple[int, int]:
-    """Bytes of audio that a WAV header announces, and that follow it; (0, 0) if unknown.
-
-    RIFF and RF64 (EBU Tech 3306) are chunks of a four-letter name, a 32-bit size, and the content
-    padded to an even number of bytes.
-    """
-    file.seek(0)
-    head = file.read(12)
-    if head[:4] not in (b"RIFF", b"RF64") or head[8:12] != b"WAVE":
-        return 0, 0
-    large = 0
-    while len(chunk := file.read(8)) == 8:
-        name, length = struct.unpack("<4sI", chunk)
-        if name == b"ds64":
-            content = file.read(length)
-            large = struct.unpack_from("<Q", content, 8)[0] if len(content) >= 16 else 0
-            file.seek(length % 2, 1)
-            continue
-        if name == b"data":
-            announced = large if head[:4] == b"RF64" and length == 0xFFFFFFFF else length
-            return (0 if announced in _UNKNOWN_SIZES else announced), size - file.tell()
-        file.seek(length + length % 2, 1)
-    return 0, 0
-
-
-def _agreed(
-    track: Track, root: Path, names: Sequence[str], files: dict[str, soundfile.SoundFile]
-) -> AudioInfo:
-    """The shape that all files share; each is compared with the first."""
-    infos: dict[str, AudioInfo] = {}
+def _agreed(track: Track, names: Sequence[str], inputs: dict[_Input, Decoder]) -> AudioInfo:
+    """The shape that all inputs share; each is compared with the first."""
+    infos: dict[_Input, AudioInfo] = {}
     for name in names:
         for part in track.sources[name]:
-            file = files[part.file]
-            channels = file.channels
+            key = _Input(part.file, part.stream)
+            decoder = inputs[key]
             if part.channel is not None:
-                _check_channels(track, root / part.file, part.file, channels)
-                channels = 1
-            infos[part.file] = AudioInfo(file.samplerate, channels, file.frames)
+                _check_channels(track, key, decoder)
+            channels = decoder.channels if part.channel is None else 1
+            infos[key] = AudioInfo(decoder.sample_rate, channels, decoder.samples)
     (first, expected), *others = infos.items()
-    for name, info in others:
+    for key, info in others:
         for unit, mine, its in (
             ("Hz", info.sample_rate, expected.sample_rate),
             ("channels", info.channels, expected.channels),
             ("samples", info.samples, expected.samples),
         ):
-            if mine != its:
-                raise UserError(
-                    f"{root / name}: {mine} {unit}, but {Path(first).name} has {its} {unit}: the"
-                    f" files of a track must match; {_AGAIN}"
-                )
-    return expected
+            if mine is not None and its is not None and mine != its:
+                raise _mismatch(inputs[key].name, unit, mine, first, its)
+    known = all(info.samples is not None for info in infos.values())
+    return expected if known else expected._replace(samples=None)
 
 
-def _check_channels(track: Track, path: Path, file: str, channels: int) -> None:
+def _check_channels(track: Track, key: _Input, decoder: Decoder) -> None:
     """A file whose channels are sources has exactly those channels."""
     places = {
         part.channel: source
         for source, parts in sorted(track.sources.items())
         for part in parts
-        if part.file == file and part.channel is not None
+        if (part.file, part.stream) == key and part.channel is not None
     }
     expected = max(places) + 1
+    channels = decoder.channels
     if channels == expected:
         return
     meaning = ", ".join(
@@ -279,27 +279,9 @@ def _check_channels(track: Track, path: Path, file: str, channels: int) -> None:
         for channel in sorted(places)
     )
     raise UserError(
-        f"{path}: {channels} channel{'s' * (channels != 1)}, expected {expected} ({meaning});"
-        f" {_AGAIN}"
+        f"{decoder.name}: {channels} channel{'s' * (channels != 1)}, expected {expected} ({meaning});"
+        f" {AGAIN}"
     )
-
-
-def _decode(path: Path, file: soundfile.SoundFile, start: int, count: int) -> Samples:
-    """The next `count` samples of a file as `(channels, samples)`."""
-    try:
-        decoded: Samples = file.read(count, dtype="float32", always_2d=True).T
-    except soundfile.LibsndfileError as error:
-        raise UserError(f"{path}: damaged ({error.error_string}); {_AGAIN}") from None
-    if decoded.shape[1] < count:
-        raise UserError(
-            f"{path}: truncated: its header announces {file.frames} samples,"
-            f" {start + decoded.shape[1]} can be decoded; {_AGAIN}"
-        )
-    if not np.isfinite(decoded).all():
-        finite = np.isfinite(decoded).all(axis=0)
-        seconds = (start + int(finite.argmin())) / file.samplerate
-        raise UserError(f"{path}: NaN or infinite samples, the first at {seconds:.3f} s; {_AGAIN}")
-    return decoded
 
 
 def _select(part: Part, decoded: Samples) -> Samples:

@@ -74,8 +74,7 @@ def score(
 
 def oracle(store: FeatureFile, row: int, mixture: FloatArray) -> FloatArray:
     """The true magnitudes with the mixture's phase (sources, samples)."""
-    signals = range(1, 1 + len(store.sources))
-    magnitudes = torch.from_numpy(store.spectrogram(row, signals)).transpose(1, 2)
+    magnitudes = torch.from_numpy(store.spectrogram(row, store.sources)).transpose(1, 2)
     spectrum = stft(torch.from_numpy(mixture), store.signal)
     return reconstruct(magnitudes, spectrum, store.signal)[:, : len(mixture)].numpy()
 

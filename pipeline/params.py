@@ -14,10 +14,26 @@ from ruamel.yaml.error import YAMLError
 from pipeline.errors import UserError
 
 DATASETS = ("DSD100", "MedleyDB", "CCMixter", "iKala")
-REFERENCE_ROWS = ("mixture", "oracle")
+"""The paper's, in its order."""
+KNOWN = (*DATASETS, "DSD100subset", "MedleyDB-sample", "MUSDB18", "MUSDB18-HQ")
+"""All datasets that have a reader."""
+STAND_INS = dict.fromkeys(("DSD100", "MedleyDB"), ("MUSDB18", "MUSDB18-HQ"))
+"""Datasets whose songs other collections hold too."""
+SAME_SONGS = (
+    ("DSD100", "DSD100subset", "MUSDB18", "MUSDB18-HQ"),
+    ("MedleyDB", "MedleyDB-sample"),
+    ("MedleyDB", "MUSDB18", "MUSDB18-HQ"),
+)
+"""Of each of these one can be in an experiment: the same song would have two roles."""
+MIXTURE = "mixture"
+FOLDER = "folder"
+"""The origin of unpaired recordings."""
+REFERENCE_ROWS = (MIXTURE, "oracle")
 RESERVED = (*REFERENCE_ROWS, "all", *DATASETS)
 
-DatasetName = Literal["DSD100", "MedleyDB", "CCMixter", "iKala"]
+Embedded = Literal["DSD100", "MedleyDB", "CCMixter", "iKala"]
+Collection = Literal["MUSDB18", "MUSDB18-HQ"]
+RoleName = Literal["supervised", "unlabelled", "validation", "test"]
 Positive = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
@@ -30,9 +46,44 @@ class Section(BaseModel):
 
 
 class Dataset(Section):
-    """Where a dataset's recordings come from: rendered by us, or the user's copy under DATA_ROOT."""
+    """Where a dataset's recordings come from, and what is used of them."""
 
-    origin: Literal["synthetic", "local"]
+    origin: Literal["synthetic", "local", "download", "folder"]
+    """synthetic: rendered by us; local: the user's copy; download: fetched unless there is a copy;
+    folder: any folder of audio, used as unpaired recordings."""
+    collection: Collection | None = None
+    """The collection that the songs are taken from when it is not the dataset itself."""
+    path: Annotated[str, Field(min_length=1)] | None = None
+    """Where the recordings are, when not at DATA_ROOT/<collection>."""
+    url: Annotated[str, Field(min_length=1)] | None = None
+    """Another address of the archive: a mirror, file:// or a path."""
+    checksum: Annotated[str, Field(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")] | None = (
+        None
+    )
+    """The archive's checksum when it is not the published one."""
+    holds: str | None = None
+    """What a folder holds: mixture, or the source that sounds alone in its files."""
+    roles: Annotated[list[RoleName], Field(min_length=1)] | None = None
+    """The roles that the dataset gives tracks to; None: all it has."""
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> Self:
+        allowed = {
+            "synthetic": {"roles"},
+            "local": {"collection", "path", "roles"},
+            "download": {"collection", "url", "checksum", "roles"},
+            "folder": {"path", "holds"},
+        }[self.origin]
+        given = {name for name, value in self if name != "origin" and value is not None}
+        if given - allowed:
+            raise ValueError(
+                f"{min(given - allowed)}: not a key of origin {self.origin}, which takes"
+                f" {', '.join(sorted(allowed))}"
+            )
+        lacking = {"path", "holds"} - given if self.origin == "folder" else set()
+        if lacking:
+            raise ValueError(f"{min(lacking)}: expected a value, origin folder needs it")
+        return self
 
 
 class Synthetic(Section):
@@ -40,7 +91,7 @@ class Synthetic(Section):
 
     seed: int
     seconds: Annotated[float, Field(ge=1, le=600)]
-    tracks: dict[DatasetName, Positive]
+    tracks: dict[Embedded, Positive]
 
 
 class Split(Section):
@@ -135,7 +186,7 @@ class Params(Section):
 
     seed: int
     sources: Annotated[list[Name], Field(min_length=1)]
-    datasets: Annotated[dict[DatasetName, Dataset], Field(min_length=1)]
+    datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
     synthetic: Synthetic
     split: Split
     signal: Signal
@@ -149,29 +200,51 @@ class Params(Section):
     def _consistent(self) -> Self:
         if len(set(self.sources)) != len(self.sources):
             raise ValueError("sources: a name is repeated")
+        if MIXTURE in self.sources:
+            raise ValueError(f"sources: {MIXTURE} is their sum, not one of them")
         for name, model in self.models.items():
-            if name in RESERVED:
+            self._check_model(name, model)
+        for name, dataset in self.datasets.items():
+            self._check_dataset(name, dataset)
+        for group in SAME_SONGS:
+            present = [name for name in self.datasets if name in group]
+            if len(present) > 1:
                 raise ValueError(
-                    f"models.{name}: the name is taken by a row or test set of the table"
+                    f"datasets: {present[0]} and {present[1]} hold the same songs, which would get two"
+                    " roles; leave one of them out"
                 )
-            if len(set(model.critics)) != len(model.critics):
-                raise ValueError(f"models.{name}.critics: a source is repeated")
-            unknown = [source for source in model.critics if source not in self.sources]
-            if unknown:
-                raise ValueError(
-                    f"models.{name}.critics: expected names from sources {self.sources},"
-                    f" found {unknown[0]!r}"
-                )
-        missing = [
-            name
-            for name, dataset in self.datasets.items()
-            if dataset.origin == "synthetic" and name not in self.synthetic.tracks
-        ]
-        if missing:
-            raise ValueError(
-                f"synthetic.tracks.{missing[0]}: expected a number of tracks, found nothing"
-            )
         return self
+
+    def _check_model(self, name: str, model: Model) -> None:
+        if name in (*RESERVED, *self.datasets):
+            raise ValueError(f"models.{name}: the name is taken by a row or test set of the table")
+        if len(set(model.critics)) != len(model.critics):
+            raise ValueError(f"models.{name}.critics: a source is repeated")
+        unknown = [source for source in model.critics if source not in self.sources]
+        if unknown:
+            raise ValueError(
+                f"models.{name}.critics: expected names from sources {self.sources},"
+                f" found {unknown[0]!r}"
+            )
+
+    def _check_dataset(self, name: str, dataset: Dataset) -> None:
+        key = f"datasets.{name}"
+        if dataset.origin == "folder":
+            if name in (*KNOWN, *REFERENCE_ROWS, "all"):
+                raise ValueError(f"{key}: the name is taken; give the folder another one")
+            if dataset.holds not in (MIXTURE, *self.sources):
+                raise ValueError(
+                    f"{key}.holds: expected {MIXTURE} or one of sources {self.sources},"
+                    f" found {dataset.holds!r}"
+                )
+        elif name not in KNOWN:
+            raise ValueError(
+                f"{key}: expected one of {', '.join(KNOWN)}, or origin: folder with path and holds"
+            )
+        if dataset.collection and dataset.collection not in STAND_INS.get(name, ()):
+            raise ValueError(f"{key}.collection: {dataset.collection} has no songs of {name}")
+        if dataset.origin == "synthetic" and name not in self.synthetic.tracks:
+            raise ValueError(f"synthetic.tracks.{name}: expected a number of tracks, found nothing")
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

@@ -5,8 +5,8 @@ interrupted anywhere draw the same excerpts.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from pipeline.errors import UserError
 from pipeline.features import FeatureFile
 from pipeline.tracks import Role
 
@@ -78,22 +79,29 @@ def load_pool(
     split: pd.DataFrame,
     role: Role,
     folder: Path,
-    signals: Sequence[int],
+    signals: Sequence[str],
     length: int,
     context: int,
     device: torch.device,
 ) -> Pool:
-    """Read the tracks of one role from the feature files under `folder`.
+    """Read the tracks of one role that have all of `signals` from the feature files under `folder`.
 
-    signals: which to keep, 0 the mixture, then the sources; `Pool.gather` counts within these.
+    signals: which to keep, by name; `Pool.gather` counts within these. Raises UserError when no track
+    has them.
     """
     chosen = split[split["role"] == role]
     files = {name: FeatureFile.open(folder / f"{name}.h5") for name in chosen["dataset"].unique()}
     places = [
         (features, row)
         for name, features in files.items()
+        if set(signals) <= set(features.signals)
         for row in features.rows(chosen.loc[chosen["dataset"] == name, "track"].tolist())
     ]
+    if not places:
+        raise UserError(
+            f"{folder}: no track with the role {role} has {' and '.join(signals)}; add a dataset or a"
+            " folder of unpaired recordings that has"
+        )
     lengths = torch.tensor([features.index["frames"].iloc[row] for features, row in places])
     # behind each track (or the excerpt it is filled up to) comes the next one's context
     ends = torch.cumsum(lengths.clamp_min(length) + context, 0) + context
@@ -117,8 +125,10 @@ class Batches:
     gain: tuple[float, float]
     supervised: Pool
     """Signals: the mixture, then every source."""
-    unlabelled: Pool | None
-    """Signals: the mixture, then every source; None for a purely supervised model."""
+    mixtures: Pool | None = None
+    """Unlabelled mixtures; None for a purely supervised model."""
+    recordings: Mapping[int, Pool] = field(default_factory=dict)
+    """Recordings of a source alone, for each source that has a critic, by its number."""
 
     def paired(self, step: int) -> tuple[Tensor, Tensor]:
         """Mixtures with context (n, bins, frames) and their sources (n, sources, bins, frames)."""
@@ -129,26 +139,26 @@ class Batches:
 
     def mixture(self, stream: str, step: int) -> Tensor:
         """Unlabelled mixtures with context, each at a random level (n, bins, frames)."""
-        return self._unpaired(f"mixture/{stream}", step, signal=0, context=True)
+        assert self.mixtures is not None
+        return self._unpaired(self.mixtures, f"mixture/{stream}", step, context=True)
 
     def real(self, source: int, step: int) -> Tensor:
         """Real recordings of a source, each at a random level (n, bins, frames).
 
         Drawn independently of the mixtures: unpaired is the method's premise.
         """
-        return self._unpaired(f"real/{source}", step, signal=1 + source, context=False)
+        return self._unpaired(self.recordings[source], f"real/{source}", step, context=False)
 
     def epsilon(self, source: int, step: int) -> Tensor:
         """Where the penalty's interpolates lie (n,)."""
         random = generator(self.seed, f"epsilon/{source}", step)
         return torch.from_numpy(random.random(self.batch_size, dtype=np.float32))
 
-    def _unpaired(self, stream: str, step: int, signal: int, context: bool) -> Tensor:
-        assert self.unlabelled is not None
+    def _unpaired(self, pool: Pool, stream: str, step: int, context: bool) -> Tensor:
         random = generator(self.seed, stream, step)
-        starts = self.unlabelled.draw(random, self.batch_size)
+        starts = pool.draw(random, self.batch_size)
         gains = torch.from_numpy(random.uniform(*self.gain, self.batch_size).astype(np.float32))
-        excerpts = self.unlabelled.gather(starts, signal, context)
+        excerpts = pool.gather(starts, 0, context)
         return amplify(excerpts, gains.to(excerpts.device))
 
 

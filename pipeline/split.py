@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,23 +13,32 @@ from pipeline.datasets.base import VOCALS
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
 from pipeline.files import write_text
+from pipeline.params import FOLDER, MIXTURE, Model
 from pipeline.tracks import Recording, Role, Track
 
 COLUMNS = ["dataset", "track", "artist", "role", "has_vocals"]
 STRATEGIES = ("paper", "by_artist")
 
-_TRAINING_PARTITION = "Dev"
+_TRAINING_PARTITIONS = ("Dev", "train")
 _BOOLEANS = {"True": True, "False": False}
 _AGAIN = "run `python -m stages.split` again"
 
 
-def assign(inventories: Sequence[Inventory], strategy: str, seed: int) -> pd.DataFrame:
+def assign(
+    inventories: Sequence[Inventory],
+    strategy: str,
+    seed: int,
+    kept: Mapping[str, Collection[str]] | None = None,
+) -> pd.DataFrame:
     """Give every recording a role: a row of COLUMNS each, by dataset as given, then by track.
 
     `paper`: by the position in the authors' whole list, whatever part of it is present; tracks that
-    are not in it are cut by the same rule in the order of their ids. `by_artist`: at random by
+    are not in it are cut by the same rule in the order of their ids; MUSDB18 alone, which the paper
+    does not use, as its users cut it (86 supervised, 14 validation, 50 test). `by_artist`: at random by
     `seed`, in nearly the same proportions, no artist of a dataset in two roles. A dataset with
-    partitions (DSD100) gives the supervised role, the others the unlabelled one (section 4.1).
+    partitions (DSD100) gives the supervised role, the others the unlabelled one (section 4.1). A
+    folder of unpaired recordings is unlabelled as a whole. `kept` names the roles that are used of a
+    dataset, by its name, if not all: the tracks with another role are left out.
     """
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy: expected one of {STRATEGIES}, found {strategy!r}")
@@ -37,10 +46,13 @@ def assign(inventories: Sequence[Inventory], strategy: str, seed: int) -> pd.Dat
     for inventory in inventories:
         recordings = sorted(inventory.recordings, key=lambda recording: recording.track.id)
         tracks = [recording.track for recording in recordings]
-        roles = _paper(tracks) if strategy == "paper" else _by_artist(tracks, seed)
-        frames.append(
-            pd.DataFrame([_row(r, roles[r.track.id]) for r in recordings], columns=COLUMNS)
-        )
+        if inventory.origin == FOLDER:
+            roles = dict.fromkeys((track.id for track in tracks), Role.UNLABELLED)
+        else:
+            roles = _paper(tracks) if strategy == "paper" else _by_artist(tracks, seed)
+        used = (kept or {}).get(inventory.dataset, tuple(Role))
+        rows = [_row(r, roles[r.track.id]) for r in recordings if roles[r.track.id] in used]
+        frames.append(pd.DataFrame(rows, columns=COLUMNS))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
 
 
@@ -91,10 +103,31 @@ def check_roles(frame: pd.DataFrame, needs_unlabelled: bool) -> None:
     if missing:
         present = ", ".join(dict.fromkeys(frame["dataset"])) or "no dataset"
         raise UserError(
-            f"split: no track is {' or '.join(missing)} in {present}: DSD100 gives the supervised"
-            " tracks, the other datasets the unlabelled ones that models with critics or beta need;"
-            " add a dataset or tracks, or leave out those models"
+            f"split: no track is {' or '.join(missing)} in {present}: DSD100 and MUSDB18 give the"
+            " supervised tracks, the other datasets and folders of unpaired recordings the unlabelled"
+            " ones that models with critics or beta need; add a dataset or tracks, or leave out those"
+            " models"
         )
+
+
+def check_unlabelled(
+    frame: pd.DataFrame, inventories: Iterable[Inventory], models: Mapping[str, Model]
+) -> None:
+    """Raise UserError when a model learns from unlabelled recordings of something that has none."""
+    giving = set(frame.loc[frame["role"] == Role.UNLABELLED, "dataset"])
+    held: set[str] = set()
+    for inventory in inventories:
+        if inventory.dataset in giving:
+            held |= set(inventory.signals)
+            held |= {MIXTURE} if inventory.origin != FOLDER else set()
+    for name, model in models.items():
+        needed = ([MIXTURE] if model.unlabelled else []) + model.critics
+        lacking = [signal for signal in needed if signal not in held]
+        if lacking:
+            raise UserError(
+                f"models.{name}: no unlabelled track has a recording of {lacking[0]}; add a dataset or"
+                f" a folder that holds {lacking[0]}, or leave out the model"
+            )
 
 
 def _row(recording: Recording, role: Role) -> dict[str, object]:
@@ -111,8 +144,10 @@ def _row(recording: Recording, role: Role) -> dict[str, object]:
 
 def _paper(tracks: Sequence[Track]) -> dict[str, Role]:
     """Roles by the authors' list; unknown tracks, sorted by id, are a list of their own."""
-    published = catalogue.tracks(tracks[0].dataset) if tracks else ()
-    roles = _cut((entry.id, entry.partition) for entry in published)
+    dataset = tracks[0].dataset if tracks else ""
+    roles = {track: Role(role) for track, role in catalogue.roles(dataset).items()} or _cut(
+        (entry.id, entry.partition) for entry in catalogue.tracks(dataset)
+    )
     others = (track for track in tracks if track.id not in roles)
     return roles | _cut((track.id, track.partition) for track in others)
 
@@ -122,7 +157,7 @@ def _cut(entries: Iterable[tuple[str, str | None]]) -> dict[str, Role]:
     roles: dict[str, Role] = {}
     rest: dict[bool, list[str]] = {False: [], True: []}
     for track, partition in entries:
-        if partition == _TRAINING_PARTITION:
+        if partition in _TRAINING_PARTITIONS:
             roles[track] = Role.SUPERVISED
         else:
             rest[partition is not None].append(track)

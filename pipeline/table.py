@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from pipeline.comparison import METRICS, Metrics
-from pipeline.params import REFERENCE_ROWS
+from pipeline.datasets.inventory import Inventory
+from pipeline.params import DATASETS, FOLDER, REFERENCE_ROWS
 from pipeline.scoring import CEILING, SILENT_ESTIMATE, UNSCORED
 from pipeline.statistics import FEWEST_PAIRS
 
@@ -57,6 +58,38 @@ def markdown(
     lines += ["## Notes", ""]
     lines += [f"- {line}" for line in (*_left_out(frame), _silent_estimates(frame), *notes)]
     return "\n".join(lines) + "\n"
+
+
+def about_data(inventories: Sequence[Inventory]) -> list[str]:
+    """Lines for the notes: what the numbers were made from, and what was left out."""
+    names = [found.dataset for found in inventories]
+    lines = [f"LEFT OUT: {found.dataset}: {found.absent}." for found in inventories if found.absent]
+    unnamed = [name for name in DATASETS if name not in names]
+    if unnamed:
+        lines.append(f"Not part of this experiment (params.yaml): {', '.join(unnamed)}.")
+    embedded = [found.dataset for found in inventories if found.origin == "synthetic"]
+    if embedded:
+        lines.append(
+            f"Embedded synthetic recordings in the layout of {', '.join(embedded)}: their numbers"
+            " show that the pipeline works, not how well it separates real music."
+        )
+    for found in inventories:
+        count = len(found.recordings)
+        if found.origin == FOLDER:
+            held = ", ".join(found.signals)
+            lines.append(f"{found.dataset}: {count} unpaired recordings ({held}), unlabelled.")
+        elif found.collection and not found.absent:
+            lines.append(f"{found.dataset}: {count} of its songs, read from {found.collection}.")
+        lacking = {
+            "published tracks missing": len(found.missing),
+            "tracks that cannot be used": len(found.rejected),
+        }
+        if any(lacking.values()):
+            told = ", ".join(f"{number} {what}" for what, number in lacking.items() if number)
+            lines.append(
+                f"{found.dataset}: incomplete: {told} (`data/inventory/{found.dataset}.json`)."
+            )
+    return lines
 
 
 def grid(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int) -> list[str]:

@@ -24,12 +24,15 @@ class _Record(BaseModel):
 
 
 class Part(_Record):
-    """One file, or one channel of it, that is summed into a source."""
+    """One file, or one channel or stream of it, that is summed into a source."""
 
     file: str
     """Path relative to the dataset's folder, with forward slashes."""
     channel: int | None = None
     """The channel to take, counted from 0; None takes all of them."""
+    stream: int | None = None
+    """The audio stream to take of a container that may hold several, counted from 0; None takes the
+    first."""
 
 
 class Track(_Record):

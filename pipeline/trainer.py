@@ -6,6 +6,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -21,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline import files, models, objectives, sampling, spectrogram, training
 from pipeline.errors import UserError
 from pipeline.models import critic, unet
-from pipeline.params import Params
+from pipeline.params import MIXTURE, Params
 from pipeline.sampling import Batches, load_pool
 from pipeline.separation import Separator, build
 from pipeline.split import check_roles
@@ -115,19 +116,23 @@ def prepare(
     """Load what a model trains on and build it."""
     model, settings = params.models[name], params.training
     network = build(params)
-    length, context = network.valid_frames(EXCERPT_FRAMES), network.context
-    signals = range(1 + len(params.sources))
-    supervised, validation, *rest = (
-        load_pool(split, role, features, signals, length, context, device)
-        for role in (Role.SUPERVISED, Role.VALIDATION, Role.UNLABELLED)[: 2 + model.unlabelled]
-    )
+    pool = partial(
+        load_pool, split, folder=features, length=network.valid_frames(EXCERPT_FRAMES),
+        context=network.context, device=device,
+    )  # fmt: skip
+    everything = (MIXTURE, *params.sources)
+    numbers = [params.sources.index(source) for source in model.critics]
     batches = Batches(
         seed=params.seed,
         batch_size=settings.batch_size,
         gain=(settings.gain[0], settings.gain[1]),
-        supervised=supervised,
-        unlabelled=rest[0] if rest else None,
+        supervised=pool(Role.SUPERVISED, signals=everything),
+        mixtures=pool(Role.UNLABELLED, signals=[MIXTURE]) if model.unlabelled else None,
+        recordings={
+            number: pool(Role.UNLABELLED, signals=[params.sources[number]]) for number in numbers
+        },
     )
+    validation = pool(Role.VALIDATION, signals=everything)
     return AdversarialSeparation(params, model, batches, validation)
 
 

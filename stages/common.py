@@ -12,7 +12,7 @@ import typer
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.params import Params
+    from pipeline.params import Dataset, Params
 
 PARAMS = Path("params.yaml")
 SYNTHETIC = Path("data/synthetic")
@@ -22,6 +22,7 @@ SPLIT = Path("data/split.csv")
 FEATURES = Path("data/features")
 MODELS = Path("models")
 WORK = Path("work")
+INSPECTED = WORK / "inspected"
 CHECKPOINTS = WORK / "checkpoints"
 TRACK_SCORES = Path("results/tracks")
 RESULTS = Path("results")
@@ -29,15 +30,18 @@ RESULTS = Path("results")
 P = ParamSpec("P")
 
 
-def recordings_root(dataset: str, origin: str) -> Path:
+def recordings_root(dataset: str, entry: "Dataset") -> Path:
     """The folder of a dataset's recordings.
 
     Embedded recordings have a place of their own, so that nobody takes them for the real ones; a
-    user's copy is $DATA_ROOT/<dataset>, by default data/raw/<dataset>.
+    user's copy is at the path in params.yaml or $DATA_ROOT/<collection>, by default
+    data/raw/<collection>.
     """
-    if origin == "synthetic":
+    if entry.origin == "synthetic":
         return SYNTHETIC / dataset
-    return Path(os.environ.get("DATA_ROOT") or "data/raw") / dataset
+    if entry.path:
+        return Path(entry.path).expanduser()
+    return Path(os.environ.get("DATA_ROOT") or "data/raw") / (entry.collection or dataset)
 
 
 def inventory_path(dataset: str) -> Path:
@@ -48,14 +52,13 @@ def features_path(dataset: str) -> Path:
     return FEATURES / f"{dataset}.h5"
 
 
-def origin(params: "Params", dataset: str) -> str:
-    """Where a dataset's recordings come from; UserError when params.yaml does not name it."""
-    found = {str(name): entry.origin for name, entry in params.datasets.items()}
-    if dataset not in found:
+def dataset_entry(params: "Params", dataset: str) -> "Dataset":
+    """What params.yaml says about a dataset; UserError when it does not name it."""
+    if dataset not in params.datasets:
         raise UserError(
-            f"{PARAMS}: datasets: expected one of {', '.join(found)}, found {dataset!r}"
+            f"{PARAMS}: datasets: expected one of {', '.join(params.datasets)}, found {dataset!r}"
         )
-    return found[dataset]
+    return params.datasets[dataset]
 
 
 def known_model(params: "Params", name: str) -> None:

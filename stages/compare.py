@@ -1,18 +1,14 @@
 """Stage `compare`: the scores of all models become the table and the metrics that DVC tracks."""
 
-from typing import TYPE_CHECKING
-
 import typer
 
-from stages.common import PARAMS, RESULTS, TRACK_SCORES, run
-
-if TYPE_CHECKING:
-    from pipeline.params import Params
+from stages.common import PARAMS, RESULTS, TRACK_SCORES, inventory_path, run
 
 
 def main() -> None:
     """Compare the models: results/tracks/*.csv to results/metrics.json, table.csv and table.md."""
     from pipeline import comparison, params, table
+    from pipeline.datasets import inventory
     from pipeline.files import write_text
 
     settings = params.load(PARAMS)
@@ -20,6 +16,7 @@ def main() -> None:
     rows = ["mixture", *settings.models, "oracle"]
     _warn_of_strangers(rows)
     frames = {row: comparison.load_tracks(TRACK_SCORES / f"{row}.csv") for row in rows}
+    inventories = [inventory.load(inventory_path(name)) for name in settings.datasets]
     scores = comparison.collect(frames, sources)
     means = comparison.metrics(scores, sources)
     baseline = comparison.baseline(settings.models)
@@ -40,7 +37,7 @@ def main() -> None:
         confidence=evaluation.confidence,
         filter_length=evaluation.filter_length,
         sample_rate=settings.signal.sample_rate,
-        notes=_embedded(settings),
+        notes=table.about_data(inventories),
     )
     comparison.save_metrics(means, RESULTS / "metrics.json")
     comparison.save_statistics(statistics, RESULTS / "table.csv")
@@ -58,16 +55,6 @@ def _warn_of_strangers(rows: list[str]) -> None:
                 fg=typer.colors.YELLOW,
                 err=True,
             )
-
-
-def _embedded(settings: "Params") -> list[str]:
-    names = [name for name, dataset in settings.datasets.items() if dataset.origin == "synthetic"]
-    if not names:
-        return []
-    return [
-        f"Embedded synthetic recordings in the layout of {', '.join(names)}: their numbers show"
-        " that the pipeline works, not how well it separates real music."
-    ]
 
 
 if __name__ == "__main__":

@@ -5,20 +5,24 @@ import typer
 from stages import common
 
 
-def preprocess(dataset: str = typer.Argument(help="DSD100, MedleyDB, CCMixter or iKala")) -> None:
+def preprocess(dataset: str = typer.Argument(help="a name under datasets: in params.yaml")) -> None:
     """Recordings and inventory -> data/features/<dataset>.h5."""
-    from pipeline import features, params
+    from pipeline import params, preprocessing
     from pipeline.datasets import inventory
 
     settings = params.load(common.PARAMS)
-    root = common.recordings_root(dataset, common.origin(settings, dataset))
-    features.write(
-        inventory.load(common.inventory_path(dataset)),
-        root,
-        settings.sources,
+    entry = common.dataset_entry(settings, dataset)
+    found = inventory.load(common.inventory_path(dataset))
+    read = preprocessing.write(
+        found,
+        common.recordings_root(dataset, entry),
+        found.signals if entry.origin == "folder" else settings.sources,
         settings.signal,
         common.features_path(dataset),
     )
+    kept = len(found.recordings) - read
+    if kept:
+        typer.echo(f"{dataset}: {read} recordings read, the features of {kept} others kept")
 
 
 if __name__ == "__main__":

@@ -15,10 +15,12 @@ def split() -> None:
 
     settings = params.load(common.PARAMS)
     inventories = [inventory.load(common.inventory_path(name)) for name in settings.datasets]
-    frame = roles.assign(inventories, settings.split.strategy, settings.split.seed)
+    kept = {name: one.roles for name, one in settings.datasets.items() if one.roles}
+    frame = roles.assign(inventories, settings.split.strategy, settings.split.seed, kept)
     # A courtesy, so no dependency of this stage: training checks again what its model needs.
     unlabelled = any(model.unlabelled for model in settings.models.values())
     roles.check_roles(frame, needs_unlabelled=unlabelled)
+    roles.check_unlabelled(frame, inventories, settings.models)
     roles.save_split(frame, common.SPLIT)
 
     counts = pd.crosstab(frame["dataset"], frame["role"])

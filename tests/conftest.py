@@ -15,7 +15,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from pipeline import comparison, evaluation, features, params
+from pipeline import comparison, evaluation, params, preprocessing
 from pipeline.datasets import inventory
 from pipeline.params import Params
 from stages import common
@@ -113,9 +113,9 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Per-track work in this process: starting others takes seconds; test_parallel.py is about them."""
 
     def in_turn(function: Any, items: Sequence[Any], *_: str) -> Iterator[Any]:
-        return map(function, items)
+        yield from map(function, items)
 
-    for module in (evaluation, features, inventory):
+    for module in (evaluation, preprocessing, inventory):
         monkeypatch.setattr(module, "parallel_map", in_turn)
     # A worker keeps what it opened until it ends; this process goes on to the next test.
     evaluation._open.cache_clear()

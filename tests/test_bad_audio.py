@@ -1,6 +1,10 @@
 """Every way in which an audio file can be bad: one line with its name and a remedy."""
 
+import errno
+import os
+import socket
 import struct
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline import audio
+from pipeline import audio, ffmpeg
 from pipeline.errors import UserError
-from tests.small_recordings import PAIR, RATE, SOURCES, noise, put, track, two_channels
+from tests.conftest import inside
+from tests.small_recordings import PAIR, RATE, SOURCES, encode, noise, put, track, two_channels
 
 
 def missing(path: Path) -> None:
@@ -146,3 +151,211 @@ def test_sources_without_any_file_and_unknown_sources_are_errors(pair: Path) -> 
         audio.read_sources(track(["a.wav"], []), pair, ("vocals",))
     with pytest.raises(UserError, match="no source 'drums'"):
         audio.read_sources(PAIR, pair, ("drums",))
+
+
+# -------------------------------------------------------------------------- what is no sound file
+
+
+def fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def bound_socket(path: Path) -> None:
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as server, inside(path.parent):
+        server.bind(path.name)  # a whole path may be too long
+
+
+def device(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def broken_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere.wav")
+
+
+def link_loop(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+def image(path: Path) -> None:
+    run_ffmpeg("-f", "lavfi", "-i", "color=d=1", "-frames:v", "1", "-f", "image2", path)
+
+
+def video(path: Path) -> None:
+    run_ffmpeg("-f", "lavfi", "-i", "color=d=1", "-c:v", "mpeg4", "-f", "mp4", path)
+
+
+def too_many_channels(path: Path) -> None:
+    put(path, noise(65, 3000))
+
+
+def too_slow(path: Path) -> None:
+    put(path, noise(2, 3000), 999)
+
+
+def too_fast(path: Path) -> None:
+    put(path, noise(2, 3000), 1_000_001)
+
+
+def not_a_number_in_a_container(path: Path) -> None:
+    data = noise(2, 3000)
+    data[1, 2205] = np.nan
+    put(path, data, subtype="FLOAT")
+    run_ffmpeg("-i", path, "-c:a", "copy", "-f", "mov", path.with_name("x"))
+    path.with_name("x").rename(path)
+
+
+def no_sample_in_a_container(path: Path) -> None:
+    put(path, noise(2, 3000))
+    run_ffmpeg(
+        "-i", path, "-af", "atrim=end_sample=0", "-c:a", "aac", "-f", "ipod", path.with_name("x")
+    )
+    path.with_name("x").rename(path)
+
+
+def run_ffmpeg(*arguments: str | Path) -> None:
+    subprocess.run(["ffmpeg", "-nostdin", "-y", "-v", "error", *arguments], check=True)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (fifo, "not a regular file but a named pipe"),
+        (bound_socket, "not a regular file but a socket"),
+        (device, "not a regular file but a device"),
+        (broken_link, "a link to a file that does not exist"),
+        (link_loop, "cannot be read (Too many levels of symbolic links)"),
+        (image, "not an audio file"),
+        (video, "has no audio stream"),
+        (too_many_channels, "65 channels, expected 1 to 64"),
+        (too_slow, "999 Hz, expected 1000 to 1000000"),
+        (too_fast, "1000001 Hz, expected 1000 to 1000000"),
+        (not_a_number_in_a_container, "NaN or infinite samples, the first at 0.050 s"),
+        (no_sample_in_a_container, ""),
+    ],
+)
+def test_what_is_no_sound_file(pair: Path, damage: Callable[[Path], None], said: str) -> None:
+    damage(pair / "v.wav")
+    with pytest.raises(UserError) as error:
+        audio.read_mono(PAIR, pair, SOURCES, 8000)
+    message = str(error.value)
+    assert message.startswith(f"{pair / 'v.wav'}: ")
+    assert said in message
+    assert message.endswith("copy or download it again")
+    assert "\n" not in message
+
+
+def test_a_file_without_permission(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, *_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)  # root may read everything
+    with pytest.raises(UserError, match=r"a\.wav: cannot be read \(Permission denied\); copy"):
+        audio.probe(pair / "a.wav")
+
+
+# --------------------------------------------------------------------------------------- cut short
+
+
+@pytest.mark.parametrize("container", ["AIFF", "AU", "W64", "CAF", "RF64", "WAVEX"])
+@pytest.mark.parametrize("left", [0.999, 0.5])
+def test_a_header_that_announces_more_bytes(tmp_path: Path, container: str, left: float) -> None:
+    path = tmp_path / "a"
+    soundfile.write(str(path), noise(2, 5000).T, RATE, format=container, subtype="PCM_16")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(left * len(content))])
+    with pytest.raises(UserError, match=r"a: truncated: its header announces \d+ bytes of audio"):
+        audio.probe(path)
+
+
+@pytest.mark.parametrize("container", ["CAF", "W64"])
+@pytest.mark.parametrize("size", [2**63 - 1, 2**64 - 1, 2**63 + 7])
+def test_a_chunk_of_an_absurd_size(tmp_path: Path, container: str, size: int) -> None:
+    path = tmp_path / "a"
+    soundfile.write(str(path), noise(2, 5000).T, RATE, format=container, subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    place, order = (12, ">Q") if container == "CAF" else (56, "<Q")
+    content[place : place + 8] = struct.pack(order, size)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"a: (not an audio file|truncated)"):
+        audio.probe(path)
+
+
+def test_a_header_of_endless_empty_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ffmpeg, "STALL_SECONDS", 1)  # ffprobe reads them all
+    with (tmp_path / "a").open("wb") as file:
+        file.write(b"RIFF\xff\xff\xff\xffWAVE")
+        file.truncate(2**33)  # zeros that take no room on the disk
+    with pytest.raises(UserError, match="a: not an audio file"):
+        audio.probe(tmp_path / "a")
+
+
+ANNOUNCING = {
+    "mp3": "-f mp3", "mp4": "-f mp4 -movflags faststart", "mkv": "-f matroska -c:a libvorbis",
+    "wma": "-f asf", "wavpack": "-f wv", "pcm in mov": "-f mov -c:a pcm_s16le -movflags faststart",
+    "mp3 in wav": "-f wav -c:a mp3",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", ANNOUNCING.values(), ids=ANNOUNCING)
+def test_a_header_that_announces_more_seconds(tmp_path: Path, options: str) -> None:
+    encode(tmp_path / "a", [noise(2, 4 * RATE)], options=options)
+    content = (tmp_path / "a").read_bytes()
+    (tmp_path / "a").write_bytes(content[: len(content) // 2])
+    said = r"a: truncated: its header announces (4\.\d s, [12]\.\d s can be decoded|\d+ bytes)"
+    with pytest.raises(UserError, match=said):
+        audio.read_mono(track(["a"], []), tmp_path, ("accompaniment",), 8000)
+
+
+@pytest.mark.parametrize("options", ["-f mp3", "-f adts", "-f mp4 -movflags faststart"])
+def test_a_file_that_ends_in_the_middle_of_a_frame_is_read(tmp_path: Path, options: str) -> None:
+    encode(tmp_path / "a", [noise(2, 4 * RATE)], options=options)
+    content = (tmp_path / "a").read_bytes()
+    (tmp_path / "a").write_bytes(content[:-100])
+    read = audio.read_mono(track(["a"], []), tmp_path, ("accompaniment",), 8000)
+    assert abs(read.shape[1] - 4 * 8000) < 8000
+
+
+def test_an_mp4_without_its_index(tmp_path: Path) -> None:
+    """The index comes last where nobody asked for another place."""
+    encode(tmp_path / "a", [noise(2, RATE)], options="-f mp4")
+    content = (tmp_path / "a").read_bytes()
+    (tmp_path / "a").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="a: not an audio file that can be decoded") as error:
+        audio.probe(tmp_path / "a")
+    assert "/dev/fd" not in str(error.value)
+    assert "0x" not in str(error.value)
+
+
+def test_a_video_longer_than_its_audio_is_not_truncated(tmp_path: Path) -> None:
+    put(tmp_path / "x.wav", noise(2, RATE))
+    for container in ("matroska", "mp4"):
+        run_ffmpeg(
+            "-f", "lavfi", "-i", "color=d=4", "-i", tmp_path / "x.wav", "-c:v", "mpeg4", "-c:a", "aac",
+            "-f", container, tmp_path / "a",
+        )  # fmt: skip
+        read = audio.read_mono(track(["a"], []), tmp_path, ("accompaniment",), 8000)
+        assert abs(read.shape[1] - 8000) < 800
+
+
+def test_audio_that_begins_late_is_not_truncated(tmp_path: Path) -> None:
+    put(tmp_path / "x.wav", noise(2, RATE))
+    for container in ("matroska", "mp4", "mpegts"):
+        run_ffmpeg(
+            "-itsoffset",
+            "5",
+            "-i",
+            tmp_path / "x.wav",
+            "-c:a",
+            "aac",
+            "-f",
+            container,
+            tmp_path / "a",
+        )
+        read = audio.read_mono(track(["a"], []), tmp_path, ("accompaniment",), 8000)
+        assert abs(read.shape[1] - 8000) < 800

@@ -12,7 +12,10 @@ import pandas as pd
 import pytest
 
 from pipeline import comparison
+from pipeline.datasets import inventory
+from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
+from pipeline.params import DATASETS
 from pipeline.scoring import SILENT_ESTIMATE, SILENT_REFERENCE
 from tests.score_tables import SOURCES, Tracks, cell, frame, markdown, table_of
 
@@ -205,6 +208,9 @@ def test_stage(tmp_path: Path, frames: dict[str, pd.DataFrame]) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     for model, scores in {**frames, "old": frames["V"]}.items():
         comparison.save_tracks(scores, tmp_path / f"results/tracks/{model}.csv")
+    for name in DATASETS:
+        found = Inventory(dataset=name, origin="synthetic")
+        inventory.save(found, tmp_path / f"data/inventory/{name}.json")
     done = compare(tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("\n") == 1

@@ -167,10 +167,10 @@ def test_a_stage_that_fails_loses_nothing(finished: Path, tmp_path: Path) -> Non
     folder = tmp_path / "failing"
     shutil.copytree(finished, folder)
     inventory = (folder / "data/inventory/DSD100.json").read_bytes()
-    edit(folder, {"datasets": {"DSD100": {"origin": "local"}}})
+    edit(folder, {"datasets": {"DSD100": {"origin": "local", "path": "no/where"}}})
     status, said = run(folder, "dvc", "repro", "download@DSD100")
     assert status != 0
-    assert "error: data/raw/DSD100: no such folder" in said
+    assert "error: no/where: no such folder" in said
     assert (folder / "data/inventory/DSD100.json").read_bytes() == inventory
     assert "download@DSD100" in changed(folder)
 

@@ -1,6 +1,7 @@
 """params.yaml: one schema for both files, one line for each mistake."""
 
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline import params
+from pipeline.datasets import READERS
 from pipeline.errors import UserError
 
 TOP = Path(__file__).parents[1]
-EMBEDDED, PAPER = TOP / "params.yaml", TOP / "params.paper.yaml"
+EMBEDDED, PAPER, OPEN = (TOP / f"params{kind}.yaml" for kind in ("", ".paper", ".open"))
 
 
 def raw(path: Path = PAPER) -> Any:
@@ -24,8 +26,39 @@ def keys(value: Any, prefix: str = "") -> set[str]:
     return {key for name, inner in value.items() for key in keys(inner, f"{prefix}.{name}")}
 
 
-def test_both_files_have_the_same_keys() -> None:
-    assert keys(raw(EMBEDDED)) == keys(raw(PAPER))
+@pytest.mark.parametrize("path", [PAPER, OPEN], ids=lambda path: path.name)
+def test_all_files_have_the_same_keys(path: Path) -> None:
+    """But for the datasets: which there are, and where from, is what the files differ in."""
+    one, other = raw(EMBEDDED), raw(path)
+    assert one.pop("datasets").keys() >= other.pop("datasets").keys()
+    assert keys(one) == keys(other)
+
+
+def test_the_open_experiment_is_the_papers_on_other_recordings() -> None:
+    """MUSDB18 holds DSD100's songs and some of MedleyDB's; nobody needs to be asked."""
+    paper, opened = params.load(PAPER), params.load(OPEN)
+    assert opened.model_copy(update={"datasets": paper.datasets}) == paper
+    origins = {name: (one.origin, one.collection) for name, one in opened.datasets.items()}
+    assert origins == {
+        "DSD100": ("download", "MUSDB18"),
+        "MedleyDB": ("download", "MUSDB18"),
+        "CCMixter": ("download", None),
+    }
+
+
+def test_every_known_dataset_has_a_reader() -> None:
+    assert set(params.KNOWN) == set(READERS)
+
+
+def test_unpaired_recordings_are_two_lines() -> None:
+    data = raw(EMBEDDED)
+    text = """
+    radio: {origin: folder, path: ~/music, holds: mixture}
+    DAMP: {origin: folder, path: /corpora/DAMP, holds: vocals}
+    """
+    data["datasets"] |= YAML(typ="safe", pure=True).load(textwrap.dedent(text))
+    found = params.parse(data, "params.yaml").datasets
+    assert (found["DAMP"].holds, found["radio"].holds) == ("vocals", "mixture")
 
 
 def test_the_papers_numbers() -> None:
@@ -73,11 +106,25 @@ CASES: list[tuple[str, Any, str]] = [
         "models.oracle: the name is taken",
     ),
     ("models.a.b", {"critics": [], "alpha": 0.0, "beta": 0.0}, "models.a"),
-    ("datasets.MUSDB", {"origin": "local"}, "datasets.MUSDB: expected 'DSD100'"),
-    ("datasets.iKala.origin", "web", "datasets.iKala.origin: expected 'synthetic' or 'local'"),
+    ("datasets.MUSDB", {"origin": "local"}, "datasets.MUSDB: expected one of DSD100, MedleyDB,"),
+    ("datasets.iKala.origin", "web", "datasets.iKala.origin: expected 'synthetic', 'local', "),
+    ("datasets.iKala.url", "x", "datasets.iKala: url: not a key of origin local, which takes"),
+    ("datasets.DSD100.checksum", "md5:zz", "datasets.DSD100.checksum: expected String should match"),
+    ("datasets.iKala.collection", "MUSDB18", "datasets.iKala.collection: MUSDB18 has no songs of"),
+    ("datasets.iKala.roles", [], "datasets.iKala.roles: expected List should have at least 1"),
+    ("datasets.iKala.roles", ["train"], "datasets.iKala.roles.0: expected 'supervised', "),
+    ("datasets.MUSDB18", {"origin": "local"}, "DSD100 and MUSDB18 hold the same songs"),
+    ("datasets.a/b", {"origin": "local"}, "datasets.a/b: expected String should match pattern"),
+    ("datasets.a", {"origin": "folder", "path": "x"}, "datasets.a: holds: expected a value"),
+    ("datasets.a", {"origin": "folder", "holds": "vocals"}, "datasets.a: path: expected a value"),
+    ("datasets.a", {"origin": "folder", "path": "x", "holds": "drums"},
+     "datasets.a.holds: expected mixture or one of sources"),
+    ("datasets.iKala", {"origin": "folder", "path": "x", "holds": "vocals"},
+     "datasets.iKala: the name is taken"),
+    ("sources", ["vocals", "mixture"], "sources: mixture is their sum"),
     ("signal.hop_size", 100, "hop_size: expected half of fft_size"),
     ("sources", ["vocals", "vocals"], "sources: a name is repeated"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("key", "value", "said"), CASES)

@@ -100,7 +100,7 @@ def test_gain_scales_linear_magnitudes() -> None:
 def batches(seed: int = 1) -> Batches:
     quiet = pool([400] * 6)
     quiet.frames.div_(1e6)
-    return Batches(seed, 16, (0.2, 1.2), pool([500] * 4), quiet)
+    return Batches(seed, 16, (0.2, 1.2), pool([500] * 4), quiet, {0: quiet, 1: quiet})
 
 
 def test_a_batch_is_a_pure_function() -> None:
@@ -124,7 +124,7 @@ def test_unpaired_means_unpaired() -> None:
     tracks = pool([400] * 6)
     for track, first in enumerate(tracks.first):
         tracks.frames[:, first : first + 400] = track + 1.0
-    drawn = Batches(1, 4000, (1.0, 1.0), tracks, tracks)
+    drawn = Batches(1, 4000, (1.0, 1.0), tracks, tracks, {0: tracks})
     real = drawn.real(0, 0)[:, 0, 0].round().long()
     mixture = drawn.mixture("critics", 0)[:, 0, CONTEXT].round().long()
     counts = np.zeros((6, 6))
@@ -132,7 +132,7 @@ def test_unpaired_means_unpaired() -> None:
     assert stats.chi2_contingency(counts).pvalue > 1e-3
 
     tracks.frames[:, tracks.first[0] :] = 1.0
-    drawn = Batches(1, 4000, (0.2, 1.2), tracks, tracks)
+    drawn = Batches(1, 4000, (0.2, 1.2), tracks, tracks, {0: tracks})
     levels = [
         torch.expm1(excerpts[:, 0, CONTEXT]) / torch.expm1(torch.tensor(1.0))
         for excerpts in (drawn.real(0, 0), drawn.mixture("critics", 0))
@@ -145,14 +145,14 @@ def test_unpaired_means_unpaired() -> None:
 def test_pools_hold_what_the_feature_files_hold(experiment: Path) -> None:
     frame = split.load_split(experiment / "data/split.csv")
     loaded = sampling.load_pool(
-        frame, Role.UNLABELLED, experiment / "data/features", (0, 2), LENGTH, CONTEXT,
+        frame, Role.UNLABELLED, experiment / "data/features", ("mixture", "vocals"), LENGTH, CONTEXT,
         torch.device("cpu"),
     )  # fmt: skip
     chosen = frame[frame["role"] == "unlabelled"].reset_index()
     assert len(loaded.first) == len(chosen)
     for number, row in chosen.iterrows():
         features = FeatureFile.open(experiment / f"data/features/{row['dataset']}.h5")
-        expected = features.spectrogram(features.rows([row["track"]])[0], (0, 2))
+        expected = features.spectrogram(features.rows([row["track"]])[0], ("mixture", "vocals"))
         first, length = int(loaded.first[int(number)]), int(loaded.lengths[int(number)])  # type: ignore[call-overload]
         np.testing.assert_array_equal(loaded.frames[:, first : first + length], expected)
         assert (loaded.frames[:, first - CONTEXT : first] == 0).all()

@@ -11,7 +11,7 @@ from pipeline import split
 from pipeline.datasets import catalogue, ccmixter, dsd100, ikala, medleydb
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
-from pipeline.params import DATASETS
+from pipeline.params import DATASETS, Model
 from pipeline.tracks import Part, Recording, Role, Track
 
 ARTIST = {
@@ -268,3 +268,94 @@ def test_check_roles(whole: list[Inventory]) -> None:
             split.check_roles(everything[everything["role"] != role], needs_unlabelled=True)
     with pytest.raises(UserError, match="in no dataset"):
         split.check_roles(split.assign([], "paper", 0), needs_unlabelled=False)
+
+
+# ------------------------------------------------------------------ unpaired, open, parts of datasets
+
+
+def unpaired(name: str, holds: str, count: int) -> Inventory:
+    recordings = [
+        Recording(
+            track=Track(
+                dataset=name, id=f"{n}.mp3", artist="?", sources={holds: (Part(file=f"{n}.mp3"),)}
+            ),
+            sample_rate=44_100, channels=1, samples=9,
+        )
+        for n in range(count)
+    ]  # fmt: skip
+    return Inventory(dataset=name, origin="folder", recordings=tuple(recordings))
+
+
+@pytest.mark.parametrize("strategy", split.STRATEGIES)
+def test_folders_are_unlabelled_and_move_nothing_else(
+    whole: list[Inventory], strategy: str
+) -> None:
+    folders = [unpaired("radio", "mixture", 7), unpaired("DAMP", "vocals", 5)]
+    frame = split.assign([*whole, *folders], strategy, 1)
+    assert counts(frame, "radio") == {"unlabelled": 7}
+    assert counts(frame, "DAMP") == {"unlabelled": 5}
+    assert frame.loc[frame["dataset"] == "DAMP", "has_vocals"].all()
+    assert not frame.loc[frame["dataset"] == "radio", "has_vocals"].any()
+    before = split.assign(whole, strategy, 1)
+    pd.testing.assert_frame_equal(frame.iloc[: len(before)], before)
+
+
+def test_a_datasets_third_can_be_left_out(whole: list[Inventory]) -> None:
+    """Then folders give the unlabelled recordings instead of it."""
+    kept = {"CCMixter": ["validation", "test"], "iKala": ["test"]}
+    frame = split.assign(whole, "paper", 1, kept)
+    assert counts(frame, "CCMixter") == {"validation": 16, "test": 18}
+    assert counts(frame, "iKala") == {"test": 84}
+    everything = split.assign(whole, "paper", 1)
+    same = everything.merge(frame, how="inner")
+    pd.testing.assert_frame_equal(same, frame)
+
+
+def test_what_the_critics_need_must_be_there(whole: list[Inventory]) -> None:
+    def check(inventories: list[Inventory], models: dict[str, Model], **kept: list[str]) -> None:
+        frame = split.assign(inventories, "paper", 1, kept)
+        split.check_unlabelled(frame, inventories, models)
+
+    baseline = Model(critics=[], alpha=0.0, beta=0.0)
+    vocals = Model(critics=["vocals"], alpha=0.1, beta=0.1)
+    both = Model(critics=["vocals", "accompaniment"], alpha=0.1, beta=0.1)
+    add = Model(critics=[], alpha=0.0, beta=0.1)
+    check(whole[:1], {"baseline": baseline})
+    check(whole[:2], {"V": vocals, "VA": both, "add": add})
+    mixtures, solos = unpaired("radio", "mixture", 3), unpaired("DAMP", "vocals", 3)
+    check([whole[0], mixtures, solos], {"V": vocals, "add": add})
+    with pytest.raises(UserError, match=r"models\.VA: no unlabelled track has a recording of acc"):
+        check([whole[0], mixtures, solos], {"V": vocals, "VA": both})
+    with pytest.raises(UserError, match=r"models\.V: .* recording of mixture; .* holds mixture"):
+        check([whole[0], solos], {"V": vocals})
+    with pytest.raises(UserError, match=r"models\.V: no unlabelled track has a recording of voc"):
+        check([whole[0], whole[2], mixtures], {"V": vocals}, CCMixter=["test"])
+
+
+def test_musdb18_alone_gives_no_unlabelled_track() -> None:
+    """Its own partition: the training songs are paired, as DSD100's."""
+    songs = catalogue.musdb18()
+    found = inventory("MUSDB18", (recording("MUSDB18", s.track, "?", s.partition) for s in songs))
+    by_role: dict[str, set[str]] = {}
+    for track, role in roles(split.assign([found], "paper", 1), "MUSDB18").items():
+        by_role.setdefault(role, set()).add(track)
+    assert {role: len(tracks) for role, tracks in by_role.items()} == {
+        "supervised": 86, "validation": 14, "test": 50,
+    }  # fmt: skip
+    assert by_role["test"] == {song.track for song in songs if song.partition == "test"}
+    assert "Actions - One Minute Smile" in by_role["validation"]
+
+
+def test_songs_from_musdb18_have_the_roles_of_the_paper(whole: list[Inventory]) -> None:
+    """Whether DSD100 is read from its own archive or from MUSDB18, a song has one role."""
+    names = {song.original for song in catalogue.musdb18()}
+    part = [
+        found.model_copy(
+            update={"recordings": tuple(r for r in found.recordings if r.track.id in names)}
+        )
+        for found in whole[:2]
+    ]
+    frame, everything = split.assign(part, "paper", 1), split.assign(whole, "paper", 1)
+    assert counts(frame, "DSD100") == {"supervised": 50, "validation": 25, "test": 25}
+    assert counts(frame, "MedleyDB") == {"unlabelled": 16, "validation": 14, "test": 16}
+    assert roles(frame, "MedleyDB").items() <= roles(everything, "MedleyDB").items()

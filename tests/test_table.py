@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline import comparison
+from pipeline import comparison, table
+from pipeline.datasets.base import Rejected
+from pipeline.datasets.inventory import Inventory, absent
+from pipeline.params import DATASETS
 from pipeline.scoring import SILENT_ESTIMATE
+from pipeline.tracks import Part, Recording, Track
 from tests.score_tables import SOURCES, markdown
 
 ROOT = Path(__file__).parents[1]
@@ -46,3 +50,30 @@ def test_one_model_is_not_the_best_of_anything(frames: dict[str, pd.DataFrame]) 
     text = markdown(comparison.collect(few, SOURCES))
     assert "**" not in text
     assert "Difference" not in text
+
+
+def test_the_notes_say_what_the_numbers_were_made_from() -> None:
+    track = Track(dataset="x", id="x", artist="x", sources={"vocals": (Part(file="x"),)})
+    song = Recording(track=track, sample_rate=8000, channels=1, samples=9)
+    damaged = Rejected(track="y", reason="truncated")
+    lines = table.about_data(
+        [
+            Inventory(dataset="DSD100", origin="download", collection="MUSDB18", recordings=(song,)),
+            absent("iKala", "local"),
+            Inventory(
+                dataset="MedleyDB", origin="local", recordings=(song,), missing=("a", "b"),
+                rejected=(damaged,),
+            ),
+            Inventory(dataset="DAMP", origin="folder", recordings=(song, song)),
+        ]
+    )  # fmt: skip
+    assert lines == [
+        "LEFT OUT: iKala: no recordings at DATA_ROOT/iKala when the experiment was run.",
+        "Not part of this experiment (params.yaml): CCMixter.",
+        "DSD100: 1 of its songs, read from MUSDB18.",
+        "MedleyDB: incomplete: 2 published tracks missing, 1 tracks that cannot be used"
+        " (`data/inventory/MedleyDB.json`).",
+        "DAMP: 2 unpaired recordings (vocals), unlabelled.",
+    ]
+    (line,) = table.about_data([Inventory(dataset=name, origin="synthetic") for name in DATASETS])
+    assert line.startswith("Embedded synthetic recordings in the layout of DSD100, MedleyDB, CCM")

@@ -4,6 +4,7 @@ A reader only says which file, or which channel of it, belongs to which source. 
 are sound is the inventory's question, and decoding them is `pipeline.audio`'s, for all alike.
 """
 
+import os
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from pipeline.tracks import Track
 VOCALS = "vocals"
 ACCOMPANIMENT = "accompaniment"
 
-# Left behind by archives made on a Mac, full of copies that are no audio.
-_LITTER = ("__MACOSX",)
+# What archives made on a Mac, Synology's indexer and file systems leave behind: copies, no music.
+_LITTER = frozenset(
+    ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
+)
 
 
 class Rejected(BaseModel):
@@ -40,6 +43,15 @@ class Listing(NamedTuple):
     """Tracks of which not even the sources are known."""
 
 
+class Entries(NamedTuple):
+    """The visible files or folders in a folder."""
+
+    paths: list[Path]
+    """Sorted by name."""
+    rejected: list[Rejected]
+    """Those whose names are not valid UTF-8: no inventory could name them."""
+
+
 @dataclass(frozen=True)
 class Reader:
     """One dataset's layout on disk."""
@@ -51,6 +63,8 @@ class Reader:
     """The expected layout, for people who put their copy in place."""
     list_tracks: Callable[[Path], Listing]
     """List the tracks below the dataset's folder; raises UserError when there are none."""
+    unused: tuple[str, ...] = ()
+    """Patterns (as `PurePath.match` takes them) of audio files that the layout has and no track uses."""
 
 
 def content_folder(root: Path, name: str, layout: str) -> Path:
@@ -66,7 +80,7 @@ def content_folder(root: Path, name: str, layout: str) -> Path:
         )
     if (root / name).is_dir():
         return root / name
-    deeper = [folder / name for folder in subfolders(root) if (folder / name).is_dir()]
+    deeper = [folder / name for folder in subfolders(root).paths if (folder / name).is_dir()]
     if len(deeper) > 1:
         raise UserError(f"{root}: holds several copies: {listing(deeper)}; keep one of them")
     return deeper[0] if deeper else root
@@ -80,16 +94,55 @@ def no_tracks(root: Path, layout: str) -> UserError:
     )
 
 
-def subfolders(folder: Path) -> list[Path]:
-    """The visible folders in `folder`, sorted by name; none when it does not exist."""
-    return [entry for entry in _visible(folder) if entry.is_dir()]
+def subfolders(folder: Path) -> Entries:
+    """The visible folders in `folder`; none when it does not exist.
+
+    Raises UserError when it cannot be listed.
+    """
+    return _entries(folder, Path.is_dir)
 
 
-def wav_files(folder: Path) -> list[Path]:
-    """The visible WAV files in `folder`, sorted by name; none when it does not exist."""
-    return [
-        entry for entry in _visible(folder) if entry.suffix.lower() == ".wav" and entry.is_file()
-    ]
+def files_ending(folder: Path, ending: str) -> Entries:
+    """The visible files in `folder` whose names end so in either case; none when it does not exist.
+
+    Raises UserError when it cannot be listed.
+    """
+
+    def wanted(path: Path) -> bool:
+        return path.name.lower().endswith(ending) and path.is_file()
+
+    return _entries(folder, wanted)
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file or folder of this name is hidden or left behind by a program: never music."""
+    return name.startswith(".") or name in _LITTER
+
+
+def is_text(name: str) -> bool:
+    """Whether a name is valid UTF-8; the system hands over other bytes as lone surrogates."""
+    if name.isascii():
+        return True
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def printable(name: str | Path) -> str:
+    """A name or path for one line of a message, with what cannot be shown as escapes."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def misnamed(path: Path) -> Rejected:
+    """The rejection of a file or folder whose name is not valid UTF-8."""
+    reason = f"{printable(path)}: the name is not valid UTF-8; rename it"
+    return Rejected(track=printable(path.name), reason=reason)
 
 
 def track_id(name: str) -> str:
@@ -102,24 +155,20 @@ def relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _visible(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    entries = [
-        entry
-        for entry in folder.iterdir()
-        if not entry.name.startswith(".") and entry.name not in _LITTER
-    ]
-    for entry in entries:
-        if not _is_text(entry.name):
-            shown = entry.name.encode("utf-8", "backslashreplace").decode()
-            raise UserError(f"{folder}: the name {shown} in it is not valid UTF-8; rename it")
-    return sorted(entries, key=lambda entry: track_id(entry.name))
-
-
-def _is_text(name: str) -> bool:
+def _entries(folder: Path, wanted: Callable[[Path], bool]) -> Entries:
     try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+        if not folder.is_dir():
+            return Entries([], [])
+        found = [path for path in folder.iterdir() if not is_litter(path.name) and wanted(path)]
+    except OSError as error:
+        raise UserError(
+            f"{printable(folder)}: cannot be listed: {error.strerror}; make it readable"
+        ) from None
+    named = [path for path in found if is_text(path.name)]
+    return Entries(
+        sorted(named, key=lambda path: track_id(path.name)),
+        sorted(
+            (misnamed(path) for path in found if not is_text(path.name)),
+            key=lambda entry: entry.track,
+        ),
+    )

@@ -27,10 +27,10 @@ _FILES = {ACCOMPANIMENT: "source-01.wav", VOCALS: "source-02.wav"}
 
 def list_tracks(root: Path) -> Listing:
     """The songs below `root`/ccmixter_corpus; the folder's name is the id."""
-    folders = subfolders(content_folder(root, "ccmixter_corpus", LAYOUT))
-    if not folders:
+    folders, rejected = subfolders(content_folder(root, "ccmixter_corpus", LAYOUT))
+    if not folders and not rejected:
         raise no_tracks(root, LAYOUT)
-    return Listing([_track(folder, root) for folder in folders], [])
+    return Listing([_track(folder, root) for folder in folders], rejected)
 
 
 def artist(name: str) -> str:
@@ -49,4 +49,4 @@ def _track(folder: Path, root: Path) -> Track:
     )
 
 
-READER = Reader(NAME, (ACCOMPANIMENT, VOCALS), LAYOUT, list_tracks)
+READERS = (Reader(NAME, (ACCOMPANIMENT, VOCALS), LAYOUT, list_tracks, unused=("mix.wav",)),)

@@ -12,10 +12,10 @@ from pipeline.datasets.base import (
     Listing,
     Reader,
     content_folder,
+    files_ending,
     no_tracks,
     relative,
     track_id,
-    wav_files,
 )
 from pipeline.tracks import Part, Track
 
@@ -25,11 +25,11 @@ LAYOUT = "Wavfile/<song>_<verse or chorus>.wav"
 
 def list_tracks(root: Path) -> Listing:
     """The clips in `root`/Wavfile; the file's name without its ending is the id."""
-    files = wav_files(content_folder(root, "Wavfile", LAYOUT))
-    if not files:
+    files, rejected = files_ending(content_folder(root, "Wavfile", LAYOUT), ".wav")
+    if not files and not rejected:
         raise no_tracks(root, LAYOUT)
     tracks = [_track(file, root) for file in files]
-    return Listing(sorted(tracks, key=lambda track: track.id), [])
+    return Listing(sorted(tracks, key=lambda track: track.id), rejected)
 
 
 def artist(name: str) -> str:
@@ -50,4 +50,4 @@ def _track(file: Path, root: Path) -> Track:
     )
 
 
-READER = Reader(NAME, (ACCOMPANIMENT, VOCALS), LAYOUT, list_tracks)
+READERS = (Reader(NAME, (ACCOMPANIMENT, VOCALS), LAYOUT, list_tracks),)

@@ -2,10 +2,12 @@
 
 A stem is vocal or not by its instrument label. The labels come from the metadata file beside the
 stems (first release), else from the Metadata folder (later ones), else from the package's own list.
-The stems do not sum to the published MIX file, which weighs them: it is not read.
+The stems do not sum to the published MIX file, which weighs them: it is not read. MedleyDB-sample,
+two of the tracks for a first try, has the same layout.
 """
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from pipeline.errors import UserError
 from pipeline.tracks import Part, Track
 
 NAME = "MedleyDB"
+SAMPLE = "MedleyDB-sample"
 LAYOUT = "Audio/<Track>/<Track>_STEMS/<Track>_STEM_NN.wav, and Metadata/<Track>_METADATA.yaml"
 
 VOCAL_INSTRUMENTS = frozenset(
@@ -51,18 +54,19 @@ _METADATA = "Metadata"
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def list_tracks(root: Path) -> Listing:
+def list_tracks(root: Path, dataset: str = NAME) -> Listing:
     """The tracks below `root`/Audio; the folder's name is the id.
 
     A track is rejected when nothing says which of its stems are vocal.
     """
     content = content_folder(root, "Audio", LAYOUT)
-    found = Listing([], [])
-    for folder in subfolders(content):
+    folders, rejected = subfolders(content)
+    found = Listing([], rejected)
+    for folder in folders:
         if folder.name == _METADATA:
             continue
         try:
-            found.tracks.append(_track(folder, root, content))
+            found.tracks.append(_track(folder, root, dataset, content))
         except UserError as error:
             found.rejected.append(Rejected(track=track_id(folder.name), reason=str(error)))
     if not found.tracks and not found.rejected:
@@ -81,7 +85,7 @@ def is_vocal(instruments: Iterable[str]) -> bool:
     return any(label.strip().lower() in VOCAL_INSTRUMENTS for label in instruments)
 
 
-def _track(folder: Path, root: Path, content: Path) -> Track:
+def _track(folder: Path, root: Path, dataset: str, content: Path) -> Track:
     name = track_id(folder.name)
     sources: dict[str, list[Part]] = {ACCOMPANIMENT: [], VOCALS: []}
     for file, instruments in _stems(folder, content).items():
@@ -90,7 +94,7 @@ def _track(folder: Path, root: Path, content: Path) -> Track:
             Part(file=relative(path, root))
         )
     return Track(
-        dataset=NAME,
+        dataset=dataset,
         id=name,
         artist=artist(name),
         sources={source: tuple(parts) for source, parts in sources.items()},
@@ -144,4 +148,13 @@ def _labels(instrument: Any) -> tuple[str, ...]:
     return labels
 
 
-READER = Reader(NAME, (ACCOMPANIMENT, VOCALS), LAYOUT, list_tracks)
+READERS = tuple(
+    Reader(
+        name,
+        (ACCOMPANIMENT, VOCALS),
+        LAYOUT,
+        partial(list_tracks, dataset=name),
+        unused=("*_MIX.wav", "*_RAW/*.wav"),
+    )
+    for name in (NAME, SAMPLE)
+)

@@ -1,14 +1,15 @@
-"""The four layouts on disk, small, with everything that real copies have lying about."""
+"""The layouts on disk, small, with everything that real copies have lying about."""
 
+import os
 import unicodedata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import pytest
 import yaml
 
 from pipeline.datasets import READERS
-from pipeline.datasets.base import Listing
+from pipeline.datasets.base import Listing, printable
 from pipeline.errors import UserError
 from pipeline.params import DATASETS
 from pipeline.tracks import Part, Track
@@ -39,8 +40,22 @@ def song(folder: str, *stems: str) -> list[str]:
     return [f"{folder}/{stem}.wav" for stem in (stems or ("bass", "drums", "other", "vocals"))]
 
 
+# A folder of each layout that holds songs, and a song in it: a folder or a file.
+PLACES = {
+    "DSD100": ("Sources/Dev", "055 - A - B"),
+    "DSD100subset": ("Sources/Test", "005 - A - B"),
+    "MedleyDB": ("Audio", "AmarLal_Rest"),
+    "MedleyDB-sample": ("Audio", "LizNelson_Rainfall"),
+    "CCMixter": ("ccmixter_corpus", "a_-_b"),
+    "iKala": ("Wavfile", "10161_verse.wav"),
+    "MUSDB18": ("train", "A - B.stem.mp4"),
+    "MUSDB18-HQ": ("test", "A - B"),
+}
+
+
 def test_there_is_a_reader_for_every_dataset_of_the_parameters() -> None:
-    assert tuple(READERS) == DATASETS
+    assert tuple(READERS) == tuple(PLACES)
+    assert set(DATASETS) <= set(READERS)
     for name, reader in READERS.items():
         assert reader.name == name
         assert {"vocals", "accompaniment"} <= set(reader.sources)
@@ -77,6 +92,14 @@ def test_the_folder_that_an_archive_wraps_around_is_found(tmp_path: Path) -> Non
     touch(tmp_path, *song("copy/Sources/Dev/055 - A - B"))
     with pytest.raises(UserError, match=r"several copies: .*DSD100subset.*copy"):
         read("DSD100", tmp_path)
+
+
+def test_the_subset_is_a_dataset_of_its_own(tmp_path: Path) -> None:
+    touch(tmp_path, *song("DSD100subset/Sources/Test/049 - Young Griffo - Facade"))
+    track = only("DSD100subset", tmp_path)
+    assert (track.id, track.artist) == ("049 - Young Griffo - Facade", "Young Griffo")
+    assert track.partition == "Test"
+    assert READERS["DSD100subset"].layout == READERS["DSD100"].layout
 
 
 # ---------------------------------------------------------------------------------------- CCMixter
@@ -188,6 +211,16 @@ def test_medleydb_without_metadata_uses_the_catalogue_and_counts_each_stem_once(
     assert files(track, "accompaniment") == [f"{stems}_0{number}.wav" for number in (4, 5)]
 
 
+def test_medleydb_sample(tmp_path: Path) -> None:
+    for name in ("LizNelson_Rainfall", "Phoenix_ScotchMorris"):
+        (tmp_path / "MedleyDB_sample/Audio" / name).mkdir(parents=True)
+    rainfall, morris = read("MedleyDB-sample", tmp_path).tracks
+    assert rainfall.dataset == morris.dataset == "MedleyDB-sample"
+    assert rainfall.artist == "Liz Nelson"
+    assert len(rainfall.sources["vocals"]) == 3
+    assert morris.sources["vocals"] == ()
+
+
 @pytest.mark.parametrize(
     ("instrument", "source"),
     [
@@ -242,7 +275,7 @@ def test_medleydb_rejects_one_track_and_lists_the_others(
 # ------------------------------------------------------------------------------------ all of them
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", PLACES)
 def test_a_missing_folder_says_where_and_what_is_expected(tmp_path: Path, dataset: str) -> None:
     root = tmp_path / dataset
     with pytest.raises(UserError) as error:
@@ -252,13 +285,12 @@ def test_a_missing_folder_says_where_and_what_is_expected(tmp_path: Path, datase
     assert "DATA_ROOT" in str(error.value)
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", PLACES)
 @pytest.mark.parametrize("content", [(), (".DS_Store", "._x.wav", "readme.txt")])
 def test_an_empty_folder_says_what_is_expected(
     tmp_path: Path, dataset: str, content: tuple[str, ...]
 ) -> None:
-    folders = {"DSD100": "Sources/Dev", "MedleyDB": "Audio", "iKala": "Wavfile"}
-    folder = tmp_path / folders.get(dataset, "ccmixter_corpus")
+    folder = tmp_path / PLACES[dataset][0]
     folder.mkdir(parents=True)
     touch(folder, *content)
     with pytest.raises(UserError, match="no tracks in this folder") as error:
@@ -278,12 +310,82 @@ def test_the_id_does_not_depend_on_how_the_file_system_spells_it(
     assert (tmp_path / track.sources["vocals"][0].file).is_file()
 
 
-def test_a_name_in_another_encoding_is_one_line(tmp_path: Path) -> None:
-    folder = tmp_path / "ccmixter_corpus"
-    folder.mkdir()
+@pytest.mark.parametrize("dataset", PLACES)
+def test_a_name_in_another_encoding_is_left_out_and_the_others_are_listed(
+    tmp_path: Path, dataset: str
+) -> None:
+    place, name = PLACES[dataset]
+    folder = tmp_path / place
+    (folder / name).mkdir(parents=True)
+    bad = os.fsdecode(b"Bj\xf6rk_" + os.fsencode(name))
     try:
-        Path(str(folder) + "/Bj\udcf6rk").mkdir()
+        (folder / bad).mkdir()
+        if name.endswith((".wav", ".mp4")):
+            for path in (folder / name, folder / bad):
+                path.rmdir()
+                path.touch()
     except OSError:
         pytest.skip("this file system refuses such names")
-    with pytest.raises(UserError, match=r"the name Bj.*rk in it is not valid UTF-8; rename it"):
-        read("CCMixter", tmp_path)
+    (track,), (rejected,) = read(dataset, tmp_path)
+    assert track.id == name.removesuffix(".wav").removesuffix(".stem.mp4")
+    assert rejected.track == rf"Bj\xf6rk_{name}"
+    said = f"{folder}/{rejected.track}: the name is not valid UTF-8; rename it"
+    assert rejected.reason == said
+    (folder / name).rename(tmp_path / "elsewhere")
+    assert read(dataset, tmp_path) == ([], [rejected])
+
+
+def test_files_of_another_kind_may_have_any_name(tmp_path: Path) -> None:
+    touch(tmp_path, "Wavfile/10161_verse.wav")
+    try:
+        (tmp_path / "Wavfile" / os.fsdecode(b"les\xe9.txt")).touch()
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    assert read("iKala", tmp_path).rejected == []
+
+
+def test_a_folder_that_cannot_be_listed_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Sources/Dev").mkdir(parents=True)
+
+    def denied(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(UserError, match=r"Dev: cannot be listed: Permission denied; make it"):
+        read("DSD100", tmp_path)
+
+
+def test_names_in_messages_take_one_line() -> None:
+    assert printable("Jóga 1.wav") == "Jóga 1.wav"
+    assert printable(os.fsdecode(b"a\nb\x1b[1m\xf6.wav")) == r"a\nb\x1b[1m\xf6.wav"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "file"),
+    [
+        ("DSD100", "Mixtures/Dev/055 - A - B/mixture.wav"),
+        ("DSD100subset", "DSD100subset/Mixtures/Test/005 - A - B/mixture.wav"),
+        ("MedleyDB", f"Audio/{OWL}/{OWL}_MIX.wav"),
+        ("MedleyDB", f"Audio/{OWL}/{OWL}_RAW/{OWL}_RAW_01_01.wav"),
+        ("MedleyDB-sample", "MedleyDB_sample/Audio/A_B/A_B_MIX.wav"),
+        ("CCMixter", "ccmixter_corpus/a_-_b/mix.wav"),
+        ("MUSDB18-HQ", "train/A - B/mixture.wav"),
+    ],
+)
+def test_files_that_are_known_but_not_used(dataset: str, file: str) -> None:
+    assert any(PurePosixPath(file).match(pattern) for pattern in READERS[dataset].unused)
+
+
+@pytest.mark.parametrize("dataset", PLACES)
+def test_files_that_are_used_are_not_called_unused(tmp_path: Path, dataset: str) -> None:
+    place, name = PLACES[dataset]
+    if name.endswith((".wav", ".mp4")):
+        touch(tmp_path, f"{place}/{name}")
+    else:
+        (tmp_path / place / name).mkdir(parents=True)
+    for parts in only(dataset, tmp_path).sources.values():
+        for part in parts:
+            file = PurePosixPath(part.file)
+            assert not any(file.match(pattern) for pattern in READERS[dataset].unused)

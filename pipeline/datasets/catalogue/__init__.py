@@ -1,13 +1,20 @@
-"""Published facts about the datasets, shipped as CSV files (sources: README.md beside them).
+"""Published facts about the datasets, shipped as CSV and TOML (sources: README.md beside them).
 
-The tracks in the order in which the paper's authors cut them into roles, MedleyDB's instruments,
-iKala's checksums. Nothing here depends on what a user has on disk.
+The tracks in the order in which the paper's authors cut them into roles, their lengths, MedleyDB's
+instruments, iKala's checksums, whose songs MUSDB18 holds, where each collection can be had. Nothing
+here depends on what a user has on disk.
 """
 
 import csv
+import tomllib
 from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
+
+from pipeline.errors import UserError
+
+SAMPLE_RATE = 44100
+"""Hz, of every recording of DSD100, MedleyDB, CCMixter and iKala."""
 
 
 class Entry(NamedTuple):
@@ -25,6 +32,52 @@ class Stem(NamedTuple):
     instrument: str
 
 
+class Song(NamedTuple):
+    """A song of MUSDB18 and MUSDB18-HQ."""
+
+    track: str
+    """As their readers name it."""
+    partition: str
+    """MUSDB18's own: train or test. It is not DSD100's."""
+    role: str
+    """supervised, validation or test, as the field cuts MUSDB18."""
+    dataset: str
+    """The dataset that it was taken from, DSD100 or MedleyDB; empty for another origin."""
+    original: str
+    """The track's id in that dataset; empty for another origin."""
+
+
+class Facts(NamedTuple):
+    """What a track's recording should be; None where that is not published."""
+
+    seconds: float | None
+    channels: int | None
+    sample_rate: int | None
+    """Hz."""
+
+
+class Collection(NamedTuple):
+    """A dataset as it can be obtained or asked for."""
+
+    name: str
+    title: str
+    page: str
+    licence: str
+    citation: str
+    apply: str
+    """How to get it where it cannot be downloaded; else empty."""
+    urls: tuple[str, ...]
+    """Addresses of the archive, the preferred one first; none where it cannot be downloaded."""
+    file: str
+    """The archive's name; empty where it cannot be downloaded."""
+    bytes: int | None
+    """Size of the archive, where it is known exactly."""
+    checksum: str | None
+    """Of the archive: `md5:` or `sha256:` and the digest in hexadecimal."""
+    unpacked_bytes: int | None
+    """About what it takes on the disk, without the archive."""
+
+
 @cache
 def tracks(dataset: str) -> tuple[Entry, ...]:
     """All published tracks of a dataset in the authors' order; none if it has no list."""
@@ -37,9 +90,19 @@ def tracks(dataset: str) -> tuple[Entry, ...]:
             entries = [Entry(row["folder"], None) for row in _rows("ccmixter.csv")]
         case "iKala":
             entries = [Entry(row["clip"], None) for row in _rows("ikala.csv")]
+        case "MUSDB18" | "MUSDB18-HQ":
+            entries = [Entry(song.track, song.partition) for song in musdb18()]
         case _:
             entries = []
     return tuple(entries)
+
+
+@cache
+def roles(dataset: str) -> dict[str, str]:
+    """The roles in which the field uses a dataset's tracks, by id; empty where it has no custom."""
+    if dataset not in ("MUSDB18", "MUSDB18-HQ"):
+        return {}
+    return {song.track: song.role for song in musdb18()}
 
 
 @cache
@@ -65,8 +128,80 @@ def medleydb_artists() -> dict[str, str]:
     return {row["track"].split("_")[0]: row["artist"] for row in _rows("medleydb.csv")}
 
 
+@cache
+def musdb18() -> tuple[Song, ...]:
+    """All songs of MUSDB18 and MUSDB18-HQ, by name."""
+    return tuple(Song(**row) for row in _rows("musdb18.csv"))
+
+
+@cache
+def facts(dataset: str) -> dict[str, Facts]:
+    """Length and form of every published track, by id; empty for a dataset that has no list."""
+    match dataset:
+        case "DSD100":
+            known = {row["folder"]: (row["seconds"], 2) for row in _rows("dsd100.csv")}
+        case "MedleyDB":
+            known = {row["track"]: (row["seconds"], 2) for row in _rows("medleydb.csv")}
+        case "CCMixter":
+            known = {
+                row["folder"]: (row["seconds"], int(row["channels"]))
+                for row in _rows("ccmixter.csv")
+            }
+        case "iKala":
+            known = {row["clip"]: ("30", 2) for row in _rows("ikala.csv")}
+        case _:
+            known = {}
+    return {
+        track: Facts(float(seconds), channels, SAMPLE_RATE)
+        for track, (seconds, channels) in known.items()
+    }
+
+
+def collections() -> tuple[str, ...]:
+    """The names of all collections that can be obtained or asked for."""
+    return tuple(_collections())
+
+
+def collection(name: str) -> Collection:
+    """Where a collection can be had, under which terms; raises UserError for an unknown name."""
+    known = _collections()
+    if name not in known:
+        raise UserError(f"{name}: not a known collection; known are {', '.join(known)}")
+    return known[name]
+
+
+def how_to_get(name: str) -> str:
+    """One line for somebody who lacks a collection."""
+    found = collection(name)
+    return found.apply or f"origin: download in params.yaml, or {found.urls[0]} ({found.page})"
+
+
+@cache
+def _collections() -> dict[str, Collection]:
+    tables = tomllib.loads(_text("collections.toml"))
+    return {
+        name: Collection(
+            name=name,
+            title=table["title"],
+            page=table["page"],
+            licence=table["licence"],
+            citation=table["citation"],
+            apply=table.get("apply", ""),
+            urls=tuple(table.get("urls", ())),
+            file=table.get("file", ""),
+            bytes=table.get("bytes"),
+            checksum=table.get("checksum"),
+            unpacked_bytes=table.get("unpacked_bytes"),
+        )
+        for name, table in tables.items()
+    }
+
+
+def _text(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
 def _rows(name: str) -> list[dict[str, str]]:
     """The rows of a file, by `order` where it has one."""
-    text = files(__package__).joinpath(name).read_text(encoding="utf-8")
-    rows = list(csv.DictReader(text.splitlines()))
+    rows = list(csv.DictReader(_text(name).splitlines()))
     return sorted(rows, key=lambda row: int(row.get("order", 0)))

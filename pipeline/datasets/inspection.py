@@ -1,0 +1,213 @@
+"""Look at one track: decode all of it, hash its files, compare it with what is published.
+
+What was found sound is remembered beside the inventory (`Memory`): a file that has not changed
+since is not read again.
+"""
+
+import hashlib
+import inspect as source_code
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline import audio, decoding, ffmpeg, files, headers
+from pipeline.audio import AudioInfo
+from pipeline.datasets.base import Rejected
+from pipeline.errors import UserError
+from pipeline.tracks import Recording, Track
+
+TOLERANCE = 1.0
+"""Seconds by which a track's length may differ from the published one."""
+
+
+class FileEntry(BaseModel):
+    """A file as it was when the inventory was taken."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bytes: int
+    md5: str | None = None
+    """None for an embedded recording: its last bits depend on the processor that rendered it; what
+    it was rendered from is in `Inventory.made_from`."""
+
+
+class Expected(NamedTuple):
+    """What is published about a track; None: nothing."""
+
+    sample_rate: int | None = None
+    """Hz."""
+    channels: int | None = None
+    seconds: float | None = None
+    md5: str | None = None
+    """Of its only file."""
+
+
+class Inspection(NamedTuple):
+    """What looking at one track found: a recording with its files, or the reason to reject it."""
+
+    recording: Recording | None
+    files: dict[str, FileEntry]
+    rejected: Rejected | None
+
+
+def inspect(
+    work: tuple[Track, Expected], root: Path, names: Sequence[str] | None = None
+) -> Inspection:
+    """Open, decode and hash every file of a track, and compare it with what is expected.
+
+    names: the sources whose sum is the mixture, None for all. Raises nothing that a file can cause:
+    it is the reason of the rejection.
+    """
+    track, expected = work
+    try:
+        return _inspect(track, expected, root, names or sorted(track.sources))
+    except UserError as error:
+        rejected = Rejected(track=track.id, reason=str(error))
+    except OSError as error:
+        reason = f"{error.filename}: cannot be read: {error.strerror}; copy or download it again"
+        rejected = Rejected(track=track.id, reason=reason)
+    return Inspection(None, {}, without(root, rejected))
+
+
+def without(root: Path, rejected: Rejected) -> Rejected:
+    """The reason without the machine's own path: the inventory is committed."""
+    return rejected.model_copy(update={"reason": rejected.reason.replace(f"{root}/", "")})
+
+
+def _inspect(track: Track, expected: Expected, root: Path, names: Sequence[str]) -> Inspection:
+    every = sorted(track.sources)
+    info = audio.track_info(track, root, every)
+    sounding = dict.fromkeys(every, False)
+    mixture, samples = False, 0
+    asked = [every.index(name) for name in names]
+    for block in audio.stream_sources(track, root, every):
+        samples += block.shape[2]
+        for name, source in zip(every, block, strict=True):
+            sounding[name] |= bool(source.any())
+        mixture |= bool(block[asked].sum(axis=0).any())
+    parts = [part for parts in track.sources.values() for part in parts]
+    paths = sorted({part.file for part in parts})
+    if any(part.channel is not None for part in parts):
+        expected = expected._replace(channels=None)  # the reader asked for exactly its channels
+    _compare(root / paths[0], info, samples, expected)
+    if not mixture:
+        raise UserError(
+            "silent from beginning to end; copy or download it again, or take it out of the folder"
+        )
+    entries = {}
+    for file in paths:
+        path = root / file
+        entries[file] = FileEntry(bytes=path.stat().st_size, md5=files.md5(path))
+        if expected.md5 not in (None, entries[file].md5):
+            raise UserError(
+                f"{path}: its MD5 differs from the published one: a damaged or altered copy;"
+                " replace it"
+            )
+    recording = Recording(
+        track=track,
+        sample_rate=info.sample_rate,
+        channels=info.channels,
+        samples=samples,
+        silent=tuple(name for name in every if not sounding[name]),
+    )
+    return Inspection(recording, entries, None)
+
+
+def _compare(path: Path, info: AudioInfo, samples: int, expected: Expected) -> None:
+    """Raises UserError when the shape is not the published one."""
+    seconds = samples / info.sample_rate
+    for unit, found, published, fits in (
+        ("Hz", info.sample_rate, expected.sample_rate, info.sample_rate == expected.sample_rate),
+        ("channels", info.channels, expected.channels, info.channels == expected.channels),
+        (
+            "s",
+            round(seconds, 1),
+            expected.seconds,
+            abs(seconds - (expected.seconds or 0)) <= TOLERANCE,
+        ),
+    ):
+        if published is not None and not fits:
+            raise UserError(
+                f"{path}: {found} {unit}, the published track has {published} {unit}: a damaged or"
+                " altered copy; replace it"
+            )
+
+
+class Memory:
+    """The sound tracks of the last inspection, one JSON text each, valid while their files are as
+    they were then: same size, inode and times of change."""
+
+    def __init__(self, texts: dict[str, str], code: str) -> None:
+        self.before = texts
+        self.now: dict[str, str] = {}
+        self.code = code
+
+    @classmethod
+    def load(cls, path: Path | None) -> Self:
+        """Read what `save` wrote; empty when there is nothing or this code would look differently."""
+        modules = (audio, decoding, ffmpeg, headers, sys.modules[__name__])
+        code = "".join(source_code.getsource(module) for module in modules)
+        digest = hashlib.md5(code.encode(), usedforsecurity=False).hexdigest()
+        try:
+            version, *lines = path.read_text(encoding="utf-8").splitlines() if path else [""]
+        except (OSError, ValueError):
+            return cls({}, digest)
+        texts = dict(line.split("\t", 1) for line in lines if "\t" in line)
+        return cls(texts if version == digest else {}, digest)
+
+    def save(self, path: Path) -> None:
+        """Write what was recalled or remembered this time."""
+        with files.atomic_path(path) as partial, partial.open("w", encoding="utf-8") as file:
+            file.write(f"{self.code}\n")
+            file.writelines(f"{key}\t{text}\n" for key, text in self.now.items())
+
+    def recall(
+        self, track: Track, expected: Expected, root: Path, names: Sequence[str] | None
+    ) -> Inspection | None:
+        """What was found, if nothing has changed since."""
+        key = _key(track, expected, names)
+        text = self.before.get(key, "")
+        try:
+            stored = json.loads(text)
+            if stored["state"] != _state(root, stored["files"]):
+                return None
+            recording = Recording.model_validate(stored["recording"] | {"track": track})
+            entries = {name: FileEntry(**entry) for name, entry in stored["files"].items()}
+        except (ValueError, KeyError, TypeError, ValidationError):
+            return None
+        self.now[key] = text
+        return Inspection(recording, entries, None)
+
+    def remember(
+        self, found: Inspection, expected: Expected, root: Path, names: Sequence[str] | None
+    ) -> None:
+        """Keep what was found of a sound track; a rejected one is always looked at again."""
+        if found.recording is None:
+            return
+        text = json.dumps(
+            {
+                "recording": found.recording.model_dump(mode="json", exclude={"track"}),
+                "files": {name: entry.model_dump() for name, entry in found.files.items()},
+                "state": _state(root, found.files),
+            },
+            separators=(",", ":"),
+        )
+        self.now[_key(found.recording.track, expected, names)] = text
+
+
+def _key(track: Track, expected: Expected, names: Sequence[str] | None) -> str:
+    text = f"{track!r} {expected} {names}"
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _state(root: Path, names: Any) -> list[list[int]] | None:
+    """What changes when a file does, per file; None when one is gone."""
+    try:
+        found = [(root / name).stat() for name in names]
+    except OSError:
+        return None
+    return [[s.st_size, s.st_ino, s.st_mtime_ns, s.st_ctime_ns] for s in found]
