@@ -51,7 +51,7 @@ seeds: setup ## train and test every model with several seeds -> results/seeds.c
 
 open: ## switch params.yaml to the paper's experiment on open recordings
 	cp params.open.yaml params.yaml
-	@echo "params.yaml now asks for MUSDB18 and CCMixter (11 GB of archives, fetched to DATA_ROOT). Then: make repro"
+	@echo "params.yaml now asks for MUSDB18 and CCMixter, some 10 GB fetched to DATA_ROOT (default data/raw). Then: make repro"
 
 paper: ## switch params.yaml to the paper's experiment
 	cp params.paper.yaml params.yaml

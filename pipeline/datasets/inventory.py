@@ -180,16 +180,24 @@ def _inspect_all(
     found = [remembered.recall(*item, root, names) for item in work]
     unread = [item for item, recalled in zip(work, found, strict=True) if recalled is None]
     looked = parallel_map(partial(inspect, root=root, names=names), unread, f"inspect {dataset}")
-    for number, (_, expected) in enumerate(work):
+    for number, (track, expected) in enumerate(work):
         if found[number] is None:
-            found[number] = inspection = next(looked)
+            inspection = next(looked)
             remembered.remember(inspection, expected, root, names)
+            found[number] = _with_track(inspection, track)
     assert next(looked, None) is None  # the end of its progress bar and workers
     rejected = [*(without(root, entry) for entry in listing.rejected), *repeated]
     sorted_out = _sort_out(root, [one for one in found if one is not None], rejected)
     if memory is not None:
         remembered.save(memory)
     return sorted_out
+
+
+def _with_track(found: Inspection, track: Track) -> Inspection:
+    """The same with the track that is in memory already, not the copy that a worker sent back."""
+    if found.recording is None:
+        return found
+    return found._replace(recording=found.recording.model_copy(update={"track": track}))
 
 
 def _sort_out(root: Path, inspections: list[Inspection], rejected: list[Rejected]) -> _Found:

@@ -1,0 +1,84 @@
+"""`python -m pipeline`: what people do with a trained model and with results, outside the stages.
+
+The one place in the package that parses arguments. Everything is imported when it is asked for, so
+that `--help` comes at once.
+"""
+
+from pathlib import Path
+
+import typer
+
+from pipeline.errors import UserError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def about() -> None:
+    """Separate recordings, export a model, review a change of results."""
+
+
+@app.command()
+def separate(
+    songs: list[Path] = typer.Argument(help="files and folders of anything that ffmpeg decodes"),
+    model: Path = typer.Option(help="a model folder, for example models/VA"),
+    out: Path = typer.Option(help="where the separated sources go"),
+    format: str = typer.Option("wav", help="wav or flac"),
+    rate: str = typer.Option(
+        "model", help="model: its rate, mono; input: the song's rate and channels"
+    ),
+    overwrite: bool = typer.Option(False, "--overwrite", help="replace what is there already"),
+    device: str = typer.Option("auto", help="auto, cpu or cuda"),
+    onnx: Path | None = typer.Option(None, help="use this exported network with onnxruntime"),
+) -> None:
+    """Separate songs into their sources: OUT/<song>/<source>.wav."""
+    from pipeline import batch
+
+    raise typer.Exit(
+        batch.separate_files(
+            songs,
+            model,
+            out,
+            format=format,
+            rate=rate,
+            overwrite=overwrite,
+            device=device,
+            onnx=onnx,
+        )
+    )
+
+
+@app.command()
+def export(
+    model: Path = typer.Argument(help="a model folder, for example models/VA"),
+    out: Path = typer.Option(help="a new folder for the model as it is given away"),
+    results: Path = typer.Option(Path("results"), help="where metrics.json is"),
+) -> None:
+    """Write a model as it is given away: weights, configuration, model card, ONNX."""
+    from pipeline import export as exporting
+
+    exporting.export_model(model, out, results)
+
+
+@app.command()
+def review(
+    base: str = typer.Argument(help="a revision, for example main"),
+    head: str = typer.Argument("", help="another revision [default: the working tree]"),
+) -> None:
+    """Print what changed in parameters and results between two revisions, as Markdown."""
+    from pipeline import review as reviewing
+
+    typer.echo(reviewing.review(base, head or None))
+
+
+def main() -> None:
+    """Run; a UserError is one line and status 1."""
+    try:
+        app()
+    except UserError as error:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()
