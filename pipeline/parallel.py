@@ -62,7 +62,9 @@ def parallel_map(
                     f" {len(items)} {unit}s; fewer workers need less memory: PIPELINE_PROCESSES=1"
                 ) from error
             finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+                # Waits for what is under way: workers that are left to end by themselves may meet the
+                # end of the interpreter, which prints an error.
+                pool.shutdown(cancel_futures=True)
 
 
 def _single_thread() -> None:

@@ -1,5 +1,6 @@
 """Work on several processes: the same results in the same order, and errors that say what happened."""
 
+import multiprocessing
 import os
 import time
 from functools import partial
@@ -115,3 +116,15 @@ def test_a_wrong_number_of_processes_is_one_line(
     monkeypatch.setenv("PIPELINE_PROCESSES", value)
     with pytest.raises(UserError, match=f"^PIPELINE_PROCESSES: .*found '{value}'$"):
         processes()
+
+
+def test_when_the_last_item_is_out_the_workers_are_gone(two: None) -> None:
+    """Left to end by themselves, they meet the interpreter's own end: an OSError on the terminal."""
+    assert list(parallel_map(square_slowly, range(8), "test")) == [n * n for n in range(8)]
+    assert multiprocessing.active_children() == []
+
+
+def test_when_an_item_fails_the_workers_are_gone(two: None) -> None:
+    with pytest.raises(UserError):
+        list(parallel_map(fail_on_three, range(8), "test"))
+    assert multiprocessing.active_children() == []
