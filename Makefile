@@ -8,7 +8,7 @@ export PYTHONPATH := $(CURDIR)
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ffmpeg repro test test-slow lint format seeds open paper lock-current requirements clean
+.PHONY: help setup ffmpeg repro look test test-slow lint format seeds open paper lock-current requirements clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,10 @@ ffmpeg:
 repro: setup ## run the experiment of params.yaml (`dvc repro`), print the table
 	dvc repro
 	@echo; cat results/table.md
+
+look: setup ## look at the recordings again (files added, replaced or removed), then as `make repro`
+	rm -rf data/ready
+	@$(MAKE) --no-print-directory repro
 
 test: setup ## lint, types, tests (under 6 minutes)
 	@$(MAKE) --no-print-directory lint
