@@ -8,7 +8,7 @@ export PYTHONPATH := $(CURDIR)
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ffmpeg repro look test test-slow lint format seeds open paper lock-current requirements clean
+.PHONY: help setup ffmpeg chromium repro look test test-slow lint format seeds open paper lock-current requirements clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,6 +25,9 @@ setup: .venv/installed ffmpeg ## create .venv from the pinned requirements, see 
 
 ffmpeg:
 	@command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null || scripts/install-ffmpeg
+
+chromium: ## install Chromium, for the tests that look at the report in a real browser
+	scripts/install-chromium
 
 repro: setup ## run the experiment of params.yaml (`dvc repro`), print the table
 	dvc repro

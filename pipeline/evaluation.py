@@ -65,7 +65,7 @@ def score(
     elif name == "oracle":
         estimates = oracle(store, row, mixture)
     else:
-        estimates = _load(models / name, device).separate(mixture)
+        estimates = _load(models / name, device).estimate(mixture)
     try:
         return score_track(references, estimates, store.sources, filter_length)
     except ValueError as error:

@@ -20,11 +20,11 @@ from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline import files, models, objectives, sampling, spectrogram, training
-from pipeline.errors import UserError
 from pipeline.models import critic, unet
 from pipeline.params import MIXTURE, Params
 from pipeline.sampling import Batches, load_pool
 from pipeline.separation import Separator, build
+from pipeline.separation import resolve_device as resolve_device
 from pipeline.split import check_roles
 from pipeline.tracks import Role
 from pipeline.training import MONITOR, AdversarialSeparation
@@ -206,17 +206,6 @@ def forget_after(history: Path, steps: int) -> None:
         kept = frame[frame["step"].astype(float) <= steps]
         if len(kept) < len(frame):
             files.write_text(path, kept.to_csv(sep="\t", index=False))
-
-
-def resolve_device(device: str) -> str:
-    """cpu or cuda. Raises UserError when cuda is asked for and there is none."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: no CUDA device is visible; use --device cpu")
-    if device not in ("cpu", "cuda"):
-        raise UserError(f"--device {device}: expected auto, cpu or cuda")
-    return device
 
 
 def quiet() -> None:

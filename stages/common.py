@@ -1,8 +1,11 @@
 """What all stages share: where files lie, and how a user's error is shown."""
 
+import json
 import os
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, ParamSpec
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, ParamSpec
 import typer
 
 from pipeline.errors import UserError
+from pipeline.files import write_text
 
 if TYPE_CHECKING:
     from pipeline.params import Dataset, Params
@@ -23,6 +27,7 @@ FEATURES = Path("data/features")
 MODELS = Path("models")
 WORK = Path("work")
 INSPECTED = WORK / "inspected"
+TIMINGS = WORK / "timings.json"
 CHECKPOINTS = WORK / "checkpoints"
 TRACK_SCORES = Path("results/tracks")
 RESULTS = Path("results")
@@ -74,8 +79,10 @@ def run(command: Callable[P, None]) -> NoReturn:
 
     @wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        began = time.monotonic()
         try:
             command(*args, **kwargs)
+            _note_time(command.__module__, sys.argv[1:], time.monotonic() - began)
         except UserError as error:
             typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
             raise typer.Exit(1) from None
@@ -83,3 +90,13 @@ def run(command: Callable[P, None]) -> NoReturn:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(guarded)
     sys.exit(app())
+
+
+def _note_time(module: str, arguments: list[str], seconds: float) -> None:
+    """Keep how long a stage took last, for the report; of no consequence if it cannot be kept."""
+    if module == "__main__":
+        module = Path(sys.argv[0]).stem
+    name = " ".join([module.rpartition(".")[2], *arguments])
+    with suppress(OSError, ValueError, UserError):
+        known = json.loads(TIMINGS.read_text(encoding="utf-8")) if TIMINGS.exists() else {}
+        write_text(TIMINGS, json.dumps(known | {name: round(seconds, 1)}, indent=1) + "\n")

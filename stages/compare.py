@@ -2,12 +2,15 @@
 
 import typer
 
-from stages.common import PARAMS, RESULTS, TRACK_SCORES, inventory_path, run
+from stages.common import MODELS, PARAMS, RESULTS, TRACK_SCORES, inventory_path, run
 
 
 def main() -> None:
-    """Compare the models: results/tracks/*.csv to results/metrics.json, table.csv and table.md."""
-    from pipeline import comparison, params, table
+    """Compare the models: results/tracks/*.csv to results/metrics.json, table.csv and table.md.
+
+    Beside them results/curves.csv: how the models were trained, from models/*/history.
+    """
+    from pipeline import comparison, curves, params, table
     from pipeline.datasets import inventory
     from pipeline.files import write_text
 
@@ -28,6 +31,7 @@ def main() -> None:
         evaluation.confidence,
         settings.seed,
     )
+    trained = curves.collect(MODELS, settings.models)
     text = table.markdown(
         scores,
         means,
@@ -42,6 +46,10 @@ def main() -> None:
     comparison.save_metrics(means, RESULTS / "metrics.json")
     comparison.save_statistics(statistics, RESULTS / "table.csv")
     write_text(RESULTS / "table.md", text)
+    if trained is not None:
+        curves.save(trained, RESULTS / "curves.csv")
+    else:  # a clone has the scores but not the models
+        _warn(f"{RESULTS / 'curves.csv'}: left as it is: {MODELS} lacks the history of a model")
     typer.echo(text)
 
 
@@ -49,12 +57,14 @@ def _warn_of_strangers(rows: list[str]) -> None:
     """Scores of a model that params.yaml no longer has: no error, but not to go unnoticed."""
     for path in sorted(TRACK_SCORES.glob("*.csv")):
         if path.stem not in rows:
-            typer.secho(
-                f"warning: {path}: params.yaml has no model of that name; not in the table"
-                " (delete the file if it is not needed)",
-                fg=typer.colors.YELLOW,
-                err=True,
+            _warn(
+                f"{path}: params.yaml has no model of that name; not in the table"
+                " (delete the file if it is not needed)"
             )
+
+
+def _warn(text: str) -> None:
+    typer.secho(f"warning: {text}", fg=typer.colors.YELLOW, err=True)
 
 
 if __name__ == "__main__":

@@ -65,9 +65,9 @@ def write_params(data: dict[str, Any], folder: Path) -> Params:
     return params.load(folder / "params.yaml")
 
 
-def run_stages(folder: Path, models: bool = True) -> None:
+def run_stages(folder: Path, models: bool = True, pictures: bool = False) -> None:
     """Every stage that dvc.yaml has, in its order, as DVC would run them."""
-    from stages import compare, download, evaluate, preprocess, split, train
+    from stages import compare, download, evaluate, preprocess, report, split, train
 
     settings = params.load(folder / "params.yaml")
     with inside(folder):
@@ -83,6 +83,8 @@ def run_stages(folder: Path, models: bool = True) -> None:
         for row in ("mixture", *settings.models, "oracle"):
             evaluate.evaluate(row, role="test", out=None, device="cpu")
         compare.main()
+        if pictures:
+            report.report(Path("results/report"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -96,7 +98,7 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which all stages have run. Read it; copy it to change it."""
     folder = tmp_path_factory.mktemp("experiment")
     write_params(small_params(), folder)
-    run_stages(folder)
+    run_stages(folder, pictures=True)
     return folder
 
 
@@ -192,3 +194,16 @@ def pair(tmp_path: Path) -> Path:
     small_recordings.put(tmp_path / "a.wav", small_recordings.noise(2, 3000, 1))
     small_recordings.put(tmp_path / "v.wav", small_recordings.noise(2, 3000, 2))
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def quiet_git(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No configuration of the user's, nothing sent, nothing kept outside the tests' folders."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_NO_ANALYTICS", "1")
+        patch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path_factory.mktemp("site")))
+        patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+        for role in ("AUTHOR", "COMMITTER"):
+            patch.setenv(f"GIT_{role}_NAME", "a")
+            patch.setenv(f"GIT_{role}_EMAIL", "a@example.org")
+        yield

@@ -62,6 +62,7 @@ def clone(finished: Path, tmp_path: Path) -> Path:
         return {
             str(finished): {"models"},
             str(finished / "data"): {"features", "ready"},
+            str(finished / "results"): {"report"},
             str(finished / ".dvc"): {"cache", "tmp"},
         }.get(where, set())
 
@@ -99,7 +100,7 @@ def test_nothing_is_to_do_after_a_run(finished: Path) -> None:
     [
         (
             {"models": small_params()["models"] | {"VA": {"critics": [], "alpha": 1.0, "beta": 1.0}}},
-            {"train@VA", "compare"},
+            {"train@VA", "compare", "report"},
         ),
         ({"split": {"strategy": "by_artist", "seed": 3}}, {"split"}),
         ({"evaluation": {"bootstrap_samples": 100}}, {"compare"}),
@@ -216,20 +217,20 @@ def test_dvc_repro(tmp_path: Path) -> None:
     edit(tmp_path, small)
     start_repository(tmp_path)
     stages = repro(tmp_path)
-    assert len(stages) == len(set(stages)) == 4 + 1 + 4 + 3 + 3 + 2 + 1
+    assert len(stages) == len(set(stages)) == 4 + 1 + 4 + 3 + 3 + 2 + 1 + 1
     assert (tmp_path / "results/table.md").read_text().startswith("# Comparison of the models")
     assert repro(tmp_path) == []
 
     models = small_params()["models"]
     models["VA"]["alpha"] = 0.5
     edit(tmp_path, small | {"models": models})
-    assert repro(tmp_path) == ["train@VA", "evaluate@VA", "compare"]
+    assert repro(tmp_path) == ["train@VA", "evaluate@VA", "compare", "report"]
 
     again = {"split": {"strategy": "by_artist", "seed": 5}}
     edit(tmp_path, small | {"models": models} | again)
     ran = repro(tmp_path)
     assert ran[0] == "split"
-    assert set(ran) == {"split", *TRAINED, *SCORED, "compare"}
+    assert set(ran) == {"split", *TRAINED, *SCORED, "compare", "report"}
     assert repro(tmp_path) == []
 
     # A clone has no recordings and no cache: they are rendered again, to the same features.

@@ -103,7 +103,7 @@ def test_from_layout_to_scores(
     for number, recording in enumerate(found.recordings):
         references = store.waveforms(number)
         assert references.shape == (2, round(recording.samples * 8000 / 44_100))
-        estimates = separator.separate(references.sum(axis=0))
+        estimates = separator.estimate(references.sum(axis=0))
         assert estimates.shape == references.shape
         assert np.isfinite(estimates).all()
         assert all(np.isfinite(ratios).all() for ratios in bss_eval_sources(references, estimates))

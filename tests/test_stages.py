@@ -102,7 +102,7 @@ def test_scores_equal_those_computed_by_hand(experiment: Path, model: str) -> No
     references = store.waveforms(store.index.index.tolist().index(tested[0]["track"]))
     estimates = np.stack([references.sum(axis=0)] * 2)
     if model != "mixture":
-        estimates = Separator.load(experiment / "models" / model).separate(estimates[0])
+        estimates = Separator.load(experiment / "models" / model).estimate(estimates[0])
     assert estimates.shape == references.shape
     sdr, sir, _, _ = museval.metrics.bss_eval_sources(
         references, estimates, compute_permutation=False

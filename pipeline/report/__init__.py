@@ -1,0 +1,1 @@
+"""The report: one page, with sound and pictures beside it, that says what came out."""

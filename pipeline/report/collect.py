@@ -1,0 +1,215 @@
+"""What the report is made from: everything that the stages before it left on the disk."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline import comparison, params
+from pipeline.comparison import Metrics
+from pipeline.datasets import inventory
+from pipeline.datasets.inventory import Inventory
+from pipeline.errors import UserError
+from pipeline.params import DATASETS, REFERENCE_ROWS, Params
+from pipeline.separation import CONFIG
+from pipeline.split import load_split
+
+PAPER = Path(__file__).with_name("paper.csv")
+PACKAGES = (
+    *("torch", "torchaudio", "lightning", "numpy", "scipy", "pandas"),
+    *("museval", "librosa", "soxr", "h5py", "dvc", "matplotlib"),
+)
+VERSIONED = ("pipeline", "stages", "params.yaml", "dvc.yaml")
+"""What decides the results; the results themselves are new in every run."""
+
+History = dict[str, pd.DataFrame]
+"""Curve name, for example training/L_s, to its points: columns step, value."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the experiment."""
+
+    params: Params
+    scores: pd.DataFrame
+    """`comparison.collect`: a row per model, track and source."""
+    means: Metrics
+    statistics: pd.DataFrame
+    """results/table.csv: means, intervals and differences."""
+    split: pd.DataFrame
+    inventories: tuple[Inventory, ...]
+    configs: Mapping[str, Mapping[str, Any]]
+    """config.json of each model."""
+    histories: Mapping[str, History]
+    """Training curves of each model; empty where a model has none."""
+    notes: tuple[str, ...]
+    """The notes of results/table.md."""
+    models: Path
+    features: Path
+    timings: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that each stage took when it last ran here."""
+
+    @property
+    def baseline(self) -> str | None:
+        """The model that the others are compared with."""
+        return comparison.baseline(self.params.models)
+
+    @property
+    def embedded(self) -> tuple[str, ...]:
+        """The datasets whose recordings are synthetic."""
+        return tuple(found.dataset for found in self.inventories if found.origin == "synthetic")
+
+    @property
+    def ranking(self) -> tuple[str, str]:
+        """The model and source whose SDR ranks the test tracks."""
+        name, model = list(self.params.models.items())[-1]
+        return name, model.critics[0] if model.critics else self.params.sources[-1]
+
+
+def load(
+    params_file: Path, data: Path, models: Path, results: Path, timings: Path | None = None
+) -> Run:
+    """Read a finished run. Raises UserError naming what is missing or damaged.
+
+    data: holds split.csv, inventory/ and features/; timings: what `stages.common` notes.
+    """
+    settings = params.load(params_file)
+    rows = (REFERENCE_ROWS[0], *settings.models, REFERENCE_ROWS[1])
+    frames = {row: comparison.load_tracks(results / "tracks" / f"{row}.csv") for row in rows}
+    return Run(
+        params=settings,
+        scores=comparison.collect(frames, settings.sources),
+        means=_json(results / "metrics.json"),
+        statistics=_table(results / "table.csv"),
+        split=load_split(data / "split.csv"),
+        inventories=tuple(
+            inventory.load(data / "inventory" / f"{name}.json") for name in settings.datasets
+        ),
+        configs={name: _json(models / name / CONFIG) for name in settings.models},
+        histories={name: history(models / name / "history") for name in settings.models},
+        notes=_notes(results / "table.md"),
+        models=models,
+        features=data / "features",
+        timings=_json(timings) if timings and timings.exists() else {},
+    )
+
+
+def history(folder: Path) -> History:
+    """The curves below a history folder; none when it does not exist."""
+    curves = {}
+    for path in sorted(folder.rglob("*.tsv")):
+        try:
+            points = pd.read_csv(path, sep="\t").astype(float)
+            points.columns = pd.Index(["step", "value"])
+        except (ValueError, pd.errors.ParserError) as error:
+            raise UserError(
+                f"{path}: not a training curve ({' '.join(str(error).split())}); retrain the model"
+                f" with `dvc repro -f train@{folder.parent.name}`"
+            ) from None
+        curves[path.relative_to(folder).with_suffix("").as_posix()] = points
+    return curves
+
+
+def paper_values(run: Run) -> dict[tuple[str, str, str, str], float]:
+    """The paper's printed means by (test set, model, source, metric).
+
+    Only beside real recordings of all four of its datasets; otherwise none.
+    """
+    real = {
+        found.dataset
+        for found in run.inventories
+        if found.origin != "synthetic" and not found.absent
+    }
+    if not set(DATASETS) <= real:
+        return {}
+    frame = pd.read_csv(PAPER, comment="#")
+    keys = frame[["test_set", "model", "source", "metric"]].astype(str)
+    return dict(
+        zip(keys.itertuples(index=False, name=None), frame["db"].astype(float), strict=True)
+    )
+
+
+def split_counts(run: Run) -> pd.DataFrame:
+    """Tracks by dataset and role; a dataset without any has a row of zeros."""
+    counts = pd.crosstab(run.split["dataset"], run.split["role"])
+    roles = ("supervised", "unlabelled", "validation", "test")
+    return counts.reindex(list(run.params.datasets), columns=list(roles), fill_value=0)
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that touch a number."""
+    found = {"Python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def hardware() -> list[str]:
+    """The machine that wrote the report: processor, cores, accelerators."""
+    import os
+
+    import torch
+
+    processor = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+    return [f"{processor}, {cores} cores usable", *(gpus or ["no GPU"])]
+
+
+def commit(top: Path) -> str:
+    """The commit of the code, and whether code or parameters differ from it; "" without git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "--no-optional-locks", *arguments]
+        done = subprocess.run(command, cwd=top, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        revision = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--", *VERSIONED)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return f"{revision}, with uncommitted changes" if changed else revision
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run `dvc repro`") from None
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}); delete it and run `dvc repro`") from None
+
+
+def _table(path: Path) -> pd.DataFrame:
+    try:
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run `dvc repro compare`") from None
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}); run `dvc repro -f compare`") from None
+    if list(frame.columns) != comparison.STATISTICS:
+        raise UserError(f"{path}: not the table of this version; run `dvc repro -f compare`")
+    return frame
+
+
+def _notes(path: Path) -> tuple[str, ...]:
+    """The list under "## Notes"; none when the table has not been written."""
+    if not path.exists():
+        return ()
+    _, _, notes = path.read_text(encoding="utf-8").partition("\n## Notes\n")
+    return tuple(line.removeprefix("- ") for line in notes.splitlines() if line.startswith("- "))

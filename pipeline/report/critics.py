@@ -1,0 +1,123 @@
+"""The paper's Figure 3: what each critic asks of an estimate."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.features import FeatureFile
+from pipeline.gradients import critic_gradient, estimate_patch, load_critics
+from pipeline.models.critic import Critic
+from pipeline.params import MIXTURE, Signal
+from pipeline.report import pictures
+from pipeline.report.collect import Run
+from pipeline.report.excerpts import Choice
+from pipeline.report.pictures import Picture
+from pipeline.separation import Separator
+
+HIGHEST = 2000.0
+"""Hz; as in the paper, where the voice's harmonics are."""
+EXTREME = 99.5
+"""Percentile of the gradient's size that has the last colour."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One critic's figure."""
+
+    model: str
+    source: str
+    choice: Choice
+    panels: tuple[Picture, Picture, Picture]
+    """Estimate, gradient, reference."""
+    limit: float
+    """The gradient's value at the last colour."""
+    correlation: float
+    """Of the gradient with reference less estimate, over all that the critic sees; NaN if constant."""
+
+
+def wishes(run: Run, choices: Sequence[Choice], page: Path) -> list[Wish]:
+    """Figure 3 for every critic of every model, on one track.
+
+    The track is the one ranked lowest: where most of another source is left in the estimate.
+    """
+    if not choices:
+        return []
+    choice = min(choices, key=lambda one: one.score)
+    found = []
+    store = FeatureFile.open(run.features / f"{choice.dataset}.h5")
+    row = store.rows([choice.track])[0]
+    for model in run.params.models:
+        critics = load_critics(run.models / model)
+        separator = Separator.load(run.models / model) if critics else None
+        for source, critic in critics.items():
+            assert separator is not None
+            mixture, reference = (
+                torch.from_numpy(frames.T.copy())
+                for frames in store.spectrogram(row, [MIXTURE, source])
+            )
+            first = loudest_frames(reference, critic.frames)
+            estimates = estimate_patch(separator, mixture, first, critic.frames)
+            estimate = estimates[separator.sources.index(source)]
+            found.append(_draw(model, source, choice, critic, estimate, reference, first,
+                               store.signal, page))  # fmt: skip
+    store.file.close()
+    return found
+
+
+def loudest_frames(log_magnitudes: Tensor, frames: int) -> int:
+    """First of the `frames` frames with the most energy; log_magnitudes (bins, all frames)."""
+    energy = torch.expm1(log_magnitudes.double()).square().sum(dim=0)
+    sums = functional.pad(energy.cumsum(0), (1, 0))
+    last = max(len(energy) - frames, 0)
+    ends = (torch.arange(last + 1) + frames).clamp_max(len(energy))
+    return int((sums[ends] - sums[: last + 1]).argmax())
+
+
+def _draw(
+    model: str, source: str, choice: Choice, critic: Critic, estimate: Tensor, reference: Tensor,
+    first: int, signal: Signal, page: Path,
+) -> Wish:  # fmt: skip
+    stretch = reference[:, first : first + critic.frames]
+    stretch = functional.pad(stretch, (0, critic.frames - stretch.shape[1]))
+    gradient = critic_gradient(critic, estimate[None])[0, 0].numpy().astype(np.float64)
+    estimated, real = (
+        critic.view(one[None])[0, 0].numpy().astype(np.float64) for one in (estimate, stretch)
+    )
+    hertz = signal.sample_rate / signal.fft_size
+    rows = min(int(HIGHEST / hertz), critic.bins)
+    limit = float(np.percentile(np.abs(gradient[:rows]), EXTREME)) or 1.0
+    loudest = max(float(estimated[:rows].max()), float(real[:rows].max()), 1e-3)
+    hop = signal.hop_size / signal.sample_rate
+    where = (first * hop, (first + critic.frames) * hop)
+
+    def picture(values: NDArray[np.float64], what: str, kind: str) -> Picture:
+        bounds = (-limit, limit) if kind == "gradient" else (0.0, loudest)
+        colours = DIVERGING if kind == "gradient" else SEQUENTIAL
+        return pictures.draw(
+            values[:rows], bounds, colours, page, f"figures/critic-{model}-{source}-{kind}.png",
+            f"{what}, {source}, {where[0]:.1f} to {where[1]:.1f} s, up to {HIGHEST / 1000:g} kHz",
+            # the critic's first row is bin 1; a row reaches half a bin to either side
+            where, (0.5 * hertz, (rows + 0.5) * hertz),
+        )  # fmt: skip
+
+    panels = (
+        picture(estimated, f"(a) estimate of {model}", "estimate"),
+        picture(gradient, f"(b) gradient of {model}'s critic", "gradient"),
+        picture(real, "reference", "reference"),
+    )
+    return Wish(model, source, choice, panels, limit, _correlation(gradient, real - estimated))
+
+
+SEQUENTIAL, DIVERGING = "magma", "RdBu_r"
+
+
+def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    if a.std() == 0 or b.std() == 0:
+        return float("nan")
+    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])

@@ -1,0 +1,185 @@
+"""The test tracks that the report lets one hear: which, which ten seconds, and their signals."""
+
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError
+from pipeline.features import FeatureFile
+from pipeline.params import Signal
+from pipeline.report.collect import Run
+from pipeline.scoring import UNSCORED
+from pipeline.separation import Separator
+from pipeline.spectrogram import stft
+
+SECONDS = 10.0
+STEP = 0.1
+"""Seconds between the places that are tried."""
+PEAK = 0.9
+"""Of the loudest of an excerpt's signals as it is played; one gain for all of them."""
+PLAYED_RATE = 24_000
+"""Hz. MP3 below 16 kHz is an extension that some browsers lack."""
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A track and why it was chosen."""
+
+    dataset: str
+    track: str
+    label: str
+    """best, median or worst; the only track where there is one."""
+    score: float
+    """The SDR that ranked it, dB."""
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """The signals of a chosen track's excerpt; float32 (samples,) each."""
+
+    choice: Choice
+    start: float
+    """Seconds from the beginning of the track."""
+    signal: Signal
+    mixture: FloatArray
+    references: Mapping[str, FloatArray]
+    """By source."""
+    estimates: Mapping[str, Mapping[str, FloatArray]]
+    """By source, then model."""
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return len(self.mixture) / self.signal.sample_rate
+
+    def signals(self) -> Iterator[tuple[str, str, FloatArray]]:
+        """(source, what, waveform): the mixture, then of each source reference and estimates."""
+        yield "mixture", "mixture", self.mixture
+        for source, reference in self.references.items():
+            yield source, "reference", reference
+            for model, estimate in self.estimates[source].items():
+                yield source, model, estimate
+
+
+def choose(run: Run) -> list[Choice]:
+    """Best, median and worst scored track of each dataset by `Run.ranking`.
+
+    Of an even number the better of the two in the middle is the median. Equal scores are ordered by
+    name. Two tracks are best and worst, one is all there is.
+    """
+    model, source = run.ranking
+    rows = run.scores[(run.scores["model"] == model) & (run.scores["source"] == source)]
+    rows = rows[~rows["note"].isin(UNSCORED) & np.isfinite(rows["SDR"])]
+    choices = []
+    for dataset in rows["dataset"].unique():
+        ranked = rows[rows["dataset"] == dataset].sort_values(
+            ["SDR", "track"], ascending=[False, True], kind="stable"
+        )
+        for place, label in _places(len(ranked)).items():
+            row = ranked.iloc[place]
+            choices.append(Choice(str(dataset), str(row["track"]), label, float(row["SDR"])))
+    return choices
+
+
+def _places(count: int) -> dict[int, str]:
+    if count == 1:
+        return {0: "the only track"}
+    if count == 2:
+        return {0: "best", 1: "worst"}
+    return {0: "best", (count - 1) // 2: "median", count - 1: "worst"}
+
+
+def loudest(reference: FloatArray, rate: int, seconds: float = SECONDS) -> slice:
+    """The samples of the `seconds` with the most energy; of equals the first.
+
+    reference (samples,). A shorter signal is taken whole.
+    """
+    length, step = round(seconds * rate), max(round(STEP * rate), 1)
+    if len(reference) <= length:
+        return slice(0, len(reference))
+    energy = np.concatenate([[0.0], np.cumsum(reference.astype(np.float64) ** 2)])
+    starts = np.arange(0, len(reference) - length + 1, step)
+    start = int(starts[np.argmax(energy[starts + length] - energy[starts])])
+    return slice(start, start + length)
+
+
+def cut(run: Run, choices: Sequence[Choice], device: str = "cpu") -> Iterator[Excerpt]:
+    """Separate the chosen tracks with every model and cut out their excerpts.
+
+    Raises UserError when features or a model cannot be read.
+    """
+    separators = {name: Separator.load(run.models / name, device) for name in run.params.models}
+    _, source = run.ranking
+    for choice in choices:
+        store = FeatureFile.open(run.features / f"{choice.dataset}.h5")
+        references = store.waveforms(store.rows([choice.track])[0])
+        store.file.close()
+        mixture = references.sum(axis=0)
+        rate = store.signal.sample_rate
+        part = loudest(references[store.sources.index(source)], rate)
+        estimated = {name: one.estimate(mixture)[:, part] for name, one in separators.items()}
+        yield Excerpt(
+            choice,
+            part.start / rate,
+            store.signal,
+            mixture[part],
+            {name: references[k, part] for k, name in enumerate(store.sources)},
+            {
+                name: {
+                    model: estimate[separators[model].sources.index(name)]
+                    for model, estimate in estimated.items()
+                }
+                for name in store.sources
+            },
+        )
+
+
+def decibels(waveform: FloatArray, signal: Signal) -> NDArray[np.float64]:
+    """Magnitudes of a waveform (samples,) in dB: (bins, frames)."""
+    magnitudes = stft(torch.from_numpy(np.ascontiguousarray(waveform)), signal).abs().numpy()
+    shown: NDArray[np.float64] = 20 * np.log10(np.maximum(magnitudes.astype(np.float64), 1e-10))
+    return shown
+
+
+def gain(excerpt: Excerpt) -> float:
+    """What all signals of an excerpt are multiplied with, so that the loudest peak is at PEAK."""
+    peak = max(float(np.abs(waveform).max(initial=0)) for _, _, waveform in excerpt.signals())
+    return PEAK / peak if peak > 0 else 1.0
+
+
+def write_mp3(waveform: FloatArray, rate: int, path: Path) -> None:
+    """Mono MP3, 48 kbit/s, without any metadata: the same sound gives the same bytes.
+
+    Raises UserError when ffmpeg is missing or has no MP3 encoder.
+    """
+    command = ["ffmpeg", "-v", "error", "-f", "f32le", "-ar", str(rate), "-ac", "1",
+               "-i", "pipe:0", "-ar", str(PLAYED_RATE), "-c:a", "libmp3lame", "-b:a", "48k",
+               "-map_metadata", "-1", "-id3v2_version", "0", "-fflags", "+bitexact",
+               "-flags:a", "+bitexact", "-f", "mp3", str(path)]  # fmt: skip
+    sound = np.clip(waveform, -1, 1).astype("<f4").tobytes()
+    try:
+        done = subprocess.run(command, input=sound, capture_output=True, check=False)
+    except OSError as error:
+        raise UserError(
+            f"{path}: ffmpeg cannot be started ({error.strerror}); run scripts/install-ffmpeg"
+        ) from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise UserError(
+            f"{path}: ffmpeg cannot encode it ({said[-1]}); it needs libmp3lame, which"
+            " Debian's and Homebrew's ffmpeg have"
+        )
+
+
+def numbers(frame: pd.DataFrame) -> dict[tuple[str, str], int]:
+    """A number for each (dataset, track), in the order of the scores: the page's anchors."""
+    pairs = frame[["dataset", "track"]].drop_duplicates().itertuples(index=False, name=None)
+    return {(str(dataset), str(track)): k for k, (dataset, track) in enumerate(pairs, 1)}

@@ -1,0 +1,166 @@
+"""The page itself: a folder with index.html, sound and pictures, that opens from the disk."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ruamel.yaml import YAML
+
+from pipeline.comparison import METRICS
+from pipeline.files import atomic_path
+from pipeline.params import REFERENCE_ROWS
+from pipeline.report import collect, critics, excerpts, pictures, plots, tables, words
+from pipeline.report.collect import Run
+from pipeline.report.excerpts import Excerpt
+from pipeline.report.pictures import Picture
+
+TEMPLATES = Path(__file__).with_name("templates")
+RANGE = 70.0
+"""dB below the loudest cell of the mixture that a spectrogram shows."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One signal of an excerpt as the page shows it."""
+
+    source: str
+    what: str
+    picture: Picture
+    audio: str
+
+
+def write(run: Run, target: Path, top: Path = Path(), say: Callable[[str], None] = print) -> None:
+    """Write the report as the folder `target`, as a whole.
+
+    top: where git is asked for the commit; say: where one-line messages go. Raises UserError when
+    features, a model or ffmpeg is missing.
+    """
+    began = time.monotonic()
+    with atomic_path(target) as folder:
+        folder.mkdir()
+        numbers = excerpts.numbers(run.scores)
+        choices = excerpts.choose(run)
+        heard = {(one.dataset, one.track): one.label for one in choices}
+        shown = []
+        for number, excerpt in enumerate(excerpts.cut(run, choices), 1):
+            shown.append((excerpt, show(excerpt, number, folder)))
+            say(f"report: {excerpt.choice.dataset}/{excerpt.choice.track}")
+        context = {
+            "run": run,
+            "metrics": METRICS,
+            "rows": [REFERENCE_ROWS[0], *run.params.models, REFERENCE_ROWS[1]],
+            "references": REFERENCE_ROWS,
+            "headline": words.headline(run),
+            "confidence": words.confidence(run),
+            "means": tables.all_means(run),
+            "paper": bool(collect.paper_values(run)),
+            "tracks": tables.track_rows(run, numbers, heard),
+            "numbers": numbers,
+            "distributions": distributions(run, numbers),
+            "swatches": {
+                name: plots.swatch(list(run.params.models), name) for name in run.params.models
+            },
+            "curves": curves(run),
+            "excerpts": shown,
+            "wishes": critics.wishes(run, choices, folder),
+            "counts": collect.split_counts(run),
+            "parameters": parameters(run),
+            "versions": collect.versions(),
+            "hardware": collect.hardware(),
+            "commit": collect.commit(top),
+            "bars": {
+                name: ", ".join(pictures.stops(name))
+                for name in (critics.SEQUENTIAL, critics.DIVERGING)
+            },
+            "range": RANGE,
+            "whisker": plots.WHISKER,
+            "plot": (pictures.WIDTH, pictures.HEIGHT),
+        }
+        text = render({**context, "seconds": round(time.monotonic() - began)})
+        (folder / "index.html").write_text(text, encoding="utf-8", newline="\n")
+
+
+def render(context: dict[str, Any]) -> str:
+    """index.html from the templates; style and script are in it."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["joined"] = words.joined
+    return environment.get_template("index.html").render(context)
+
+
+def show(excerpt: Excerpt, number: int, folder: Path) -> list[Heard]:
+    """Write sound and picture of every signal of an excerpt; all on one scale and at one gain."""
+    rate, played = excerpt.signal.sample_rate, excerpts.gain(excerpt)
+    loudest = float(excerpts.decibels(excerpt.mixture, excerpt.signal).max())
+    found = []
+    (folder / "audio").mkdir(exist_ok=True)
+    for source, what, waveform in excerpt.signals():
+        name = f"{number:02}-{source}" + (f"-{what}" if what != source else "")
+        audio = f"audio/{name}.mp3"
+        excerpts.write_mp3(waveform * np.float32(played), rate, folder / audio)
+        picture = pictures.draw(
+            excerpts.decibels(waveform, excerpt.signal),
+            (loudest - RANGE, loudest),
+            critics.SEQUENTIAL,
+            folder,
+            f"figures/{name}.png",
+            f"Spectrogram: {source}" + (f", {what}" if what != source else ""),
+            (excerpt.start, excerpt.start + excerpt.seconds),
+            (0, rate / 2),
+        )
+        found.append(Heard(source, what, picture, audio))
+    return found
+
+
+def distributions(run: Run, numbers: dict[tuple[str, str], int]) -> dict[str, dict[str, str]]:
+    """SVG by source and test set; no entry where a test set has no scores."""
+    found: dict[str, dict[str, str]] = {}
+    models = list(run.params.models)
+    for source in run.params.sources:
+        found[source] = {}
+        for dataset in dict.fromkeys(map(str, run.scores["dataset"])):
+            own = tables.points(run, numbers, dataset, source)
+            if own:
+                found[source][dataset] = plots.distribution(
+                    own, models, tables.limits(run, source), f"{source} {dataset}"
+                )
+    return found
+
+
+def curves(run: Run) -> list[tuple[str, str]]:
+    """(what it is, SVG) of every training curve that any model has."""
+    best = {
+        name: float(config["best"]["steps"])
+        for name, config in run.configs.items()
+        if "best" in config
+    }
+    drawn = []
+    for name, label in tables.curves(run):
+        series = {model: own[name] for model, own in run.histories.items() if name in own}
+        kept = best if name.startswith("validation/") else {}
+        bottom = 0.0 if name.endswith("L_s") or "penalty" in name else None
+        drawn.append(
+            (label, plots.curve(series, kept, list(run.params.models), label, name, bottom))
+        )
+    return drawn
+
+
+def parameters(run: Run) -> str:
+    """The run's parameters as YAML."""
+    import io
+
+    yaml, buffer = YAML(), io.StringIO()
+    yaml.default_flow_style = None
+    yaml.width = 100
+    yaml.dump(run.params.model_dump(exclude_none=True), buffer)
+    return buffer.getvalue()

@@ -1,0 +1,160 @@
+"""Two states of the repository: what git has of them, and what DVC says of their difference."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from pipeline.errors import UserError
+
+ABSENT = ("deleted", "not in cache")
+"""What `dvc status` says of a file that a clone does not have: no sign of a change."""
+
+
+class Change(NamedTuple):
+    """A value in the old and in the new revision; None where it is not there."""
+
+    old: Any
+    new: Any
+
+
+def top() -> Path:
+    """The repository around the working directory. UserError when there is none, or no DVC in it."""
+    folder = Path.cwd()
+    try:
+        found = _run(["git", "rev-parse", "--show-toplevel"], folder)
+    except FileNotFoundError:
+        raise UserError("git: no such command; install git") from None
+    if found.returncode:
+        raise UserError(f"{folder}: {_last_line(found)}; run this in a clone of the repository")
+    repository = Path(found.stdout.decode().strip())
+    if not (repository / ".dvc").is_dir():
+        raise UserError(f"{repository}: no .dvc, not a DVC repository; run `dvc init`")
+    return repository
+
+
+def commit(repository: Path, name: str) -> str:
+    """The commit that a branch, tag or hash stands for. UserError when there is none."""
+    asked = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"]
+    found = _run(asked, repository)
+    if found.returncode == 0:
+        return found.stdout.decode().strip()
+    shallow = _run(["git", "rev-parse", "--is-shallow-repository"], repository)
+    if shallow.stdout.strip() == b"true":
+        raise UserError(
+            f"{name}: no such revision in this shallow clone; run `git fetch --unshallow`,"
+            " in a workflow set `fetch-depth: 0`"
+        )
+    raise UserError(f"{name}: no such revision; see `git branch --all`, or run `git fetch` first")
+
+
+@contextmanager
+def files(repository: Path, revision: str | None) -> Iterator[Path]:
+    """A folder with the files of a commit: a copy elsewhere, or for None the working tree itself."""
+    if revision is None:
+        yield repository
+        return
+    with TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        packed = _checked(["git", "archive", "--format=tar", revision], repository)
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(folder, filter="data")
+        # No git here: DVC has to be told so.
+        config = folder / ".dvc/config.local"
+        config.parent.mkdir(exist_ok=True)
+        config.write_text("[core]\n    no_scm = true\n", encoding="utf-8")
+        yield folder
+
+
+def parameters(repository: Path, old: str, new: str | None) -> dict[str, Change]:
+    """The parameters that differ, by dotted name; `dvc params diff`."""
+    return _diff(repository, ["params", "diff", "--json"], old, new)
+
+
+def metrics(repository: Path, old: str, new: str | None) -> dict[str, Change]:
+    """All metrics, changed or not, by dotted name; `dvc metrics diff --all`."""
+    return _diff(repository, ["metrics", "diff", "--json", "--all"], old, new)
+
+
+def behind(folder: Path) -> list[str]:
+    """Why dvc.lock does not belong to code and parameters in `folder`; empty when it does.
+
+    A line per stage and reason. The question is that of scripts/lock-current: would `dvc repro` run
+    anything, if features and models that no clone has were there? It needs no data.
+    """
+    with TemporaryDirectory() as state:  # DVC keeps a database per folder; this one is soon gone
+        dry = _dvc(["repro", "--dry", "--allow-missing"], folder, state)
+        if dry.returncode == 0 and b"Running stage" not in dry.stdout:
+            return []
+        status = _dvc(["status", "--json"], folder, state)
+    try:
+        reasons = _reasons(json.loads(status.stdout))
+    except ValueError:
+        reasons = []
+    return reasons or [_last_line(dry)]
+
+
+def _reasons(status: Mapping[str, Sequence[Any]]) -> list[str]:
+    lines = []
+    for stage, entries in status.items():
+        changed: list[str] = []
+        for entry in entries:
+            if isinstance(entry, str):  # "changed command"
+                changed.append(entry)
+                continue
+            for of_kind in entry.values():
+                for path, what in of_kind.items():
+                    # Of a parameter file the keys: {"params.yaml": {"models.V": "modified"}}
+                    named = what if isinstance(what, dict) else {path: what}
+                    changed += [name for name, how in named.items() if how not in ABSENT]
+        if changed:
+            lines.append(f"{stage}: {', '.join(changed)}")
+    return lines
+
+
+def _diff(repository: Path, command: list[str], old: str, new: str | None) -> dict[str, Change]:
+    done = _dvc([*command, old, *([new] if new else [])], repository)
+    if done.returncode:
+        raise UserError(f"dvc {' '.join(command[:2])}: {_last_line(done)}")
+    found: dict[str, Change] = {}
+    for values in json.loads(done.stdout).values():
+        found |= {name: Change(pair.get("old"), pair.get("new")) for name, pair in values.items()}
+    return found
+
+
+def _dvc(
+    arguments: list[str], folder: Path, state: str | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    quiet = {"DVC_NO_ANALYTICS": "1"} | ({"DVC_SITE_CACHE_DIR": state} if state else {})
+    done = _run([sys.executable, "-m", "dvc", *arguments], folder, quiet)
+    if b"No module named dvc" in done.stderr:
+        raise UserError("dvc: not installed; run `make setup` and use .venv/bin/python")
+    return done
+
+
+def _checked(command: list[str], folder: Path) -> bytes:
+    done = _run(command, folder)
+    if done.returncode:
+        raise UserError(f"{' '.join(command)}: {_last_line(done)}")
+    return done.stdout
+
+
+def _run(
+    command: list[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, env={**os.environ, **(environment or {})}
+    )
+
+
+def _last_line(done: subprocess.CompletedProcess[bytes]) -> str:
+    said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+    errors = [line for line in said if line.startswith(("ERROR", "fatal"))] or said
+    return errors[-1].removeprefix("ERROR: ").removeprefix("fatal: ") if errors else "failed"

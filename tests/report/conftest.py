@@ -1,0 +1,32 @@
+"""A run without a disk: scores of many tracks, everything else as the parameters say."""
+
+import pandas as pd
+import pytest
+
+from pipeline import comparison, params
+from pipeline.datasets.inventory import Inventory
+from pipeline.params import DATASETS
+from pipeline.report.collect import Run
+from tests.conftest import small_params
+from tests.score_tables import SOURCES, many_tracks, table_of
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Twelve tracks of CCMixter, models baseline and V."""
+    data, nowhere = small_params(), tmp_path_factory.mktemp("run")
+    data["models"].pop("VA")
+    scores = many_tracks(12)
+    return Run(
+        params=params.parse(data, "params.yaml"),
+        scores=scores,
+        means=comparison.metrics(scores, SOURCES),
+        statistics=table_of(scores),
+        split=pd.DataFrame({"dataset": ["CCMixter"] * 3, "role": ["test", "test", "unlabelled"]}),
+        inventories=tuple(Inventory(dataset=name, origin="download") for name in DATASETS),
+        configs={name: {} for name in data["models"]},
+        histories={name: {} for name in data["models"]},
+        notes=(),
+        models=nowhere / "models",
+        features=nowhere / "features",
+    )
