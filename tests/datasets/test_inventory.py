@@ -2,62 +2,21 @@
 
 import hashlib
 import json
-import os
-import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from numpy.typing import NDArray
 
 from pipeline.datasets import catalogue, inventory
-from pipeline.datasets.catalogue import Facts
-from pipeline.datasets.inventory import Inventory
 from pipeline.datasets.obtain import Rendered
 from pipeline.errors import UserError
-
-RATE = 44_100
-SOURCES = ("accompaniment", "vocals")
+from tests.datasets.small_copies import RATE, SOURCES, noise, put, reasons, song
 
 
 @pytest.fixture(autouse=True)
 def one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINE_PROCESSES", "1")
-
-
-def noise(channels: int = 2, samples: int = 2000, seed: int = 0) -> NDArray[np.float32]:
-    return (
-        np.random.default_rng((samples, seed))
-        .uniform(-0.3, 0.3, (channels, samples))
-        .astype(np.float32)
-    )
-
-
-def put(path: Path, data: NDArray[np.float32], rate: int = RATE) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(str(path), data.T, rate, subtype="FLOAT")
-    return path
-
-
-def song(
-    root: Path,
-    name: str,
-    vocals: NDArray[np.float32] | None = None,
-    accompaniment: NDArray[np.float32] | None = None,
-    rate: int = RATE,
-) -> Path:
-    folder = root / "ccmixter_corpus" / name
-    put(folder / "source-01.wav", noise() if accompaniment is None else accompaniment)
-    put(folder / "source-02.wav", noise() if vocals is None else vocals, rate)
-    return folder
-
-
-def reasons(found: Inventory) -> dict[str, str]:
-    return {entry.track: entry.reason for entry in found.rejected}
 
 
 def test_a_sound_dataset(tmp_path: Path) -> None:
@@ -175,157 +134,6 @@ def test_medleydb_stem_missing_on_disk_is_a_problem_of_its_track(
     assert [recording.track.id for recording in found.recordings] == ["LizNelson_Rainfall"]
     assert "nothing says which stems are vocals" in reasons(found)["New_Song"]
     assert str(tmp_path) not in reasons(found)["New_Song"]
-
-
-# ------------------------------------------------------------- a copy against what is published
-
-
-def test_the_published_shape_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rate, channels and length to a second; lengths of real tracks are in the catalogue."""
-    second = noise(2, RATE)
-    facts = {name: Facts(1.5, 2, RATE) for name in ("a_-_short", "b_-_rate", "c_-_mono")}
-    facts |= {"d_-_sound": Facts(1.9, 2, RATE), "e_-_long": Facts(2.1, 2, RATE)}
-    monkeypatch.setattr(catalogue, "facts", lambda dataset: facts)
-    song(tmp_path, "a_-_short", noise(2, RATE // 4), noise(2, RATE // 4))
-    folder = song(tmp_path, "b_-_rate")
-    for file in folder.iterdir():
-        put(file, second, 48_000)
-    song(tmp_path, "c_-_mono", noise(1, RATE), noise(1, RATE, 1))
-    song(tmp_path, "d_-_sound", second, noise(2, RATE, 1))
-    song(tmp_path, "e_-_long", second, noise(2, RATE, 2))
-    song(tmp_path, "f_-_not published")
-    found = inventory.take("CCMixter", "local", tmp_path, SOURCES)
-    assert [one.track.id for one in found.recordings] == ["d_-_sound", "f_-_not published"]
-    said = reasons(found)
-    for track, wrong in {
-        "a_-_short": r"0\.2 s, the published track has 1\.5 s",
-        "b_-_rate": r"48000 Hz, the published track has 44100 Hz",
-        "c_-_mono": r"1 channels, the published track has 2 channels",
-        "e_-_long": r"1\.0 s, the published track has 2\.1 s",
-    }.items():
-        assert re.fullmatch(
-            rf"ccmixter_corpus/{track}/source-01\.wav: {wrong}: a damaged or altered copy; replace it",
-            said[track],
-        )
-
-
-def test_what_is_missing_and_what_does_not_belong(tmp_path: Path) -> None:
-    """CCMixter has 50 published songs; mix.wav is part of it though nobody reads it."""
-    here = [entry.id for entry in catalogue.tracks("CCMixter")][:3]
-    for number, name in enumerate([*here, "somebody_-_else"]):
-        folder = song(tmp_path, name, noise(2, 2000, number))
-        put(folder / "mix.wav", noise())
-    put(tmp_path / "ccmixter_corpus" / here[0] / "vocals take 2.WAV", noise())
-    put(tmp_path / "bonus/song.wav", noise())
-    put(tmp_path / "bonus/._x.wav", noise())
-    (tmp_path / "readme.txt").write_text("no audio")
-    found = inventory.take("CCMixter", "synthetic", tmp_path, SOURCES)
-    assert (found.missing, found.extra) == (
-        (),
-        (),
-    )  # embedded recordings are not the published ones
-    monkey = pytest.MonkeyPatch()
-    with monkey.context() as patch:
-        patch.setattr(catalogue, "facts", lambda dataset: {})
-        found = inventory.take("CCMixter", "local", tmp_path, SOURCES)
-    assert len(found.recordings) == 4
-    assert len(found.missing) == 47
-    assert set(found.missing) | set(here) == {e.id for e in catalogue.tracks("CCMixter")}
-    assert found.extra == (
-        "bonus/song.wav",
-        f"ccmixter_corpus/{here[0]}/vocals take 2.WAV",
-        "ccmixter_corpus/somebody_-_else/source-01.wav",
-        "ccmixter_corpus/somebody_-_else/source-02.wav",
-    )
-    inventory.save(found, tmp_path / "i.json")
-    assert inventory.load(tmp_path / "i.json") == found
-
-
-def test_the_same_recording_twice_is_used_once(tmp_path: Path) -> None:
-    """Twice in the split it would weigh double, or be trained and tested on."""
-    song(tmp_path, "a_-_b", noise(2, 500, 1), noise(2, 500, 2))
-    song(tmp_path, "c_-_d", noise(2, 500, 1), noise(2, 500, 2))
-    song(tmp_path, "e_-_remix", noise(2, 500, 1), noise(2, 500, 3))
-    song(tmp_path, "f_-_swapped", noise(2, 500, 2), noise(2, 500, 1))
-    found = inventory.take("CCMixter", "local", tmp_path, SOURCES)
-    assert [one.track.id for one in found.recordings] == ["a_-_b", "e_-_remix", "f_-_swapped"]
-    assert reasons(found) == {
-        "c_-_d": "byte for byte the same recording as a_-_b, which is used; remove one of them"
-    }
-    assert len(found.files) == 6
-
-
-# ------------------------------------------------------------------------------------ memory
-
-
-class Reads:
-    """Which tracks were looked at."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.tracks: list[str] = []
-
-        def in_turn(function: Any, items: Any, *_: str) -> Iterator[Any]:
-            for item in items:
-                self.tracks.append(item[0].id)
-                yield function(item)
-
-        monkeypatch.setattr(inventory, "parallel_map", in_turn)
-
-    def __call__(self) -> list[str]:
-        seen, self.tracks = self.tracks, []
-        return seen
-
-
-def test_only_what_is_new_or_changed_is_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root, memory = tmp_path / "raw", tmp_path / "work/CCMixter.txt"
-    reads = Reads(monkeypatch)
-    for number, name in enumerate(["a_-_b", "c_-_d", "e_-_f"]):
-        song(root, name, noise(2, 2000, number))
-    (song(root, "g_-_h") / "source-01.wav").unlink()
-
-    def take(names: tuple[str, ...] = SOURCES) -> Inventory:
-        found = inventory.take("CCMixter", "local", root, names, memory=memory)
-        assert found == inventory.take("CCMixter", "local", root, names)
-        # the second one has no memory and reads everything
-        del reads.tracks[-4 if (root / "ccmixter_corpus/e_-_f").exists() else -3 :]
-        return found
-
-    first = take()
-    assert reads() == ["a_-_b", "c_-_d", "e_-_f", "g_-_h"]
-    assert take() == first
-    assert reads() == ["g_-_h"]  # a rejected track may have been mended
-    put(root / "ccmixter_corpus/c_-_d/source-02.wav", noise(2, 2000, 77))
-    changed = take()
-    assert reads() == ["c_-_d", "g_-_h"]
-    assert changed != first
-    os.utime(root / "ccmixter_corpus/a_-_b/source-01.wav", ns=(1, 1))
-    assert take() == changed
-    assert reads() == ["a_-_b", "g_-_h"]
-    shutil.rmtree(root / "ccmixter_corpus/e_-_f")
-    take()
-    assert reads() == ["g_-_h"]
-    assert len(memory.read_text().splitlines()) == 1 + 2
-    take(("vocals",))
-    assert reads() == ["a_-_b", "c_-_d", "g_-_h"]
-
-
-@pytest.mark.parametrize("harm", ["", "0\n", "version\nkey\t{}\n", "half a li"])
-def test_a_damaged_memory_is_no_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
-) -> None:
-    root, memory = tmp_path / "raw", tmp_path / "CCMixter.txt"
-    song(root, "a_-_b")
-    expected = inventory.take("CCMixter", "local", root, SOURCES, memory=memory)
-    version, line = memory.read_text().splitlines()
-    memory.write_text(harm.replace("version", version).replace("key", line.split("\t")[0]))
-    reads = Reads(monkeypatch)
-    assert inventory.take("CCMixter", "local", root, SOURCES, memory=memory) == expected
-    assert reads() == ["a_-_b"]
-
-
-# ------------------------------------------------------------------------- unpaired recordings
 
 
 def test_a_folder_of_unpaired_recordings(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""What did not change is not read again."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.datasets import inventory
+from pipeline.datasets.inventory import Inventory
+from tests.datasets.small_copies import SOURCES, noise, put, song
+
+
+@pytest.fixture(autouse=True)
+def one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_PROCESSES", "1")
+
+
+class Reads:
+    """Which tracks were looked at."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.tracks: list[str] = []
+
+        def in_turn(function: Any, items: Any, *_: str) -> Iterator[Any]:
+            for item in items:
+                self.tracks.append(item[0].id)
+                yield function(item)
+
+        monkeypatch.setattr(inventory, "parallel_map", in_turn)
+
+    def __call__(self) -> list[str]:
+        seen, self.tracks = self.tracks, []
+        return seen
+
+
+def test_only_what_is_new_or_changed_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, memory = tmp_path / "raw", tmp_path / "work/CCMixter.txt"
+    reads = Reads(monkeypatch)
+    for number, name in enumerate(["a_-_b", "c_-_d", "e_-_f"]):
+        song(root, name, noise(2, 2000, number))
+    (song(root, "g_-_h") / "source-01.wav").unlink()
+
+    def take(names: tuple[str, ...] = SOURCES) -> Inventory:
+        found = inventory.take("CCMixter", "local", root, names, memory=memory)
+        assert found == inventory.take("CCMixter", "local", root, names)
+        # the second one has no memory and reads everything
+        del reads.tracks[-4 if (root / "ccmixter_corpus/e_-_f").exists() else -3 :]
+        return found
+
+    first = take()
+    assert reads() == ["a_-_b", "c_-_d", "e_-_f", "g_-_h"]
+    assert take() == first
+    assert reads() == ["g_-_h"]  # a rejected track may have been mended
+    put(root / "ccmixter_corpus/c_-_d/source-02.wav", noise(2, 2000, 77))
+    changed = take()
+    assert reads() == ["c_-_d", "g_-_h"]
+    assert changed != first
+    os.utime(root / "ccmixter_corpus/a_-_b/source-01.wav", ns=(1, 1))
+    assert take() == changed
+    assert reads() == ["a_-_b", "g_-_h"]
+    shutil.rmtree(root / "ccmixter_corpus/e_-_f")
+    take()
+    assert reads() == ["g_-_h"]
+    assert len(memory.read_text().splitlines()) == 1 + 2
+    take(("vocals",))
+    assert reads() == ["a_-_b", "c_-_d", "g_-_h"]
+
+
+@pytest.mark.parametrize("harm", ["", "0\n", "version\nkey\t{}\n", "half a li"])
+def test_a_damaged_memory_is_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    root, memory = tmp_path / "raw", tmp_path / "CCMixter.txt"
+    song(root, "a_-_b")
+    expected = inventory.take("CCMixter", "local", root, SOURCES, memory=memory)
+    version, line = memory.read_text().splitlines()
+    memory.write_text(harm.replace("version", version).replace("key", line.split("\t")[0]))
+    reads = Reads(monkeypatch)
+    assert inventory.take("CCMixter", "local", root, SOURCES, memory=memory) == expected
+    assert reads() == ["a_-_b"]
