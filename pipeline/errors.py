@@ -1,5 +1,6 @@
-"""The one exception that stands for something a user can mend."""
+"""The exceptions that are no defects: what a user can mend, and a run that was told to stop."""
 
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +11,17 @@ class UserError(Exception):
     Stages print the message without a traceback and exit with status 1. Anything else that is
     raised is a defect of this program and keeps its traceback.
     """
+
+
+class Stopped(Exception):
+    """A signal has ended a run that can go on later; stages end with status 128 + its number."""
+
+    def __init__(self, message: str, number: signal.Signals) -> None:
+        super().__init__(message, number)
+        self.message, self.number = message, number
+
+    def __str__(self) -> str:
+        return self.message
 
 
 def listing(items: Iterable[str | Path], limit: int = 5) -> str:

@@ -5,18 +5,14 @@ interrupted anywhere draw the same excerpts.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
-
-from pipeline.errors import UserError
-from pipeline.features import FeatureFile
-from pipeline.tracks import Role
 
 
 def generator(seed: int, stream: str, step: int) -> np.random.Generator:
@@ -28,15 +24,25 @@ def generator(seed: int, stream: str, step: int) -> np.random.Generator:
     )
 
 
+class Frames(Protocol):
+    """The frames of a pool that are read when they are asked for (`pools.FramesOnDisk`)."""
+
+    def __len__(self) -> int:
+        """The number of signals."""
+
+    def read(self, signal: int, starts: Tensor, extra: int, length: int) -> Tensor:
+        """Excerpts (n, length + 2 * extra, bins) of one signal, on the device where they are wanted."""
+
+
 @dataclass(frozen=True)
 class Pool:
-    """The log magnitudes of some tracks as one tensor, with silence between them, and their places.
+    """The log magnitudes of some tracks, with silence between them, and their places.
 
     An excerpt is `length` frames of output with `context` frames around it; beyond a track's ends
     there is silence. A track shorter than an excerpt is one excerpt, filled with silence.
     """
 
-    frames: Tensor
+    frames: "Tensor | Frames"
     """(signals, frames, bins)."""
     first: Tensor
     """First frame of each track (tracks,)."""
@@ -44,6 +50,8 @@ class Pool:
     """Frames of each track (tracks,)."""
     length: int
     context: int
+    device: torch.device | None = None
+    """Where excerpts go; None: where the frames are."""
 
     @property
     def positions(self) -> Tensor:
@@ -70,50 +78,14 @@ class Pool:
     def gather(self, starts: Tensor, signal: int, context: bool = False) -> Tensor:
         """Excerpts of one signal (n, bins, frames), with the frames around them if `context`."""
         extra = self.context if context else 0
-        offsets = torch.arange(-extra, self.length + extra)
-        places = (starts[:, None] + offsets).to(self.frames.device)
-        return self.frames[signal][places].transpose(1, 2)  # (n, frames, bins) -> (n, bins, frames)
-
-
-def load_pool(
-    split: pd.DataFrame,
-    role: Role,
-    folder: Path,
-    signals: Sequence[str],
-    length: int,
-    context: int,
-    device: torch.device,
-) -> Pool:
-    """Read the tracks of one role that have all of `signals` from the feature files under `folder`.
-
-    signals: which to keep, by name; `Pool.gather` counts within these. Raises UserError when no track
-    has them.
-    """
-    chosen = split[split["role"] == role]
-    files = {name: FeatureFile.open(folder / f"{name}.h5") for name in chosen["dataset"].unique()}
-    places = [
-        (features, row)
-        for name, features in files.items()
-        if set(signals) <= set(features.signals)
-        for row in features.rows(chosen.loc[chosen["dataset"] == name, "track"].tolist())
-    ]
-    if not places:
-        raise UserError(
-            f"{folder}: no track with the role {role} has {' and '.join(signals)}; add a dataset or a"
-            " folder of unpaired recordings that has"
-        )
-    lengths = torch.tensor([features.index["frames"].iloc[row] for features, row in places])
-    # behind each track (or the excerpt it is filled up to) comes the next one's context
-    ends = torch.cumsum(lengths.clamp_min(length) + context, 0) + context
-    first = ends - lengths.clamp_min(length) - context
-    bins = places[0][0].signal.bins
-    frames = torch.zeros(len(signals), int(ends[-1]), bins, device=device)
-    for (features, row), start, count in zip(places, first, lengths, strict=True):
-        block = torch.from_numpy(features.spectrogram(row, signals))
-        frames[:, start : start + count] = block.to(device)
-    for features in files.values():
-        features.file.close()
-    return Pool(frames, first, lengths, length, context)
+        if isinstance(self.frames, Tensor):
+            offsets = torch.arange(-extra, self.length + extra)
+            places = (starts[:, None] + offsets).to(self.frames.device)
+            rows = self.frames[signal][places]
+            rows = rows if self.device is None else rows.to(self.device)
+        else:
+            rows = self.frames.read(signal, starts, extra, self.length)
+        return rows.transpose(1, 2)  # (n, frames, bins) -> (n, bins, frames)
 
 
 @dataclass(frozen=True)
@@ -129,11 +101,13 @@ class Batches:
     """Unlabelled mixtures; None for a purely supervised model."""
     recordings: Mapping[int, Pool] = field(default_factory=dict)
     """Recordings of a source alone, for each source that has a critic, by its number."""
+    part: slice = field(default_factory=lambda: slice(None))
+    """Which excerpts of every batch are handed out: those of one of several processes."""
 
     def paired(self, step: int) -> tuple[Tensor, Tensor]:
         """Mixtures with context (n, bins, frames) and their sources (n, sources, bins, frames)."""
         pool = self.supervised
-        starts = pool.draw(generator(self.seed, "supervised", step), self.batch_size)
+        starts = pool.draw(generator(self.seed, "supervised", step), self.batch_size)[self.part]
         sources = [pool.gather(starts, signal) for signal in range(1, len(pool.frames))]
         return pool.gather(starts, 0, context=True), torch.stack(sources, dim=1)
 
@@ -152,14 +126,44 @@ class Batches:
     def epsilon(self, source: int, step: int) -> Tensor:
         """Where the penalty's interpolates lie (n,)."""
         random = generator(self.seed, f"epsilon/{source}", step)
-        return torch.from_numpy(random.random(self.batch_size, dtype=np.float32))
+        return torch.from_numpy(random.random(self.batch_size, dtype=np.float32)[self.part])
 
     def _unpaired(self, pool: Pool, stream: str, step: int, context: bool) -> Tensor:
         random = generator(self.seed, stream, step)
-        starts = pool.draw(random, self.batch_size)
+        starts = pool.draw(random, self.batch_size)[self.part]
         gains = torch.from_numpy(random.uniform(*self.gain, self.batch_size).astype(np.float32))
+        gains = gains[self.part]
         excerpts = pool.gather(starts, 0, context)
         return amplify(excerpts, gains.to(excerpts.device))
+
+
+@dataclass(frozen=True)
+class BatchesAhead(Batches):
+    """The same batches, each computed in the background while the one before it is used.
+
+    For pools that are read from a disk: the next step of a stream is known before it is asked for.
+    """
+
+    _background: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, "batches"), repr=False
+    )
+    _coming: dict[tuple[Any, ...], Future[Any]] = field(default_factory=dict, repr=False)
+
+    def paired(self, step: int) -> tuple[Tensor, Tensor]:
+        batch: tuple[Tensor, Tensor] = self._take(super().paired, step=step)
+        return batch
+
+    def _unpaired(self, pool: Pool, stream: str, step: int, context: bool) -> Tensor:
+        batch: Tensor = self._take(super()._unpaired, pool, stream, step=step, context=context)
+        return batch
+
+    def _take(self, draw: Callable[..., Any], *stream: Any, step: int, **options: Any) -> Any:
+        key = (draw.__name__, stream[1:])
+        waiting = self._coming.pop((*key, step), None)
+        batch = waiting.result() if waiting else draw(*stream, step=step, **options)
+        coming = self._background.submit(draw, *stream, step=step + 1, **options)
+        self._coming[(*key, step + 1)] = coming
+        return batch
 
 
 def amplify(log_magnitudes: Tensor, gains: Tensor) -> Tensor:

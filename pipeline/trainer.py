@@ -1,28 +1,27 @@
 """One training run from the feature files to the model folder; a killed run goes on where it was."""
 
-import hashlib
-import inspect
-import json
 import logging
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any, cast
 
 import lightning
 import pandas as pd
 import torch
 from dvclive.lightning import DVCLiveLogger
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, TQDMProgressBar
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline import files, models, objectives, sampling, spectrogram, training
-from pipeline.models import critic, unet
+from pipeline import files
+from pipeline.checkpoints import Checkpoints, fingerprint, open_checkpoints
+from pipeline.errors import UserError
 from pipeline.params import MIXTURE, Params
-from pipeline.sampling import Batches, load_pool
+from pipeline.pools import FramesOnDisk, load_pool
+from pipeline.processes import ALONE, Processes, Replicas, together
+from pipeline.sampling import Batches, BatchesAhead
 from pipeline.separation import Separator, build
 from pipeline.separation import resolve_device as resolve_device
 from pipeline.split import check_roles
@@ -31,9 +30,6 @@ from pipeline.training import MONITOR, AdversarialSeparation
 
 EXCERPT_FRAMES = 66
 """Output frames of an excerpt (paper, section 4.2); the U-Net takes the next size it can."""
-
-CODE = (models, critic, unet, objectives, sampling, spectrogram, training)
-"""The modules whose change makes a checkpoint another run's."""
 
 
 def train(
@@ -44,31 +40,56 @@ def train(
     target: Path,
     checkpoints: Path,
     device: str = "auto",
+    features_in: str = "auto",
     say: Callable[[str], None] = print,
 ) -> None:
     """Train model `name` and write its folder `target`.
 
     features: the folder of the feature files; checkpoints: a folder for this run's state, removed
-    when it is done; device: auto, cpu or cuda; say: where one-line messages go.
+    when it is done; device: auto, cpu or cuda; features_in: auto, device, memory or disk (`pools`);
+    say: where one-line messages go.
     Raises UserError when a role has no tracks, a loss is not finite, or an output is dead.
     """
-    model = params.models[name]
-    check_roles(split, needs_unlabelled=model.unlabelled)
+    check_roles(split, needs_unlabelled=params.models[name].unlabelled)
     accelerator = resolve_device(device)
-    module = prepare(params, name, split, features, torch.device(accelerator))
-    resume = open_checkpoints(checkpoints, fingerprint(params, name, split, features), say)
+    with together(accelerator) as processes:
+        local = f"cuda:{processes.local_rank}" if accelerator == "cuda" else "cpu"
+        module = prepare(params, name, split, features, torch.device(local), processes, features_in)
+        resume = None
+        if processes.first:
+            resume = open_checkpoints(checkpoints, fingerprint(params, name, split, features), say)
+        resume = processes.from_first(resume)
+        if resume is not None and not resume.exists():
+            raise UserError(
+                f"{resume}: not on this machine; machines that train together need a shared folder"
+            )
+        best = Checkpoints(checkpoints)
+        fit(module, params, accelerator, processes, best, resume)
+        if processes.first:
+            finish(module, params, name, Path(best.best_model_path), target)
+            files.remove(checkpoints)
+
+
+def fit(
+    module: AdversarialSeparation,
+    params: Params,
+    accelerator: str,
+    processes: Processes,
+    checkpoints: Checkpoints,
+    resume: Path | None,
+) -> None:
+    """Train until the validation loss no longer falls."""
     quiet()
-    best = ModelCheckpoint(
-        checkpoints, "best", MONITOR, save_last=True, enable_version_counter=False,
-        save_on_train_epoch_end=True,
-    )  # fmt: skip
+    logger = DVCLiveLogger(
+        dir=str(checkpoints.last.parent / "history"), resume=True, dvcyaml=None, save_dvc_exp=False
+    )
     trainer = lightning.Trainer(
         accelerator="gpu" if accelerator == "cuda" else "cpu",
-        devices=1,
+        devices=processes.local_count,
+        num_nodes=processes.count // processes.local_count,
+        strategy=Replicas() if processes.count > 1 else "auto",
         max_epochs=params.training.max_epochs,
-        logger=DVCLiveLogger(
-            dir=str(checkpoints / "history"), resume=True, dvcyaml=None, save_dvc_exp=False
-        ),
+        logger=logger if processes.first else False,
         callbacks=[
             EarlyStopping(
                 MONITOR,
@@ -76,22 +97,22 @@ def train(
                 check_finite=False,
                 check_on_train_epoch_end=True,
             ),
-            best,
+            checkpoints,
             Progress(),
         ],
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         enable_model_summary=False,
+        use_distributed_sampler=False,
     )
+    tiles = module.validation.tiles()[processes.rank :: processes.count]
     trainer.fit(
         module,
         loader(range(params.training.steps_per_epoch)),
-        loader(torch.split(module.validation.tiles(), params.training.batch_size)),
+        loader(torch.split(tiles, params.training.batch_size)),
         ckpt_path=resume,
         weights_only=True,
     )
-    finish(module, params, name, Path(best.best_model_path), target)
-    files.remove(checkpoints)
 
 
 class Progress(TQDMProgressBar):
@@ -111,29 +132,49 @@ def loader(items: Sequence[Any]) -> DataLoader[Any]:
 
 
 def prepare(
-    params: Params, name: str, split: pd.DataFrame, features: Path, device: torch.device
+    params: Params,
+    name: str,
+    split: pd.DataFrame,
+    features: Path,
+    device: torch.device,
+    processes: Processes = ALONE,
+    features_in: str = "auto",
 ) -> AdversarialSeparation:
     """Load what a model trains on and build it."""
     model, settings = params.models[name], params.training
     network = build(params)
     pool = partial(
         load_pool, split, folder=features, length=network.valid_frames(EXCERPT_FRAMES),
-        context=network.context, device=device,
+        context=network.context, device=device, place=features_in,
     )  # fmt: skip
     everything = (MIXTURE, *params.sources)
     numbers = [params.sources.index(source) for source in model.critics]
-    batches = Batches(
+    supervised = pool(Role.SUPERVISED, signals=everything)
+    mixtures = pool(Role.UNLABELLED, signals=[MIXTURE]) if model.unlabelled else None
+    recordings = {
+        number: pool(Role.UNLABELLED, signals=[params.sources[number]]) for number in numbers
+    }
+    on_disk = [
+        one
+        for one in (supervised, mixtures, *recordings.values())
+        if one is not None and isinstance(one.frames, FramesOnDisk)
+    ]
+    batches = (BatchesAhead if on_disk else Batches)(
         seed=params.seed,
         batch_size=settings.batch_size,
         gain=(settings.gain[0], settings.gain[1]),
-        supervised=pool(Role.SUPERVISED, signals=everything),
-        mixtures=pool(Role.UNLABELLED, signals=[MIXTURE]) if model.unlabelled else None,
-        recordings={
-            number: pool(Role.UNLABELLED, signals=[params.sources[number]]) for number in numbers
-        },
+        supervised=supervised,
+        mixtures=mixtures,
+        recordings=recordings,
+        part=processes.part(settings.batch_size),
     )
     validation = pool(Role.VALIDATION, signals=everything)
-    return AdversarialSeparation(params, model, batches, validation)
+    if len(validation.tiles()) < processes.count:
+        raise UserError(
+            f"validation has {len(validation.tiles())} excerpts for {processes.count} processes;"
+            " start fewer"
+        )
+    return AdversarialSeparation(params, model, batches, validation, processes)
 
 
 def finish(
@@ -163,49 +204,6 @@ def finish(
             place = folder / "history" / metric.relative_to(history / "plots" / "metrics")
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(metric.read_bytes())
-
-
-def fingerprint(params: Params, name: str, split: pd.DataFrame, features: Path) -> str:
-    """What makes a checkpoint this run's: parameters, code, split and features."""
-
-    def source(module: ModuleType) -> str:
-        return inspect.getsource(module)
-
-    parts: dict[str, Any] = {
-        "params": params.model_dump(exclude={"models", "evaluation", "synthetic", "datasets"}),
-        "model": params.models[name].model_dump(),
-        "split": split.to_csv(index=False),
-        "code": [source(module) for module in CODE],
-        "features": {
-            dataset: files.md5(features / f"{dataset}.h5")
-            for dataset in sorted(split["dataset"].unique())
-        },
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def open_checkpoints(folder: Path, expected: str, say: Callable[[str], None]) -> Path | None:
-    """The checkpoint to resume from, if `folder` holds this very run's; otherwise an empty folder."""
-    marker, last = folder / "fingerprint", folder / "last.ckpt"
-    if last.exists():
-        if marker.exists() and marker.read_text() == expected:
-            steps = torch.load(last, map_location="cpu", weights_only=True)["steps"]
-            say(f"resuming from {last} after {steps} separator steps")
-            forget_after(folder / "history", steps)
-            return last
-        say(f"{folder}: checkpoint of other parameters, code or data; starting afresh")
-    files.remove(folder)
-    files.write_text(marker, expected)
-    return None
-
-
-def forget_after(history: Path, steps: int) -> None:
-    """Drop curve points that the killed run logged after its last checkpoint: they will come again."""
-    for path in history.rglob("*.tsv"):
-        frame = pd.read_csv(path, sep="\t", dtype=str)
-        kept = frame[frame["step"].astype(float) <= steps]
-        if len(kept) < len(frame):
-            files.write_text(path, kept.to_csv(sep="\t", index=False))
 
 
 def quiet() -> None:

@@ -1,6 +1,7 @@
 """One training step: critics first, then the separator (paper, section 4.3)."""
 
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import lightning
@@ -9,7 +10,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from pipeline.errors import UserError
+from pipeline.errors import Stopped, UserError
 from pipeline.models.critic import Critic
 from pipeline.objectives import (
     additivity_loss,
@@ -19,6 +20,7 @@ from pipeline.objectives import (
     unsupervised_loss,
 )
 from pipeline.params import Model, Params
+from pipeline.processes import ALONE, Processes
 from pipeline.sampling import Batches, Pool
 from pipeline.separation import build
 
@@ -28,10 +30,17 @@ MONITOR = "validation/L_s"
 class AdversarialSeparation(lightning.LightningModule):
     """Everything that training owns: the separator, a critic per chosen source, their losses."""
 
-    def __init__(self, params: Params, model: Model, batches: Batches, validation: Pool) -> None:
+    def __init__(
+        self,
+        params: Params,
+        model: Model,
+        batches: Batches,
+        validation: Pool,
+        processes: Processes = ALONE,
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.params, self.model = params, model
+        self.params, self.model, self.processes = params, model, processes
         self.batches, self.validation = batches, validation
         # the separator first: all models of one seed start from the same separator
         torch.manual_seed(params.seed)
@@ -45,6 +54,16 @@ class AdversarialSeparation(lightning.LightningModule):
         self.to(memory_format=torch.channels_last)
         self.steps = 0
         """Separator updates done; batches are drawn by it."""
+        self.critic_updates = 0
+        """Updates of each critic done."""
+        self.losses: dict[str, Tensor] = {}
+        """Of the running step, as far as it has come."""
+        self.totals: dict[str, Tensor] = {}
+        """The losses of this epoch's steps, summed."""
+        self.already_done = 0
+        """Steps of the running epoch that were done before the run was stopped and resumed."""
+        self.stop_signal: signal.Signals | None = None
+        """Set from outside: stop after the running update, with a checkpoint."""
         self.peaks = torch.zeros(len(params.sources), 2)
         """Largest estimate and reference of each source in the running validation pass."""
 
@@ -59,28 +78,45 @@ class AdversarialSeparation(lightning.LightningModule):
 
     # ------------------------------------------------------------------------------- one step
 
+    def on_train_epoch_start(self) -> None:
+        self.already_done = self.steps - self.current_epoch * self.params.training.steps_per_epoch
+
     def training_step(self, batch: int, batch_index: int) -> None:
-        """One separator update, after N_disc updates of every critic; the batch is not used."""
+        """One separator update, after N_disc updates of every critic; the batch is not used.
+
+        Every update is complete in itself: a run that is stopped goes on with the next one.
+        """
+        if batch_index < self.already_done:
+            return
         optimisers = self.optimizers()
         separator, *critics = optimisers if isinstance(optimisers, list) else [optimisers]
-        losses: dict[str, Tensor] = {}
         if critics:
-            for update in range(self.params.training.critic_steps):
-                step = self.steps * self.params.training.critic_steps + update
-                losses |= self.update_critics(critics, step)
-        losses |= self.separator_losses(self.steps)
-        self.stop_unless_finite(losses)
+            n_disc = self.params.training.critic_steps
+            while self.critic_updates < (self.steps + 1) * n_disc:
+                self.losses |= self.update_critics(critics, self.critic_updates)
+                self.critic_updates += 1
+                self.stop_if_asked()
+        losses = self.separator_losses(self.steps)
         separator.zero_grad()
         self.manual_backward(losses["L"])
+        self.losses |= self.agree([self.separator], losses)
         separator.step()
         self.steps += 1
+        for name, value in self.losses.items():
+            self.totals[name] = self.totals.get(name, 0) + value.detach().double()
+        self.log("L_s", self.losses["L_s"].detach(), prog_bar=True, logger=False)
+        self.losses = {}
+        self.stop_if_asked()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's mean losses."""
+        steps = self.params.training.steps_per_epoch
         self.log_dict(
-            {f"training/{name}": value.detach() for name, value in losses.items()},
-            on_step=False, on_epoch=True, batch_size=1,
-        )  # fmt: skip
+            {f"training/{name}": (total / steps).float() for name, total in self.totals.items()}
+        )
         # the x axis of the curves: separator updates, not the optimisers' steps taken together
-        self.log("step", float(self.steps), on_step=False, on_epoch=True, reduce_fx="max")
-        self.log("L_s", losses["L_s"].detach(), prog_bar=True, logger=False)
+        self.log("step", float(self.steps))
+        self.totals = {}
 
     def update_critics(self, optimisers: list[Any], step: int) -> dict[str, Tensor]:
         """One update of every critic, on the same mixtures and on real recordings of its source."""
@@ -88,9 +124,7 @@ class AdversarialSeparation(lightning.LightningModule):
         with torch.no_grad():
             estimates = self.separator(self.batches.mixture("critics", step))
         losses: dict[str, Tensor] = {}
-        for (source, critic), optimiser in zip(
-            self.named_critics().items(), optimisers, strict=True
-        ):
+        for source, critic in self.named_critics().items():
             number = self.params.sources.index(source)
             fake = critic.view(estimates[:, number])
             real = critic.view(self.batches.real(number, step))
@@ -99,11 +133,47 @@ class AdversarialSeparation(lightning.LightningModule):
             epsilon = self.batches.epsilon(number, step).to(fake.device)
             penalty = gradient_penalty(critic, real, fake, epsilon)
             losses |= {f"distance_{source}": distance, f"penalty_{source}": penalty}
-            self.stop_unless_finite(losses)
+        for optimiser in optimisers:
             optimiser.zero_grad()
-            self.manual_backward(settings.penalty_weight * penalty - distance)
+        # no critic's loss depends on another's weights
+        self.manual_backward(
+            torch.stack(
+                [
+                    settings.penalty_weight * losses[f"penalty_{source}"]
+                    - losses[f"distance_{source}"]
+                    for source in self.critics
+                ]
+            ).sum()
+        )
+        losses = self.agree(self.named_critics().values(), losses)
+        for optimiser in optimisers:
             optimiser.step()
         return losses
+
+    def agree(
+        self, networks: Iterable[nn.Module], losses: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Average gradients and losses over the processes, before any weight changes.
+
+        Raises UserError when a loss is not finite, in every process alike.
+        """
+        values, stop = self.processes.average(
+            networks, list(losses.values()), self.stop_signal is not None
+        )
+        if stop and self.stop_signal is None:
+            self.stop_signal = signal.SIGTERM  # another process was told to
+        averaged = dict(zip(losses, values, strict=True))
+        self.stop_unless_finite(averaged)
+        return averaged
+
+    def stop_if_asked(self) -> None:
+        """Raises Stopped when a signal has come, between two updates."""
+        if self.stop_signal is not None:
+            raise Stopped(
+                f"stopped by {self.stop_signal.name} after {self.steps} separator steps; the same"
+                " command goes on from there",
+                self.stop_signal,
+            )
 
     def separator_losses(self, step: int) -> dict[str, Tensor]:
         """L = L_s + alpha L_u + beta L_add and its the terms that the model has (eq. 4, 5)."""
@@ -160,6 +230,7 @@ class AdversarialSeparation(lightning.LightningModule):
 
     def validation_step(self, starts: Tensor, batch_index: int) -> STEP_OUTPUT:
         """L_s of a batch of validation excerpts, given their first frames (n,)."""
+        self.stop_if_asked()
         starts = starts.cpu()
         pool = self.validation
         estimates = self.separator(pool.gather(starts, 0, context=True))
@@ -167,7 +238,9 @@ class AdversarialSeparation(lightning.LightningModule):
         references = torch.stack([pool.gather(starts, source) for source in sources], dim=1)
         loss = supervised_loss(estimates, references)
         # the mean over batches weighs each by its excerpts: the last batch is smaller
-        self.log(MONITOR, loss, on_epoch=True, prog_bar=True, batch_size=len(starts))
+        self.log(
+            MONITOR, loss, on_epoch=True, prog_bar=True, batch_size=len(starts), sync_dist=True
+        )
         peaks = torch.stack([estimates.amax((0, 2, 3)), references.amax((0, 2, 3))], dim=1)
         self.peaks = torch.maximum(self.peaks, peaks.cpu())
         return loss
@@ -175,6 +248,7 @@ class AdversarialSeparation(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Raises UserError when a source is estimated as zero for every validation excerpt."""
         self.log("step", float(self.steps))
+        self.peaks = self.processes.maximum(self.peaks)
         for source, (estimate, reference) in zip(self.params.sources, self.peaks, strict=True):
             if estimate == 0 and reference > 0:
                 raise UserError(
@@ -187,6 +261,13 @@ class AdversarialSeparation(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["steps"] = self.steps
+        checkpoint["critic_updates"] = self.critic_updates
+        for name in ("losses", "totals"):
+            checkpoint[name] = {key: value.detach() for key, value in getattr(self, name).items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.steps = checkpoint["steps"]
+        self.critic_updates = checkpoint["critic_updates"]
+        for name in ("losses", "totals"):
+            moved = {key: value.to(self.device) for key, value in checkpoint[name].items()}
+            setattr(self, name, moved)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, ParamSpec
 
 import typer
 
-from pipeline.errors import UserError
+from pipeline.errors import Stopped, UserError
 from pipeline.files import write_text
 
 if TYPE_CHECKING:
@@ -86,6 +86,9 @@ def run(command: Callable[P, None]) -> NoReturn:
         except UserError as error:
             typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
             raise typer.Exit(1) from None
+        except Stopped as stopped:
+            typer.secho(f"{stopped}", err=True)
+            raise typer.Exit(128 + stopped.number) from None
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(guarded)
@@ -94,6 +97,8 @@ def run(command: Callable[P, None]) -> NoReturn:
 
 def _note_time(module: str, arguments: list[str], seconds: float) -> None:
     """Keep how long a stage took last, for the report; of no consequence if it cannot be kept."""
+    if os.environ.get("RANK", "0") != "0":
+        return  # one of several processes that train together; the first speaks for them
     if module == "__main__":
         module = Path(sys.argv[0]).stem
     name = " ".join([module.rpartition(".")[2], *arguments])

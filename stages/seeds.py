@@ -19,7 +19,7 @@ def seeds(
 
     What an earlier call finished with the same parameters, code and features is not trained again.
     """
-    from pipeline import comparison, evaluation, files, params, split, trainer
+    from pipeline import checkpoints, comparison, evaluation, files, params, split, trainer
     from pipeline import seeds as repeated
     from pipeline.tracks import Role
 
@@ -34,7 +34,7 @@ def seeds(
         for model in settings.models:
             done = folder / f"{model}.csv"
             mark = folder / f"{model}.fingerprint"
-            expected = trainer.fingerprint(run, model, frame, common.FEATURES)
+            expected = checkpoints.fingerprint(run, model, frame, common.FEATURES)
             if not (done.exists() and mark.exists() and mark.read_text() == expected):
                 trainer.train(
                     run, model, frame, common.FEATURES, folder / "models" / model,

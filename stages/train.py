@@ -1,4 +1,10 @@
-"""Train one model of params.yaml; a killed run continues from its last checkpoint."""
+"""Train one model of params.yaml; a killed or stopped run continues from its last checkpoint.
+
+With TRAINING_PROCESSES set, it starts itself that many times with torchrun (docs/several-gpus.md).
+"""
+
+import os
+import sys
 
 import typer
 
@@ -8,8 +14,14 @@ from stages import common
 def train(
     model: str = typer.Argument(help="a name under models: in params.yaml"),
     device: str = typer.Option("auto", help="auto, cpu or cuda"),
+    features_in: str = typer.Option(
+        "auto", help="where training reads from: device, memory or disk; auto: where there is room"
+    ),
 ) -> None:
     """Features and split -> models/<model>/."""
+    processes = os.environ.get("TRAINING_PROCESSES")
+    if processes and "TORCHELASTIC_RUN_ID" not in os.environ:
+        with_torchrun(processes)
     from pipeline import params, split, trainer
 
     settings = params.load(common.PARAMS)
@@ -22,7 +34,22 @@ def train(
         common.MODELS / model,
         common.CHECKPOINTS / model,
         device,
+        features_in,
         say=typer.echo,
+    )
+
+
+def with_torchrun(processes: str) -> None:
+    """Become torchrun with this very command, in as many processes, or one for each GPU."""
+    from pipeline.errors import UserError
+
+    if processes != "gpu" and not (processes.isdecimal() and int(processes)):
+        raise UserError(
+            f"TRAINING_PROCESSES: expected a number of processes or gpu, found {processes!r}"
+        )
+    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    os.execv(
+        sys.executable, [sys.executable, "-m", *launcher, "-m", "stages.train", *sys.argv[1:]]
     )
 
 

@@ -79,7 +79,7 @@ def run_stages(folder: Path, models: bool = True, pictures: bool = False) -> Non
         if not models:
             return
         for model in settings.models:
-            train.train(model, device="cpu")
+            train.train(model, device="cpu", features_in="auto")
         for row in ("mixture", *settings.models, "oracle"):
             evaluate.evaluate(row, role="test", out=None, device="cpu")
         compare.main()
@@ -114,7 +114,7 @@ def copied(experiment: Path, tmp_path: Path) -> Path:
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Per-track work in this process: starting others takes seconds; test_parallel.py is about them."""
 
-    def in_turn(function: Any, items: Sequence[Any], *_: str) -> Iterator[Any]:
+    def in_turn(function: Any, items: Sequence[Any], *_: Any) -> Iterator[Any]:
         yield from map(function, items)
 
     for module in (evaluation, preprocessing, inventory):

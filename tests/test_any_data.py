@@ -123,7 +123,7 @@ def test_dsd100_alone_is_enough_for_the_baseline(
     shutil.copytree(experiment / "data", tmp_path / "data", copy_function=os.link)
     with inside(tmp_path):
         split.split()
-        train.train("baseline", device="cpu")
+        train.train("baseline", device="cpu", features_in="auto")
         for row in ("mixture", "baseline", "oracle"):
             evaluate.evaluate(row, role="test", out=None, device="cpu")
         compare.main()

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline import objectives, params, split, trainer, training
+from pipeline import checkpoints, objectives, params, split, trainer, training
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.training import AdversarialSeparation
@@ -223,17 +223,17 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(experiment: Path, copied
 def test_a_checkpoint_of_other_parameters_is_not_continued(copied: Path) -> None:
     settings = write_params(small_params(), copied)
     data = split.load_split(copied / "data/split.csv")
-    mark = trainer.fingerprint(settings, "V", data, copied / "data/features")
+    mark = checkpoints.fingerprint(settings, "V", data, copied / "data/features")
     folder = copied / "work/V"
-    assert trainer.open_checkpoints(folder, mark, print) is None
+    assert checkpoints.open_checkpoints(folder, mark, print) is None
     torch.save({"steps": 6}, folder / "last.ckpt")
-    assert trainer.open_checkpoints(folder, mark, print) == folder / "last.ckpt"
+    assert checkpoints.open_checkpoints(folder, mark, print) == folder / "last.ckpt"
     changed = small_params()
     changed["models"]["V"]["alpha"] = 0.5
-    other = trainer.fingerprint(params.parse(changed, "x"), "V", data, copied / "data/features")
+    other = checkpoints.fingerprint(params.parse(changed, "x"), "V", data, copied / "data/features")
     assert other != mark
     said: list[str] = []
-    assert trainer.open_checkpoints(folder, other, said.append) is None
+    assert checkpoints.open_checkpoints(folder, other, said.append) is None
     assert "starting afresh" in said[0]
     assert not (folder / "last.ckpt").exists()
 
@@ -245,7 +245,7 @@ def test_another_models_parameters_do_not_matter_to_a_checkpoint(copied: Path) -
         changed = small_params()
         changed["models"]["VA"]["alpha"] = alpha
         marks.append(
-            trainer.fingerprint(params.parse(changed, "x"), "V", data, copied / "data/features")
+            checkpoints.fingerprint(params.parse(changed, "x"), "V", data, copied / "data/features")
         )
     assert marks[0] == marks[1]
 
@@ -254,7 +254,7 @@ def test_curve_points_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "plots/metrics/training/L_s.tsv"
     path.parent.mkdir(parents=True)
     path.write_text("step\tL_s\n6\t0.5\n12\t0.25\n18\t0.1\n")
-    trainer.forget_after(tmp_path, 12)
+    checkpoints.forget_after(tmp_path, 12)
     assert path.read_text() == "step\tL_s\n6\t0.5\n12\t0.25\n"
 
 

@@ -1,0 +1,41 @@
+"""`python -m stages.train` in double precision, for tests that compare runs.
+
+Where gradients cancel, Adam makes full steps of what is left, which in single precision is rounding
+alone: runs that sum in another order part company after one update of a critic.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from pipeline import trainer
+from pipeline.sampling import Pool
+from pipeline.training import AdversarialSeparation
+from stages import common
+from stages.train import train
+
+in_single = trainer.prepare
+
+
+def in_double(*arguments: Any) -> AdversarialSeparation:
+    module = in_single(*arguments).double()
+    batches = module.batches
+    module.batches = replace(
+        batches,
+        supervised=doubled(batches.supervised),
+        mixtures=batches.mixtures and doubled(batches.mixtures),
+        recordings={number: doubled(pool) for number, pool in batches.recordings.items()},
+    )
+    module.validation = doubled(module.validation)
+    return module
+
+
+def doubled(pool: Pool) -> Pool:
+    assert isinstance(pool.frames, Tensor)
+    return replace(pool, frames=pool.frames.double())
+
+
+if __name__ == "__main__":
+    trainer.prepare = in_double  # type: ignore[assignment]
+    common.run(train)
