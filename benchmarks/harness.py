@@ -1,0 +1,161 @@
+"""Measure sides of the same work in turns; report ratios with their quartiles, never single times.
+
+The sides take turns (ours, straightforward, limit, ours, ...), so that a machine that grows slower
+does so for all of them, and every ratio is one of neighbours in time.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+OURS, STRAIGHTFORWARD, LIMIT = "ours", "straightforward", "limit"
+
+Side = Callable[[], object]
+Times = dict[str, list[float]]
+"""Seconds of every turn, by side."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run of the benchmarks was asked for."""
+
+    device: str = "cpu"
+    runs: int | None = None
+    """Turns of each side; None: what the part thinks right."""
+    quick: bool = False
+    """Small sizes and few turns: to see that it works, not to measure."""
+    batch: int | None = None
+    """Excerpts of a training batch; None: the paper's on a GPU, fewer on a CPU."""
+
+    def turns(self, usual: int) -> int:
+        """How many turns, where the part would take `usual`."""
+        return self.runs or (2 if self.quick else usual)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A figure with its target: the value of every turn."""
+
+    name: str
+    values: list[float]
+    unit: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.values))
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the median is within the target; None where there is none."""
+        if self.at_least is not None:
+            return self.median >= self.at_least
+        return self.median <= self.at_most if self.at_most is not None else None
+
+    def as_json(self) -> dict[str, Any]:
+        low, high = np.percentile(self.values, [25, 75])
+        summary = {"median": self.median, "quartiles": [float(low), float(high)]}
+        return asdict(self) | summary | {"reached": self.reached}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one measurement found."""
+
+    what: str
+    quantities: list[Quantity]
+    times: Times = field(default_factory=dict)
+    work: float = 1.0
+    """How much of `unit` a turn does: the rate of a side is work / seconds."""
+    unit: str = ""
+    note: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        rates = {
+            side: self.work / float(np.median(times)) for side, times in self.times.items() if times
+        }
+        return {
+            "what": self.what, "note": self.note, "unit": self.unit, "rates": rates,
+            "times": self.times, "quantities": [one.as_json() for one in self.quantities],
+        }  # fmt: skip
+
+
+def measure(sides: Mapping[str, Side], turns: int, device: str = "cpu", warm_up: int = 1) -> Times:
+    """Seconds of every side in `turns` turns, after `warm_up` that do not count."""
+    times: Times = {name: [] for name in sides}
+    for turn in range(-warm_up, turns):
+        gc.collect()  # now, and not while one of the sides is measured
+        for name, side in sides.items():
+            took = seconds(side, device)
+            if turn >= 0:
+                times[name].append(took)
+    return times
+
+
+def seconds(side: Side, device: str = "cpu") -> float:
+    """Seconds of one call, on the GPU to the end of what it started there."""
+    clock = Clock(device)
+    side()
+    return clock.read()
+
+
+class Clock:
+    """Seconds since it was started, with the GPU's work done at both ends."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.start()
+
+    def start(self) -> None:
+        self._wait()
+        self.began = time.perf_counter()
+
+    def read(self) -> float:
+        self._wait()
+        return time.perf_counter() - self.began
+
+    def _wait(self) -> None:
+        # calls return before the GPU has done what they ask
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+
+def ratio(
+    name: str,
+    times: Times,
+    over: str,
+    under: str,
+    factor: float = 1.0,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Quantity:
+    """factor * times[over] / times[under], turn by turn."""
+    values = [
+        factor * above / below for above, below in zip(times[over], times[under], strict=True)
+    ]
+    return Quantity(name, values, "", at_least, at_most)
+
+
+def speed_up(times: Times, at_least: float | None = None) -> Quantity:
+    """How many times faster than the straightforward way."""
+    return ratio("speed-up", times, STRAIGHTFORWARD, OURS, at_least=at_least)
+
+
+def of_limit(
+    times: Times, factor: float = 1.0, at_least: float | None = None, side: str = LIMIT
+) -> Quantity:
+    """Which part of the machine's limit is reached, where the limit's work is done `factor` times."""
+    return ratio(f"of the {side}", times, side, OURS, factor, at_least)
+
+
+def per(
+    name: str, times: Times, amount: float, unit: str, at_most: float | None = None
+) -> Quantity:
+    """Our seconds divided by an amount."""
+    return Quantity(name, [took / amount for took in times[OURS]], unit, at_most=at_most)

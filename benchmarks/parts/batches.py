@@ -1,0 +1,104 @@
+"""Batches of training excerpts: excerpts a second."""
+
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from benchmarks import harness, limits, material
+from benchmarks.harness import LIMIT, OURS, STRAIGHTFORWARD, Options, Result, Times
+from benchmarks.reference.batches import Excerpts, loader
+from pipeline import trainer
+from pipeline.params import MIXTURE, Params
+from pipeline.pools import load_pool
+from pipeline.sampling import Batches
+from pipeline.separation import build
+from pipeline.tracks import Role
+
+WORKERS = (0, 2)
+"""Of the DataLoader; the better number counts."""
+
+
+def ours(batches: Batches, first: int, number: int) -> None:
+    """Draw batches as training does."""
+    for step in range(first, first + number):
+        batches.paired(step)
+
+
+def straightforward(batches: DataLoader[tuple[Tensor, Tensor]], device: str) -> None:
+    """Read them from the file, hand them to the device."""
+    for mixture, sources in batches:
+        mixture.to(device, non_blocking=True)
+        sources.to(device, non_blocking=True)
+
+
+def seconds_of(batches: DataLoader[tuple[Tensor, Tensor]], device: str) -> float:
+    """How long the straightforward way takes with this loader."""
+    return harness.seconds(lambda: straightforward(batches, device), device)
+
+
+def drawn(settings: Params, found: Path, batch_size: int, device: str) -> Batches:
+    """Our batches of the tracks in a feature file."""
+    network = build(settings)
+    inventory = material.look(found / "songs")
+    return Batches(
+        settings.seed,
+        batch_size,
+        (settings.training.gain[0], settings.training.gain[1]),
+        load_pool(
+            material.split(inventory, Role.SUPERVISED), Role.SUPERVISED, found,
+            (MIXTURE, *settings.sources), network.valid_frames(trainer.EXCERPT_FRAMES),
+            network.context, torch.device(device),
+        ),
+    )  # fmt: skip
+
+
+def compare(
+    batches: Batches, excerpts: Excerpts, number: int, options: Options
+) -> tuple[Times, int]:
+    """Times of `number` batches, and how many workers the straightforward way has."""
+    size, device = batches.batch_size, options.device
+    loaders = [loader(excerpts, size, number, one, device == "cuda") for one in WORKERS]
+    for one in loaders:
+        straightforward(one, device)  # starts the workers
+    better = min(loaders, key=lambda one: seconds_of(one, device))
+    steps = count(0, number)
+    copy = limits.memory_copy(sum(signal.nbytes for signal in batches.paired(0)), device)
+    times = harness.measure(
+        {
+            OURS: lambda: ours(batches, next(steps), number),
+            STRAIGHTFORWARD: lambda: straightforward(better, device),
+            LIMIT: lambda: [copy() for _ in range(number)],
+        },
+        options.turns(7),
+        device,
+    )
+    return times, better.num_workers
+
+
+def results(options: Options) -> list[Result]:
+    """Supervised batches of the paper's size: a mixture with context and two sources."""
+    settings = material.paper()
+    size = settings.training.batch_size
+    songs, seconds, number = (3, 20.0, 4) if options.quick else (24, 180.0, 50)
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        path = place / "DSD100.h5"
+        material.features(material.songs(place / "songs", songs, seconds, 8000, 1), path)
+        batches = drawn(settings, place, size, options.device)
+        excerpts = Excerpts(path, batches.supervised.length, batches.supervised.context)
+        times, workers = compare(batches, excerpts, number, options)
+    return [
+        Result(
+            "batches",
+            [harness.speed_up(times, at_least=20), harness.of_limit(times)],
+            times,
+            number * size,
+            "excerpts a second",
+            f"batches of {size} excerpts; the DataLoader with {workers} workers, the better of"
+            f" {' and '.join(map(str, WORKERS))}",
+        )
+    ]

@@ -1,0 +1,166 @@
+"""One training step of each of the paper's models: excerpts a second, and where the time goes."""
+
+import gc
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import STEP_OUTPUT
+from torch import Tensor
+
+from benchmarks import harness, limits, material
+from benchmarks.harness import OURS, STRAIGHTFORWARD, Options, Quantity, Result, Side, Times
+from benchmarks.reference.training import CriticBatch, Experiment, StepBatches
+from pipeline.sampling import Batches
+from pipeline.trainer import loader, quiet
+from pipeline.training import AdversarialSeparation
+
+MODELS = ("baseline", "V", "VA")
+CPU_BATCH = 16
+"""Excerpts on a CPU, where the paper's 64 take minutes; the ratios hardly depend on it."""
+DRAWING = "batches"
+WARM_UP = 1
+TRACKS_ON_CPU = 8
+"""On a CPU the pools hold every so-manieth of the paper's tracks: enough to miss every cache."""
+
+
+class Turns(lightning.Callback):
+    """Times the steps of a training run as Lightning makes them; between two the others have a turn.
+
+    Ours is all of the loop between two steps' ends, so the trainer's own work is in it.
+    """
+
+    def __init__(self, others: dict[str, Side], device: str) -> None:
+        self.others, self.device = others, device
+        self.times: Times = {name: [] for name in (OURS, *others)}
+        self.seen = 0
+        self.clock = harness.Clock(device)
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        took = self.clock.read()
+        for name, side in self.others.items():
+            other = harness.seconds(side, self.device)
+            if self.seen >= WARM_UP:
+                self.times[name].append(other)
+        if self.seen >= WARM_UP:
+            self.times[OURS].append(took)
+        self.seen += 1
+        self.clock.start()
+
+
+def ours(module: AdversarialSeparation, others: dict[str, Side], turns: int, device: str) -> Times:
+    """Train for `turns` steps and some to warm up, with the others in between."""
+    callback = Turns(others, device)
+    fit(module, [callback], turns + WARM_UP, device)
+    return callback.times
+
+
+def fit(
+    module: AdversarialSeparation, callbacks: list[lightning.Callback], steps: int, device: str
+) -> dict[str, Tensor]:
+    """Train an epoch of some steps as `pipeline.trainer` does, without checkpoints and curves.
+
+    Returns what the trainer logged. A module that was trained before would skip the steps it has done.
+    """
+    quiet()
+    trainer = lightning.Trainer(
+        accelerator="gpu" if device == "cuda" else "cpu", devices=1, max_epochs=1, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        limit_val_batches=0, num_sanity_val_steps=0, callbacks=callbacks,
+    )  # fmt: skip
+    trainer.fit(module, loader(range(steps)))
+    return dict(trainer.callback_metrics)
+
+
+def straightforward(module: AdversarialSeparation) -> Experiment:
+    """The reference with the same weights."""
+    return Experiment.of(module.params, module.model, module.separator, module.named_critics())
+
+
+def draw(module: AdversarialSeparation, step: int) -> StepBatches:
+    """All batches of one step: those that our step draws."""
+    batches, settings = module.batches, module.params.training
+    numbers = {source: module.params.sources.index(source) for source in module.model.critics}
+    updates = range(step * settings.critic_steps, (step + 1) * settings.critic_steps)
+    return StepBatches(
+        [critic_batch(batches, numbers, update) for update in updates if numbers],
+        batches.mixture("separator", step) if module.model.unlabelled else None,
+        batches.paired(step),
+    )
+
+
+def critic_batch(batches: Batches, numbers: dict[str, int], update: int) -> CriticBatch:
+    """What one update of the critics is made on."""
+    mixture = batches.mixture("critics", update)
+    return CriticBatch(
+        mixture,
+        {source: batches.real(number, update) for source, number in numbers.items()},
+        {
+            source: batches.epsilon(number, update).to(mixture.device)
+            for source, number in numbers.items()
+        },
+    )
+
+
+def results(options: Options) -> list[Result]:
+    """Every model at the paper's sizes; on a GPU also its memory, with all of the paper's tracks."""
+    return [step_of(name, options) for name in MODELS]
+
+
+def step_of(name: str, options: Options) -> Result:
+    """The step of one model."""
+    on_gpu = options.device == "cuda"
+    settings = material.paper()
+    batch = options.batch or (settings.training.batch_size if on_gpu else CPU_BATCH)
+    batch = 2 if options.quick else batch
+    every = 1 if on_gpu and not options.quick else TRACKS_ON_CPU * (4 if options.quick else 1)
+    lengths = {role: seconds[::every] for role, seconds in material.paper_seconds().items()}
+    settings = material.with_batch(settings, batch, options.quick)
+    memory = []
+    if on_gpu:
+        memory = peak(material.module(settings, name, lengths, options.device))
+        gc.collect()  # trainer and module hold each other, and all their memory
+    module = material.module(settings, name, lengths, options.device)
+    module.to(options.device)
+    experiment = straightforward(module)
+    batches = draw(module, 0)
+    needed = limits.operations(lambda: experiment.step(batches))
+    products = limits.products(options.device)
+    times = ours(
+        module,
+        {
+            STRAIGHTFORWARD: lambda: experiment.step(batches),
+            DRAWING: lambda: draw(module, 1),
+            **products,
+        },
+        options.turns(20 if on_gpu else 5),
+        options.device,
+    )
+    quantities = [harness.speed_up(times, at_least=5 if on_gpu else 2.5)]
+    for side, product in products.items():
+        goal = 0.5 if not on_gpu and product.precision == "float32" else None
+        quantities.append(harness.of_limit(times, needed / product.operations, goal, side))
+    share = 0.02 if on_gpu else None
+    drawing = harness.ratio("drawing its batches, of a step", times, DRAWING, OURS, at_most=share)
+    return Result(
+        f"training step, {name}",
+        [*quantities, drawing, *memory],
+        {side: taken for side, taken in times.items() if side in (OURS, STRAIGHTFORWARD)},
+        batch,
+        "excerpts a second",
+        f"batches of {batch} excerpts, {needed / batch / 1e9:.1f} GFLOP an excerpt",
+    )
+
+
+def peak(module: AdversarialSeparation) -> list[Quantity]:
+    """GPU memory of training and of the pools it draws from."""
+    torch.cuda.reset_peak_memory_stats()
+    ours(module, {}, 1, "cuda")
+    value = torch.cuda.max_memory_allocated() / 2**30
+    return [Quantity("peak GPU memory", [value], "GB", at_most=12)]
