@@ -1,7 +1,9 @@
 """Scores of one row of the table on every test track, in parallel over tracks."""
 
+from collections.abc import Iterator
 from functools import lru_cache, partial
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -9,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.comparison import tracks_frame
-from pipeline.errors import UserError
+from pipeline.errors import UserError, listing
 from pipeline.features import FeatureFile
-from pipeline.parallel import parallel_map
+from pipeline.parallel import DIED, parallel_map
 from pipeline.scoring import Score, score_track
 from pipeline.separation import Separator
 from pipeline.spectrogram import reconstruct, stft
@@ -34,16 +36,30 @@ def evaluate(
     name: a model (its folder is models/<name>), or a reference row: "mixture" (every estimate is the
     mixture) or "oracle" (the true magnitudes with the mixture's phase: the best that this
     representation allows). Returns a row per track and source: dataset, track, source, SDR, SIR, SAR
-    (dB), note.
+    (dB), note. Raises UserError when a track cannot be scored, or when computing its scores has ended
+    two worker processes: all others are scored before it says so.
     """
     chosen = split.loc[split["role"] == role, ["dataset", "track"]]
     work = partial(
         score, name=name, features=features, models=models, filter_length=filter_length,
-        device=device,
+        device=device, run=uuid4().hex,
     )  # fmt: skip
     tracks = [(str(dataset), str(track)) for dataset, track in chosen.itertuples(index=False)]
-    scores = parallel_map(work, tracks, f"scores {name}")
-    return tracks_frame((*track, rows) for track, rows in zip(tracks, scores, strict=True))
+    scores: Iterator[list[Score] | None] = parallel_map(
+        work, tracks, f"scores {name}", lambda _: None
+    )
+    scored, lost = [], []
+    for track, rows in zip(tracks, scores, strict=True):
+        if rows is None:
+            lost.append("/".join(track))
+        else:
+            scored.append((*track, rows))
+    if lost:
+        raise UserError(
+            f"{name}: no scores, for {len(lost)} of {len(tracks)} tracks are lost: {listing(lost)}:"
+            f" {DIED}; give it more memory, or take the tracks out of the dataset"
+        )
+    return tracks_frame(scored)
 
 
 def score(
@@ -53,10 +69,11 @@ def score(
     models: Path,
     filter_length: int,
     device: str = "cpu",
+    run: str = "",
 ) -> list[Score]:
-    """The scores of one (dataset, track)."""
+    """The scores of one (dataset, track). run: tells one stage's files from the next one's."""
     dataset, identity = track
-    store = _open(features / f"{dataset}.h5")
+    store = _open(features / f"{dataset}.h5", run)
     (row,) = store.rows([identity])
     references = store.waveforms(row)
     mixture = references.sum(axis=0)
@@ -65,7 +82,7 @@ def score(
     elif name == "oracle":
         estimates = oracle(store, row, mixture)
     else:
-        estimates = _load(models / name, device).estimate(mixture)
+        estimates = _load(models / name, device, run).estimate(mixture)
     try:
         return score_track(references, estimates, store.sources, filter_length)
     except ValueError as error:
@@ -79,6 +96,13 @@ def oracle(store: FeatureFile, row: int, mixture: FloatArray) -> FloatArray:
     return reconstruct(magnitudes, spectrum, store.signal)[:, : len(mixture)].numpy()
 
 
-# A worker scores many tracks: it opens each file and loads each model once.
-_open = lru_cache(maxsize=None)(FeatureFile.open)
-_load = lru_cache(maxsize=1)(Separator.load)
+# A worker scores many tracks: it opens each file and loads each model once. A cluster's worker lives
+# longer than a stage: the next one may find other files at the same paths, so `run` is in the key.
+@lru_cache(maxsize=16)
+def _open(path: Path, run: str) -> FeatureFile:
+    return FeatureFile.open(path)
+
+
+@lru_cache(maxsize=1)
+def _load(folder: Path, device: str, run: str) -> Separator:
+    return Separator.load(folder, device)

@@ -1,17 +1,17 @@
 """From a dataset's recordings to its feature file, reading only what is new.
 
 Recordings are transformed in parallel; the rows of those that are in the replaced file already, by
-their key, are copied from it.
+their key, are copied from it. A write that fails keeps what it has computed beside its target, where
+the next one finds it.
 """
 
 import hashlib
 import inspect
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from pipeline import audio, decoding, extraction, ffmpeg, headers, spectrogram
 from pipeline.datasets.inventory import Inventory
-from pipeline.errors import UserError
+from pipeline.errors import UserError, listing
 from pipeline.extraction import extract, load_extracted, resampled_length
 from pipeline.features import FORMAT, FeatureFile
-from pipeline.files import PARTIAL, atomic_path, reserve
-from pipeline.parallel import parallel_map
+from pipeline.files import PARTIAL, atomic_path, remove, reserve
+from pipeline.parallel import DIED, parallel_map
 from pipeline.params import FOLDER, MIXTURE, Signal
 from pipeline.spectrogram import frame_count
 from pipeline.tracks import Recording
@@ -46,40 +46,65 @@ def write(
     root: the folder of the recordings; sources: those of the experiment, or the one signal that a
     folder of unpaired recordings holds. Returns how many recordings were read: those of which
     `target` has the features already are not. Raises UserError when a recording no longer is what
-    the inventory says, naming the file; `target` is then as it was.
+    the inventory says, naming the file, or when computing one has ended two worker processes, once
+    all others are computed. `target` is then as it was, and what was computed is kept beside it.
     """
     layout = Layout.of(inventory, sources, signal)
-    with _reusable(target, layout) as old:
-        known = {} if old is None else dict(zip(old.keys(), range(len(old.index)), strict=True))
-        rows = [known.get(key) for key in layout.keys]
-        unread = [
-            recording
-            for recording, row in zip(inventory.recordings, rows, strict=True)
-            if row is None
-        ]
-        with (
-            atomic_path(target) as path,
-            TemporaryDirectory(suffix=PARTIAL, dir=target.parent) as scratch,
-            _create(path, layout.bytes + HEADROOM) as file,
-        ):
-            _describe(file, layout)
-            work = partial(
-                extract, root=root, signals=layout.signals, signal=signal, folder=Path(scratch)
-            )
-            computed = parallel_map(work, unread, f"features {inventory.dataset}")
-            for first, count, row in runs(rows):
-                if row is None:
-                    for track, extracted in zip(
-                        range(first, first + count), islice(computed, count), strict=True
-                    ):
-                        _place(file, layout, track, extracted)
-                        extracted.unlink()
-                else:
-                    assert old is not None
-                    _copy(file, layout, first, count, old, row)
-            # The last item is out, but not the end of the progress bar and the workers.
-            assert next(computed, None) is None
-    return len(unread)
+    kept = target.with_name(f"{target.name}.kept{PARTIAL}")
+    done = np.zeros(len(layout.tracks), np.bool_)
+    with _reusable((target, kept), layout) as (old, rows), atomic_path(target) as path:
+        new = [track for track, row in enumerate(rows) if row is None]
+        try:
+            with (
+                TemporaryDirectory(suffix=PARTIAL, dir=target.parent) as scratch,
+                _create(path, layout.bytes + HEADROOM) as file,
+            ):
+                _describe(file, layout)
+                for first, count, row in runs(rows):
+                    if old is not None and row is not None:
+                        _copy(file, layout, first, count, old, row)
+                        done[first : first + count] = True
+                work = partial(
+                    extract, root=root, signals=layout.signals, signal=signal, folder=Path(scratch)
+                )
+                unread = [inventory.recordings[track] for track in new]
+                with closing(_computed(work, unread, inventory.dataset)) as computed:
+                    for track, extracted in zip(new, computed, strict=True):
+                        if extracted is not None:
+                            _place(file, layout, track, extracted)
+                            extracted.unlink()
+                            done[track] = True
+            _refuse_lost(target, layout, done)
+        except (UserError, KeyboardInterrupt):
+            if done[new].any():
+                _keep(path, kept, done)
+            raise
+    remove(kept)
+    return len(new)
+
+
+def _computed(
+    work: Callable[[Recording], Path | None], unread: Sequence[Recording], dataset: str
+) -> Generator[Path | None, None, None]:
+    """What `extract` computes of each recording; None for one that is lost."""
+    return parallel_map(work, unread, f"features {dataset}", lambda _: None)
+
+
+def _refuse_lost(target: Path, layout: "Layout", done: NDArray[np.bool_]) -> None:
+    lost = [track for track, there in zip(layout.tracks, done, strict=True) if not there]
+    if lost:
+        raise UserError(
+            f"{target}: {len(lost)} of {len(done)} tracks are lost: {listing(lost)}: {DIED}; give it"
+            " more memory, or take the tracks out of the folder and run `make look`; the others are"
+            " kept for the next run"
+        )
+
+
+def _keep(path: Path, kept: Path, done: NDArray[np.bool_]) -> None:
+    """Put an unfinished file where the next run finds it; tracks that it lacks have no key."""
+    with h5py.File(path, "r+") as file:
+        file["index/key"][()] = np.where(done, file["index/key"][()], b"")
+    path.replace(kept)
 
 
 @dataclass(frozen=True)
@@ -152,18 +177,28 @@ def _key(base: "hashlib._Hash", recording: Recording, inventory: Inventory) -> b
 
 
 @contextmanager
-def _reusable(target: Path, layout: Layout) -> Iterator[FeatureFile | None]:
-    """The file that will be replaced, if it can be read and holds the same signals."""
-    try:
-        old = FeatureFile.open(target)
-    except UserError:
-        yield None
-        return
-    with old.file:
-        same = (old.signals, old.sources, old.signal) == (
-            layout.signals, layout.sources, layout.signal,
-        )  # fmt: skip
-        yield old if same else None
+def _reusable(
+    paths: Sequence[Path], layout: Layout
+) -> Iterator[tuple[FeatureFile | None, list[int | None]]]:
+    """The older file that has most of the tracks, and the row of each track in it (None: not there)."""
+    best: FeatureFile | None = None
+    rows: list[int | None] = [None] * len(layout.keys)
+    with ExitStack() as stack:
+        for path in paths:
+            try:
+                old = FeatureFile.open(path)
+            except UserError:
+                continue
+            stack.enter_context(old.file)
+            if (old.signals, old.sources, old.signal) != (
+                layout.signals, layout.sources, layout.signal,
+            ):  # fmt: skip
+                continue
+            known = {key: row for row, key in enumerate(old.keys()) if key}
+            found = [known.get(key) for key in layout.keys]
+            if found.count(None) < rows.count(None):
+                best, rows = old, found
+        yield best, rows
 
 
 def runs(rows: Sequence[int | None]) -> Iterator[tuple[int, int, int | None]]:
@@ -218,9 +253,10 @@ def _copy(
     file: h5py.File, layout: Layout, first: int, count: int, old: FeatureFile, row: int
 ) -> None:
     """Copy `count` tracks that lie one behind the other in both files, in bounded memory."""
+    # In the order of `_place`: HDF5 lays out an array when it is first written.
     for name, starts, begin in (
-        ("spectrogram", layout.first_frame, int(old.index["first_frame"].iloc[row])),
         ("waveform", layout.first_sample, int(old.index["first_sample"].iloc[row])),
+        ("spectrogram", layout.first_frame, int(old.index["first_frame"].iloc[row])),
     ):
         source, target = old.file[name], file[name]
         end, place = int(starts[first + count]), int(starts[first])

@@ -2,48 +2,36 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import pandas as pd
 import pytest
 
+from pipeline import evaluation
+from pipeline.datasets import inventory
 from pipeline.errors import UserError
-from pipeline.parallel import parallel_map, processes
-
-
-def square_slowly(number: int) -> int:
-    time.sleep(0.2 if number == 0 else 0.0)  # the first is done last
-    return number * number
-
-
-def fail_on_three(number: int) -> int:
-    if number == 3:
-        raise UserError("three.wav: truncated")
-    return number
-
-
-def die_on_three(number: int) -> int:
-    if number == 3:
-        os._exit(9)
-    return number
-
-
-def leave_a_mark(number: int, folder: Path) -> int:
-    (folder / str(number)).touch()
-    return number
-
-
-def product_of_matrices(seed: int) -> bytes:
-    """The last bits of a matrix product depend on the number of threads."""
-    random = np.random.default_rng(seed)
-    return (random.standard_normal((300, 700)) @ random.standard_normal((700, 300))).tobytes()
+from pipeline.parallel import parallel_map
+from pipeline.workers import processes
+from stages import evaluate
+from tests import on_workers
+from tests.conftest import TOP, inside
+from tests.datasets.small_copies import noise, song
+from tests.on_workers import die_on_three, fail_on_three, leave_a_mark, square_slowly
 
 
 @pytest.fixture
 def two(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINE_PROCESSES", "2")
+
+
+def minus(number: int) -> int:
+    return -number
 
 
 def test_results_come_in_the_order_of_the_items(two: None) -> None:
@@ -62,20 +50,11 @@ def test_an_items_error_is_raised_when_its_turn_comes(two: None) -> None:
         next(computed)
 
 
-def test_a_worker_that_dies_says_so_and_what_to_do(two: None) -> None:
-    with pytest.raises(RuntimeError) as caught:
-        list(parallel_map(die_on_three, range(6), "features iKala"))
-    message = str(caught.value)
-    assert message.startswith("features iKala: a worker process died (out of memory?) after ")
-    assert "of 6 tracks" in message
-    assert "PIPELINE_PROCESSES=1" in message
-
-
 def test_results_do_not_depend_on_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
     for number in ("1", "2"):
         monkeypatch.setenv("PIPELINE_PROCESSES", number)
-        results.append(list(parallel_map(product_of_matrices, range(4), "x")))
+        results.append(list(parallel_map(on_workers.product_of_matrices, range(4), "x")))
     assert results[0] == results[1]
 
 
@@ -128,3 +107,80 @@ def test_when_an_item_fails_the_workers_are_gone(two: None) -> None:
     with pytest.raises(UserError):
         list(parallel_map(fail_on_three, range(8), "test"))
     assert multiprocessing.active_children() == []
+
+
+def test_the_cluster_costs_nothing_until_it_is_asked_for() -> None:
+    check = "import sys, pipeline.parallel; sys.exit('distributed' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], cwd=TOP).returncode == 0
+
+
+# ------------------------------------------------------------------------------------- lost tracks
+
+
+def test_an_item_that_ends_its_process_every_time_is_lost_and_no_other(two: None) -> None:
+    assert list(parallel_map(die_on_three, range(8), "x", minus)) == [0, 1, 2, -3, 4, 5, 6, 7]
+    assert multiprocessing.active_children() == []
+
+
+def test_an_item_whose_process_was_killed_is_computed_again(two: None, tmp_path: Path) -> None:
+    work = partial(on_workers.die_once_on_three, folder=tmp_path)
+    assert list(parallel_map(work, range(8), "x", minus)) == list(range(8))
+
+
+def test_the_second_time_nothing_is_computed_beside_it(two: None, tmp_path: Path) -> None:
+    work = partial(on_workers.die_beside_others, folder=tmp_path)
+    assert list(parallel_map(work, range(8), "x", minus)) == list(range(8))
+
+
+def test_whoever_cannot_do_without_an_item_says_so_in_one_line(two: None) -> None:
+    computed = parallel_map(die_on_three, range(8), "render iKala")
+    assert [next(computed) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(UserError) as caught:
+        next(computed)
+    message = str(caught.value)
+    assert message.startswith("render iKala: track 4 of 8 is lost: its worker process died twice")
+    assert "\n" not in message
+
+
+def losing(
+    function: Any, items: Sequence[Any], _: str, lost: Callable[[Any], Any]
+) -> Iterator[Any]:
+    """`parallel_map` that loses the second item."""
+    yield from (lost(item) if n == 1 else function(item) for n, item in enumerate(items))
+
+
+def test_a_lost_track_is_listed_as_unusable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory, "parallel_map", losing)
+    for number, name in enumerate(["a_-_b", "c_-_d", "e_-_f"]):
+        song(tmp_path, name, noise(2, 2000, number))
+    found = inventory.take("CCMixter", "local", tmp_path, ["accompaniment", "vocals"])
+    assert [one.track.id for one in found.recordings] == ["a_-_b", "e_-_f"]
+    (rejected,) = found.rejected
+    assert rejected.track == "c_-_d"
+    assert rejected.reason.startswith(
+        "ccmixter_corpus/c_-_d/source-01.wav: its worker process died twice"
+    )
+
+
+def test_a_table_never_lacks_a_lost_track(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are scored, and the stage names it and writes nothing."""
+    scored = []
+
+    def score(track: tuple[str, str], **_: Any) -> list[Any]:
+        scored.append(track)
+        return []
+
+    monkeypatch.setattr(evaluation, "parallel_map", losing)
+    monkeypatch.setattr(evaluation, "score", score)
+    with inside(experiment), pytest.raises(UserError) as caught:
+        evaluate.evaluate("V", role="test", out=tmp_path / "V.csv", device="cpu")
+    tested = pd.read_csv(experiment / "data/split.csv").query("role == 'test'")
+    (lost,) = set(tested[["dataset", "track"]].itertuples(index=False, name=None)) - set(scored)
+    message = str(caught.value)
+    assert f"1 of {len(tested)} tracks are lost: {'/'.join(lost)}: its worker process" in message
+    assert "\n" not in message
+    assert list(tmp_path.iterdir()) == []

@@ -262,17 +262,72 @@ def untouched(old: Path) -> bool:
     return old.read_bytes() == b"older features" and [*old.parent.iterdir()] == [old]
 
 
-def test_an_interrupted_write_leaves_what_was_there(
-    experiment: Path, old: Path, settings: Params, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("reason", [KeyboardInterrupt, UserError])
+def test_a_write_that_ends_early_leaves_what_was_there_and_keeps_what_it_computed(
+    experiment: Path,
+    old: Path,
+    settings: Params,
+    one_process: None,
+    reason: type[BaseException],
 ) -> None:
-    def interrupted(function: Any, items: Sequence[Any], _: str) -> Iterator[Any]:
+    """The second run reads the other tracks alone, and its file is the same to the byte."""
+
+    def interrupted(function: Any, items: Sequence[Any], *_: Any) -> Iterator[Any]:
+        yield from map(function, items[:2])
+        raise reason
+
+    found = taken(experiment, "iKala")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preprocessing, "parallel_map", interrupted)
+        with pytest.raises(reason):
+            write(experiment, found, old, settings)
+    kept = old.with_name("iKala.h5.kept.partial")
+    assert sorted(old.parent.iterdir()) == [old, kept]
+    assert old.read_bytes() == b"older features"
+    assert write(experiment, found, old, settings) == len(found.recordings) - 2
+    assert [*old.parent.iterdir()] == [old]
+    assert old.read_bytes() == (experiment / "data/features/iKala.h5").read_bytes()
+
+
+def test_lost_tracks_are_named_and_the_others_kept(
+    experiment: Path, old: Path, settings: Params, one_process: None
+) -> None:
+    def losing(function: Any, items: Sequence[Any], _: str, lost: Any) -> Iterator[Any]:
+        yield from (lost(item) if n in (0, 2) else function(item) for n, item in enumerate(items))
+
+    found = taken(experiment, "DSD100")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preprocessing, "parallel_map", losing)
+        with pytest.raises(UserError) as caught:
+            write(experiment, found, old, settings)
+    message = str(caught.value)
+    first, third = (found.recordings[number].track.id for number in (0, 2))
+    assert f"2 of 8 tracks are lost: {first}, {third}: its worker process died twice" in message
+    assert "\n" not in message
+    assert old.read_bytes() == b"older features"
+    assert write(experiment, found, old, settings) == 2
+    assert old.read_bytes() == (experiment / "data/features/DSD100.h5").read_bytes()
+
+
+def test_of_two_older_files_the_one_with_more_tracks_is_used(
+    experiment: Path, tmp_path: Path, settings: Params, one_process: None
+) -> None:
+    """An early end after one new track must not hide the features of all the others."""
+
+    def interrupted(function: Any, items: Sequence[Any], *_: Any) -> Iterator[Any]:
         yield function(items[0])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(preprocessing, "parallel_map", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write(experiment, taken(experiment, "iKala"), old, settings)
-    assert untouched(old)
+    found = taken(experiment, "DSD100")
+    target = tmp_path / "DSD100.h5"
+    some = found.model_copy(update={"recordings": found.recordings[2:6]})
+    assert write(experiment, some, target, settings) == 4
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preprocessing, "parallel_map", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write(experiment, found, target, settings)
+    assert write(experiment, found, target, settings) == 3
+    assert target.read_bytes() == (experiment / "data/features/DSD100.h5").read_bytes()
 
 
 @pytest.mark.parametrize("size", [0, 4096, 300_000])
@@ -319,9 +374,9 @@ import re, sys
 from pathlib import Path
 from pipeline import extraction
 from pipeline.params import Signal
-from pipeline.parallel import _single_thread
 from pipeline.tracks import Part, Recording, Track
-_single_thread()
+from pipeline.workers import single_thread
+single_thread()
 sources = {name: (Part(file=f"{name}.wav"),) for name in ("accompaniment", "vocals")}
 track = Track(dataset="iKala", id="x", artist="x", sources=sources)
 samples = 20 * 60 * 44100

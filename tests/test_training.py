@@ -179,7 +179,7 @@ def run(folder: Path, settings: Params, model: str, **options: Any) -> list[str]
     said: list[str] = []
     trainer.train(
         settings, model, split.load_split(folder / "data/split.csv"), folder / "data/features",
-        folder / "models" / model, folder / "work" / model, "cpu", said.append, **options,
+        folder / "models" / model, folder / "work" / model, "cpu", say=said.append, **options,
     )  # fmt: skip
     return said
 

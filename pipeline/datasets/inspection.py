@@ -18,6 +18,7 @@ from pipeline import audio, decoding, ffmpeg, files, headers
 from pipeline.audio import AudioInfo
 from pipeline.datasets.base import Rejected
 from pipeline.errors import UserError
+from pipeline.parallel import DIED
 from pipeline.tracks import Recording, Track
 
 TOLERANCE = 1.0
@@ -71,6 +72,14 @@ def inspect(
         reason = f"{error.filename}: cannot be read: {error.strerror}; copy or download it again"
         rejected = Rejected(track=track.id, reason=reason)
     return Inspection(None, {}, without(root, rejected))
+
+
+def given_up(work: tuple[Track, Expected]) -> Inspection:
+    """What stands for looking at a track that has ended the processes that tried."""
+    track, _ = work
+    first = min(part.file for parts in track.sources.values() for part in parts)
+    reason = f"{first}: {DIED}; copy or download it again, give it more memory, or take it out"
+    return Inspection(None, {}, Rejected(track=track.id, reason=reason))
 
 
 def without(root: Path, rejected: Rejected) -> Rejected:

@@ -21,6 +21,7 @@ from pipeline.datasets.inspection import (
     FileEntry,
     Inspection,
     Memory,
+    given_up,
     inspect,
     without,
 )
@@ -179,7 +180,8 @@ def _inspect_all(
     work = [(track, facts.get(track.id, Expected())) for track in tracks]
     found = [remembered.recall(*item, root, names) for item in work]
     unread = [item for item, recalled in zip(work, found, strict=True) if recalled is None]
-    looked = parallel_map(partial(inspect, root=root, names=names), unread, f"inspect {dataset}")
+    look = partial(inspect, root=root, names=names)
+    looked = parallel_map(look, unread, f"inspect {dataset}", given_up)
     for number, (track, expected) in enumerate(work):
         if found[number] is None:
             inspection = next(looked)
