@@ -8,7 +8,7 @@ export PYTHONPATH := $(CURDIR)
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ffmpeg chromium repro look test test-slow lint format seeds open paper lock-current requirements clean
+.PHONY: help setup ffmpeg chromium repro look test test-slow lint format seeds open paper lock-current requirements clean docker docker-test
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,7 +47,7 @@ test-slow: setup ## the checks that take minutes
 lint: setup ## ruff and mypy
 	ruff check .
 	ruff format --check .
-	mypy pipeline stages tests benchmarks
+	mypy pipeline stages tests benchmarks container
 
 format: setup ## let ruff rewrite what it can
 	ruff check --fix .
@@ -64,6 +64,13 @@ paper: ## switch params.yaml to the paper's experiment
 	cp params.paper.yaml params.yaml
 	@echo "params.yaml is now the paper's. Put your copies of MedleyDB and iKala under DATA_ROOT (docs/data.md), then: make repro"
 
+.PHONY: bench bench-gpu
+bench: setup ## measure every part against the straightforward way and the machine -> docs/performance.md
+	python -m benchmarks
+
+bench-gpu: setup ## the same on a GPU, and how long the whole paper takes there
+	python -m benchmarks --device cuda
+
 lock-current: setup ## fail if dvc.lock does not belong to the code and parameters
 	scripts/lock-current
 
@@ -75,3 +82,9 @@ requirements: setup ## resolve requirements/*.in again into pinned, hashed files
 
 clean: ## delete what a run leaves outside git, but for recordings and caches
 	rm -rf work data/ready .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+docker: ## build the image adversarial-separation (docs/container.md)
+	DOCKER_BUILDKIT=1 $${DOCKER:-docker} build $${DOCKER_BUILD_OPTIONS:-} -t adversarial-separation .
+
+docker-test: setup ## build the image, scan it, run the experiment in it, stopped and killed in the middle
+	scripts/docker-test

@@ -1,0 +1,1 @@
+"""What runs in the container before and around the command. Standard library only: it starts at once."""
