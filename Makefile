@@ -8,7 +8,7 @@ export PYTHONPATH := $(CURDIR)
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ffmpeg chromium repro look test test-slow lint format seeds open paper lock-current requirements clean docker docker-test
+.PHONY: help setup ffmpeg chromium repro models look test test-slow lint format seeds open paper bench bench-gpu lock-current requirements clean docker docker-test
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,6 +37,9 @@ look: setup ## look at the recordings again (files added, replaced or removed), 
 	rm -rf data/ready
 	@$(MAKE) --no-print-directory repro
 
+models: setup ## train all models at the same time, one on each GPU (docs/parallel-models.md)
+	scripts/train-models
+
 test: setup ## lint, types, tests (under 6 minutes)
 	@$(MAKE) --no-print-directory lint
 	pytest -m "not slow"
@@ -45,13 +48,13 @@ test-slow: setup ## the checks that take minutes
 	pytest -m slow
 
 lint: setup ## ruff and mypy
-	ruff check .
-	ruff format --check .
-	mypy pipeline stages tests benchmarks container
+	ruff check . scripts/train-models
+	ruff format --check . scripts/train-models
+	mypy pipeline stages tests benchmarks container scripts/train-models
 
 format: setup ## let ruff rewrite what it can
-	ruff check --fix .
-	ruff format .
+	ruff check --fix . scripts/train-models
+	ruff format . scripts/train-models
 
 seeds: setup ## train and test every model with several seeds -> results/seeds.csv
 	python -m stages.seeds
@@ -64,7 +67,6 @@ paper: ## switch params.yaml to the paper's experiment
 	cp params.paper.yaml params.yaml
 	@echo "params.yaml is now the paper's. Put your copies of MedleyDB and iKala under DATA_ROOT (docs/data.md), then: make repro"
 
-.PHONY: bench bench-gpu
 bench: setup ## measure every part against the straightforward way and the machine -> docs/performance.md
 	python -m benchmarks
 

@@ -48,9 +48,7 @@ def with_torchrun(processes: str) -> None:
             f"TRAINING_PROCESSES: expected a number of processes or gpu, found {processes!r}"
         )
     launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    os.execv(
-        sys.executable, [sys.executable, "-m", *launcher, "-m", "stages.train", *sys.argv[1:]]
-    )
+    os.execv(sys.executable, [sys.executable, "-m", *launcher, "-m", "stages.train", *sys.argv[1:]])
 
 
 if __name__ == "__main__":
