@@ -42,7 +42,7 @@ models: setup ## train all models at the same time, one on each GPU (docs/parall
 
 test: setup ## lint, types, tests (under 6 minutes)
 	@$(MAKE) --no-print-directory lint
-	pytest -m "not slow"
+	pytest -m "not slow" -n logical --dist loadfile
 
 test-slow: setup ## the checks that take minutes
 	pytest -m slow

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 from pipeline import comparison, evaluation, params, preprocessing
@@ -23,6 +24,8 @@ from tests import score_tables, small_recordings
 
 TOP = Path(__file__).parents[1]
 REAL_SONGS = TOP.parent / "shared" / "real_songs"
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+"""Of PyTorch; threads of several processes that outnumber the cores wait for each other."""
 ROWS = ("mixture", "baseline", "V", "VA", "oracle")
 
 SMALL: dict[str, Any] = {
@@ -88,17 +91,27 @@ def run_stages(folder: Path, models: bool = True, pictures: bool = False) -> Non
 
 
 @pytest.fixture(scope="session", autouse=True)
-def two_threads() -> None:
-    """As many as the machines of the continuous integration have: bits depend on the number."""
-    torch.set_num_threads(2)
+def threads() -> None:
+    """The same number for this process and those that it starts: bits depend on it."""
+    os.environ["OMP_NUM_THREADS"] = str(THREADS)
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(scope="session")
 def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which all stages have run. Read it; copy it to change it."""
-    folder = tmp_path_factory.mktemp("experiment")
-    write_params(small_params(), folder)
-    run_stages(folder, pictures=True)
+    """A folder in which all stages have run. Read it; copy it to change it.
+
+    Processes that share the tests share it too: the first that needs it makes it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "experiment"
+    done = folder / "done"
+    with FileLock(folder.with_suffix(".lock")):
+        if not done.exists():
+            folder.mkdir()
+            write_params(small_params(), folder)
+            run_stages(folder, pictures=True)
+            done.touch()
     return folder
 
 

@@ -187,6 +187,7 @@ def test_a_recording_that_breaks_later_stops_preprocess(
     assert re.search(rf"{clip.name}: truncated: .*; copy or download it again", said)
     after = fingerprints(odd)
     assert before.pop(str(clip)) != after.pop(str(clip))
+    after.pop("data/features/iKala.h5.kept.partial")  # what was computed, for the next run
     assert after == before
 
 

@@ -16,6 +16,7 @@ import torch
 from pipeline.errors import Stopped, UserError
 from pipeline.processes import ALONE, Processes
 from pipeline.training import AdversarialSeparation
+from stages import train
 from tests.conftest import TOP, fingerprints, small_params, write_params
 from tests.test_training import run
 
@@ -41,6 +42,21 @@ def test_one_process_agrees_with_itself() -> None:
     assert ALONE.average([], values, True) == (values, True)
     assert ALONE.from_first("x") == "x"
     assert ALONE.first
+
+
+def test_a_stage_can_start_itself_with_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What DVC runs is the same command on every machine."""
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, words: started.append(words))
+    monkeypatch.setattr(sys, "argv", ["stages/train.py", "VA", "--device", "cuda"])
+    train.with_torchrun("4")
+    assert started[0][1:] == [
+        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4",
+        "-m", "stages.train", "VA", "--device", "cuda",
+    ]  # fmt: skip
+    for wrong in ("0", "many", "-1"):
+        with pytest.raises(UserError, match=f"^TRAINING_PROCESSES: .* found '{wrong}'$"):
+            train.with_torchrun(wrong)
 
 
 @pytest.mark.parametrize("updates", [1, 15, 24])

@@ -21,7 +21,7 @@ from pipeline import checkpoints, objectives, params, split, trainer, training
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.training import AdversarialSeparation
-from tests.conftest import TOP, small_params, write_params
+from tests.conftest import THREADS, TOP, small_params, write_params
 
 CPU = torch.device("cpu")
 
@@ -188,7 +188,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(experiment: Path, copied
     """SIGKILL in the middle of an epoch; the resumed run's weights equal the fixture's bit for bit."""
     shutil.rmtree(copied / "models/VA")
     command = [sys.executable, "-m", "stages.train", "VA", "--device", "cpu"]
-    environment = os.environ | {"PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "2", "SLOW_STEPS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(TOP), "OMP_NUM_THREADS": str(THREADS)}
     slowed = (
         "import time, runpy, sys; from pipeline.training import AdversarialSeparation as A;"
         "f = A.training_step; A.training_step = lambda s, *a: (time.sleep(0.4), f(s, *a))[1];"
