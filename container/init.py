@@ -68,6 +68,8 @@ def start(command: Command, environ: Mapping[str, str]) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
         with suppress(OSError):  # not our terminal: `docker exec` in the background
             os.tcsetpgrp(sys.stdin.fileno(), child)
+            # one that has asked before the terminal was its own was stopped for that (SIGTTIN)
+            os.killpg(child, signal.SIGCONT)
     return child
 
 

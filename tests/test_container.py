@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import select
 import shlex
 import signal
 import subprocess
@@ -149,15 +150,23 @@ def test_ctrl_c_at_a_terminal_is_a_stop_and_the_second_ends_at_once(checkout: Pa
     assert "stopping (SIGINT): python -m stages.train V; Ctrl-C again ends it at once" in said
 
 
-def test_a_shell_gets_the_terminal(checkout: Path) -> None:
+@pytest.mark.parametrize("late", [0.0, 0.5])
+def test_a_shell_gets_the_terminal(checkout: Path, late: float) -> None:
+    """Also one that reads from it so soon that it is not yet its own."""
+    program = (
+        "import os, runpy, sys, time; hand_over = os.tcsetpgrp;"
+        f"os.tcsetpgrp = lambda *place: (time.sleep({late}), hand_over(*place));"
+        "sys.argv = ['container', 'sh', '-c', 'read answer; echo said $answer'];"
+        "runpy.run_module('container', run_name='__main__')"
+    )
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(checkout)
-        words = ["sh", "-c", "read answer; echo said $answer"]
-        os.execve(sys.executable, [sys.executable, "-m", "container", *words], environ(checkout))
+        os.execve(sys.executable, [sys.executable, "-c", program], environ(checkout))
     os.write(terminal, b"yes\n")
     said = b""
     while b"said yes" not in said:
+        assert select.select([terminal], [], [], 30)[0], "the shell waits for ever"
         said += os.read(terminal, 1000)
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
