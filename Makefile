@@ -6,9 +6,11 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)
 # DVC and its libraries ask nobody about updates and report to nobody.
 export DVC_NO_ANALYTICS := 1
+# Python without a suffix, which the linters would not find.
+PROGRAMS := scripts/train-models scripts/confirm-scores
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ffmpeg chromium repro models look test test-slow lint format seeds open paper bench bench-gpu lock-current requirements clean docker docker-test
+.PHONY: help setup ffmpeg chromium repro models look test test-slow lint format confirm seeds open paper bench bench-gpu lock-current requirements clean docker docker-test
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,13 +50,16 @@ test-slow: setup ## the checks that take minutes
 	pytest -m slow
 
 lint: setup ## ruff and mypy
-	ruff check . scripts/train-models
-	ruff format --check . scripts/train-models
-	mypy pipeline stages tests benchmarks container scripts/train-models
+	ruff check . $(PROGRAMS)
+	ruff format --check . $(PROGRAMS)
+	mypy pipeline stages tests benchmarks container $(PROGRAMS)
 
 format: setup ## let ruff rewrite what it can
-	ruff check --fix . scripts/train-models
-	ruff format . scripts/train-models
+	ruff check --fix . $(PROGRAMS)
+	ruff format . $(PROGRAMS)
+
+confirm: setup ## compare every committed score with museval's, to 1e-6 dB
+	scripts/confirm-scores
 
 seeds: setup ## train and test every model with several seeds -> results/seeds.csv
 	python -m stages.seeds

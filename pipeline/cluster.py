@@ -35,7 +35,7 @@ from pipeline.workers import Item, Result, Task, WorkerDied, single_thread
 
 CODE = Path(__file__).resolve().parent
 PACKAGES = (
-    "dask", "distributed", "h5py", "museval", "numpy", "scipy", "soundfile", "soxr", "torch",
+    "dask", "distributed", "h5py", "numpy", "scipy", "soundfile", "soxr", "torch",
 )  # fmt: skip
 """Those that results, or their way here, depend on."""
 PATIENCE = 60.0

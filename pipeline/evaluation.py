@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -22,6 +23,14 @@ from pipeline.tracks import Role
 FloatArray = NDArray[np.float32]
 
 
+class Signals(NamedTuple):
+    """What is compared for one track: waveforms (sources, samples) at the working rate."""
+
+    references: FloatArray
+    estimates: FloatArray
+    sources: tuple[str, ...]
+
+
 def evaluate(
     name: str,
     split: pd.DataFrame,
@@ -39,27 +48,32 @@ def evaluate(
     (dB), note. Raises UserError when a track cannot be scored, or when computing its scores has ended
     two worker processes: all others are scored before it says so.
     """
-    chosen = split.loc[split["role"] == role, ["dataset", "track"]]
     work = partial(
         score, name=name, features=features, models=models, filter_length=filter_length,
         device=device, run=uuid4().hex,
     )  # fmt: skip
-    tracks = [(str(dataset), str(track)) for dataset, track in chosen.itertuples(index=False)]
+    tracks = tracks_of(split, role)
     scores: Iterator[list[Score] | None] = parallel_map(
         work, tracks, f"scores {name}", lambda _: None
     )
-    scored, lost = [], []
+    done, lost = [], []
     for track, rows in zip(tracks, scores, strict=True):
         if rows is None:
             lost.append("/".join(track))
         else:
-            scored.append((*track, rows))
+            done.append((*track, rows))
     if lost:
         raise UserError(
             f"{name}: no scores, for {len(lost)} of {len(tracks)} tracks are lost: {listing(lost)}:"
             f" {DIED}; give it more memory, or take the tracks out of the dataset"
         )
-    return tracks_frame(scored)
+    return tracks_frame(done)
+
+
+def tracks_of(split: pd.DataFrame, role: Role) -> list[tuple[str, str]]:
+    """(dataset, track) of all tracks of a role, in the order of the split."""
+    chosen = split.loc[split["role"] == role, ["dataset", "track"]]
+    return [(str(dataset), str(track)) for dataset, track in chosen.itertuples(index=False)]
 
 
 def score(
@@ -72,6 +86,18 @@ def score(
     run: str = "",
 ) -> list[Score]:
     """The scores of one (dataset, track). run: tells one stage's files from the next one's."""
+    return scored(signals(track, name, features, models, device, run), track, name, filter_length)
+
+
+def signals(
+    track: tuple[str, str],
+    name: str,
+    features: Path,
+    models: Path,
+    device: str = "cpu",
+    run: str = "",
+) -> Signals:
+    """References and estimates of one (dataset, track). run: as for `score`."""
     dataset, identity = track
     store = _open(features / f"{dataset}.h5", run)
     (row,) = store.rows([identity])
@@ -83,10 +109,15 @@ def score(
         estimates = oracle(store, row, mixture)
     else:
         estimates = _load(models / name, device, run).estimate(mixture)
+    return Signals(references, estimates, store.sources)
+
+
+def scored(compared: Signals, track: tuple[str, str], name: str, filter_length: int) -> list[Score]:
+    """`score_track` of a track's signals. Raises UserError, which names the track, when it cannot."""
     try:
-        return score_track(references, estimates, store.sources, filter_length)
+        return score_track(*compared, filter_length)
     except ValueError as error:
-        raise UserError(f"{name}: {dataset}/{identity} cannot be scored: {error}") from None
+        raise UserError(f"{name}: {'/'.join(track)} cannot be scored: {error}") from None
 
 
 def oracle(store: FeatureFile, row: int, mixture: FloatArray) -> FloatArray:

@@ -1,12 +1,12 @@
 """BSS Eval of one track: how much of an estimate is the source, another source, or neither."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UserError
+from pipeline.bss_eval import energy_ratios
 
 SILENT_REFERENCE = "silent reference"
 SILENT_ESTIMATE = "silent estimate"
@@ -15,8 +15,8 @@ UNSCORED = (SILENT_REFERENCE, TOO_SHORT)
 """Notes of tracks that have no scores and are left out of every mean."""
 
 CEILING = 100.0
-"""dB. An error this small (the artifacts of a mixture taken as the estimate) is rounding: museval then
-gives some 150 dB, whose digits depend on the processor."""
+"""dB. An error this small (the artifacts of a mixture taken as the estimate) is rounding: BSS Eval
+then gives some 150 dB, whose digits depend on the processor."""
 
 NOISE_SEED = 6_302_418_955_071
 """No round number: a signal made with the same seed would be "separated" by the noise."""
@@ -71,11 +71,11 @@ def score_track(
 def bss_eval_sources(
     references: Signals, estimates: Signals, filter_length: int = 512
 ) -> tuple[Ratios, Ratios, Ratios]:
-    """(SDR, SIR, SAR) in dB, each (sources,), of arrays (sources, samples); museval's values.
+    """(SDR, SIR, SAR) in dB, each (sources,), of arrays (sources, samples).
 
     BSS Eval v3, "sources" variant, over the whole signal, without permutation: row k compares
     estimate k with reference k, allowing for any filter of `filter_length` taps (paper, section
-    4).
+    4). museval's values; `scripts/confirm-scores` compares.
 
     SIR is infinite for a single source, and so is a ratio whose error is exactly zero. A silent
     estimate, which BSS Eval cannot score, is replaced by white noise of a fixed seed: it carries as
@@ -85,70 +85,15 @@ def bss_eval_sources(
     filter_length samples get values, but these say nothing (`score_track`).
 
     Raises ValueError when shapes differ or are not (sources, samples), samples are not finite or a
-    reference is silent; UserError when ffmpeg, which museval insists on, is missing.
+    reference is silent.
     """
     _check(references, estimates, [str(row) for row in range(len(references))])
     if (silent := _silent(references)).any():
         raise ValueError(f"reference {int(silent.argmax())} is silent: its ratios are undefined")
-    true, heard = references.astype(np.float64), _audible(estimates.astype(np.float64))
-    try:
-        return _museval(true, heard, filter_length)
-    except AttributeError as error:
-        # museval 0.4.1 stumbles over its own infinity when an estimate's error is exactly zero.
-        if error.name != "shape":
-            raise
-        rows = [_museval_row(true, heard, filter_length, row) for row in range(len(true))]
-        sdr, sir, sar = np.array(rows).T
-        return sdr, sir, sar
+    return energy_ratios(references, audible(estimates), filter_length)
 
 
-def _museval(
-    references: Ratios, estimates: Ratios, filter_length: int
-) -> tuple[Ratios, Ratios, Ratios]:
-    sdr, _, sir, sar, _ = _bss_eval()(
-        references,
-        estimates,
-        window=np.inf,
-        hop=np.inf,
-        compute_permutation=False,
-        filters_len=filter_length,
-        bsseval_sources_version=True,
-    )
-    return sdr[:, 0], sir[:, 0], sar[:, 0]
-
-
-def _museval_row(
-    references: Ratios, estimates: Ratios, filter_length: int, row: int
-) -> tuple[float, float, float]:
-    """One row by itself; infinite when the estimate is exactly a filtered reference."""
-    chosen = np.arange(len(estimates)) == row
-    alone = _audible(np.where(chosen[:, None], estimates, 0.0))
-    try:
-        sdr, sir, sar = _museval(references, alone, filter_length)
-    except AttributeError as error:
-        if error.name != "shape":
-            raise
-        return np.inf, np.inf, np.inf
-    return float(sdr[row]), float(sir[row]), float(sar[row])
-
-
-def _bss_eval() -> Callable[..., tuple[Ratios, ...]]:
-    """museval's function; imported late because the import takes seconds and needs ffmpeg."""
-    try:
-        from museval.metrics import bss_eval
-    except RuntimeError as error:
-        raise UserError(
-            "ffmpeg and ffprobe: not found on the PATH, and museval does not load without them;"
-            " install ffmpeg (Debian, Ubuntu: apt-get install ffmpeg; macOS: brew install ffmpeg)"
-        ) from error
-    # For linearly dependent references museval 0.4.1 catches np.linalg.linalg.LinAlgError, a name
-    # that numpy 2.4 no longer has; without it the way out (least squares) is an error of its own.
-    vars(np.linalg).setdefault("linalg", np.linalg)
-    function: Callable[..., tuple[Ratios, ...]] = bss_eval
-    return function
-
-
-def _audible(estimates: Ratios) -> Ratios:
+def audible(estimates: Signals) -> Signals:
     """Estimates (sources, samples) with white noise in place of the silent ones."""
     silent = _silent(estimates)
     if not silent.any():

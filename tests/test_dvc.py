@@ -123,6 +123,7 @@ def test_a_parameter_touches_its_own_stages_alone(
     ("file", "stale"),
     [
         ("pipeline/scoring.py", SCORED),
+        ("pipeline/bss_eval.py", SCORED),
         ("pipeline/separation.py", TRAINED | SCORED - {"reference@mixture", "reference@oracle"}),
         ("pipeline/objectives.py", TRAINED),
         ("pipeline/table.py", {"compare"}),

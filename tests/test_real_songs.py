@@ -17,6 +17,7 @@ import soundfile
 
 from pipeline import params
 from pipeline.audio import read_sources
+from pipeline.confirmation import TOLERANCE, museval_sources
 from pipeline.datasets import READERS
 from pipeline.datasets import inventory as inventories
 from pipeline.features import FeatureFile
@@ -107,6 +108,10 @@ def test_from_layout_to_scores(
         assert estimates.shape == references.shape
         assert np.isfinite(estimates).all()
         assert all(np.isfinite(ratios).all() for ratios in bss_eval_sources(references, estimates))
+        minute = references[:, : 60 * 8000], estimates[:, : 60 * 8000]
+        np.testing.assert_allclose(
+            bss_eval_sources(*minute), museval_sources(*minute, 512), rtol=0, atol=TOLERANCE
+        )
         scores = {
             model: frame[frame["track"] == recording.track.id] for model, frame in tables.items()
         }

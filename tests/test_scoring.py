@@ -1,10 +1,5 @@
 """BSS Eval against museval, mir_eval and closed forms."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -137,7 +132,7 @@ def test_a_silent_estimate_scores_like_noise(
 
 
 def test_exact_estimates_do_not_crash() -> None:
-    # One tap and one pulse each: not even a rounding error is left, which museval cannot take.
+    # One tap and one pulse each: not even a rounding error is left.
     references = np.zeros((2, 64))
     references[0, 3] = references[1, 40] = 1.0
     assert all((ratio > 200).all() for ratio in bss_eval_sources(references, references, 1))
@@ -152,8 +147,7 @@ def test_equal_references_are_scored_by_least_squares() -> None:
     references = np.zeros((2, 100))
     references[:, 5] = 2.0**20
     estimates = references + noise(2, 100, seed=3) * 2.0**17
-    with np.errstate(divide="ignore"):
-        sdr, _, sar = bss_eval_sources(references, estimates, filter_length=1)
+    sdr, _, sar = bss_eval_sources(references, estimates, filter_length=1)
     gain = estimates[:, 5] / 2.0**20
     error = np.square(estimates).sum(axis=1) - np.square(estimates[:, 5])
     np.testing.assert_allclose(sdr, 10 * np.log10((gain * 2.0**20) ** 2 / error), atol=1e-6)
@@ -179,7 +173,7 @@ def test_trailing_silence_changes_nothing(references: np.ndarray, estimates: np.
 def test_a_single_source_has_no_interference(references: np.ndarray, estimates: np.ndarray) -> None:
     sdr, sir, sar = bss_eval_sources(references[:1], estimates[:1], 64)
     assert np.isposinf(sir).all()
-    np.testing.assert_allclose(sdr, sar)
+    np.testing.assert_array_equal(sdr, sar)
 
 
 @pytest.mark.parametrize(
@@ -232,28 +226,8 @@ def test_a_broken_model_is_named(references: np.ndarray, estimates: np.ndarray) 
         score_track(references * [[1], [0]], broken, NAMES)
 
 
-def test_without_ffmpeg_one_line_says_what_to_install(tmp_path: Path) -> None:
-    program = (
-        "import numpy, pipeline.scoring as s\n"
-        "from pipeline.errors import UserError\n"
-        "try: s.bss_eval_sources(numpy.eye(2), numpy.eye(2), 1)\n"
-        "except UserError as error: print(error)\n"
-    )
-    environment = os.environ | {"PATH": str(tmp_path)}
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[1],
-    )
-    assert "install ffmpeg" in result.stdout
-    assert result.stdout.count("\n") == 1
-
-
 def test_ratios_of_rounding_errors_are_cut() -> None:
-    """The mixture as the estimate has no artifacts: museval's 150 dB are the rounding of a solver."""
+    """The mixture as the estimate has no artifacts: its 150 dB are the rounding of a solver."""
     references = np.random.default_rng(3).standard_normal((2, 8000))
     mixture = np.repeat(references.sum(axis=0, keepdims=True), 2, axis=0)
     assert (bss_eval_sources(references, mixture)[2] > 120).all()
