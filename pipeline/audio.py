@@ -118,18 +118,20 @@ def read_mono(
     """
     rate = track_info(track, root, names).sample_rate
     samples = 0
-    resampler = None
+    resamplers = []
     if rate != sample_rate:
-        resampler = soxr.ResampleStream(
-            rate, sample_rate, len(names), dtype="float32", quality=_QUALITY
-        )
+        # one each: with several channels soxr would have to take them apart
+        resamplers = [
+            soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality=_QUALITY)
+            for _ in names
+        ]
     chunks: deque[Samples] = deque()
     for sources, last in _with_last(stream_sources(track, root, names, block)):
         mono = sources.mean(axis=1, dtype=np.float32)
         samples += mono.shape[1]
-        if resampler:
-            # soxr wants (samples, channels), and lends a part of a larger array.
-            mono = resampler.resample_chunk(np.ascontiguousarray(mono.T), last=last).T.copy()
+        if resamplers:
+            pairs = zip(resamplers, mono, strict=True)
+            mono = np.stack([one.resample_chunk(signal, last=last) for one, signal in pairs])
         chunks.append(mono)
     # The resampler may return one sample more than the rounded length; fewer stay zero.
     return _joined(chunks, (len(names), resampled_length(samples, rate, sample_rate)))

@@ -99,7 +99,13 @@ class _Libsndfile(Decoder):
     def _read(self, count: int) -> Samples:
         left = min(count, self.samples - self.position)
         try:
-            decoded: Samples = self._sound.read(left, dtype="float32", always_2d=True).T
+            if self._sound.subtype == "PCM_16":
+                # the same numbers as libsndfile's float32, several times as fast as it makes them
+                read = self._sound.read(left, dtype="int16", always_2d=True)
+                decoded: Samples = read.T.astype(np.float32)
+                decoded *= np.float32(2**-15)
+            else:
+                decoded = self._sound.read(left, dtype="float32", always_2d=True).T
         except soundfile.LibsndfileError as error:
             raise _error(self.name, f"damaged ({error.error_string.rstrip('.')})") from None
         if decoded.shape[1] < left:

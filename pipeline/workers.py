@@ -5,9 +5,14 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
 from typing import Any, Generic, Protocol, TypeVar
 
 from pipeline.errors import UserError
+
+START = "forkserver"
+"""Not fork: a forked child of a process that runs torch's threads can deadlock."""
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -124,10 +129,33 @@ class _Slot(Generic[Item, Result]):
         self.pool.shutdown(cancel_futures=True)
 
 
+def import_ahead(module: str) -> None:
+    """Start to import `module` for the workers to come, in the background.
+
+    Workers are forked from one process that has no threads and does nothing but import (multiprocessing's
+    fork server), so they have what it has. Without this call each imports for itself.
+    """
+    # Threads would not survive the fork, and workers compute on one.
+    before = dict(os.environ)
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        multiprocessing.get_context(START).set_forkserver_preload([module])
+        forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 def _one_process() -> ProcessPoolExecutor:
-    # spawn: a forked child of a process that runs torch's threads can deadlock.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(1, context, initializer=single_thread)
+    context = multiprocessing.get_context(START)
+    return ProcessPoolExecutor(1, context, initializer=_set_up, initargs=(dict(os.environ),))
+
+
+def _set_up(environment: dict[str, str]) -> None:
+    """The fork server has the environment of its own start: take that of the process which asks."""
+    os.environ.clear()
+    os.environ.update(environment)
+    single_thread()
 
 
 def single_thread() -> None:
@@ -135,5 +163,4 @@ def single_thread() -> None:
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = "1"
+    os.environ.update(dict.fromkeys(THREADS, "1"))

@@ -14,6 +14,9 @@ def evaluate(
     device: str = typer.Option("cpu", help="cpu or cuda"),
 ) -> None:
     """Features, split and model -> results/tracks/<row>.csv: a line per track and source."""
+    from pipeline.workers import import_ahead
+
+    import_ahead("pipeline.evaluation")
     from pipeline import comparison, evaluation, params, split
     from pipeline.errors import UserError
     from pipeline.tracks import Role

@@ -7,6 +7,9 @@ from stages import common
 
 def preprocess(dataset: str = typer.Argument(help="a name under datasets: in params.yaml")) -> None:
     """Recordings and inventory -> data/features/<dataset>.h5."""
+    from pipeline.workers import import_ahead
+
+    import_ahead("pipeline.preprocessing")
     from pipeline import params, preprocessing
     from pipeline.datasets import inventory
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,3 +103,13 @@ def extract_but_one(recording: "Recording", **arguments: Any) -> Path:
     if recording.track.id == Path("poison").read_text():
         os.kill(os.getpid(), signal.SIGKILL)
     return extract(recording, **arguments)
+
+
+def imported(module: str) -> bool:
+    """Whether the worker has this module before anything asked for it."""
+    return module in sys.modules
+
+
+def variable(name: str) -> str | None:
+    """An environment variable as the worker sees it."""
+    return os.environ.get(name)

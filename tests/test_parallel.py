@@ -58,6 +58,27 @@ def test_results_do_not_depend_on_the_number_of_processes(monkeypatch: pytest.Mo
     assert results[0] == results[1]
 
 
+def test_workers_have_what_was_imported_ahead_and_the_environment_of_now() -> None:
+    """In a process of its own: one that has started workers before keeps their fork server."""
+    program = (
+        "import os\n"
+        "from pipeline.parallel import parallel_map\n"
+        "from pipeline.workers import import_ahead\n"
+        "from tests.on_workers import imported, variable\n"
+        "import_ahead('wave')\n"
+        "assert 'OMP_NUM_THREADS' not in os.environ\n"
+        "os.environ['SAID'] = 'later'\n"
+        "print(list(parallel_map(imported, ['wave', 'chunk_that_is_no_module'], 'x')))\n"
+        "print(list(parallel_map(variable, ['SAID', 'OMP_NUM_THREADS'], 'x')))\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    said = subprocess.run(
+        [sys.executable, "-c", program], cwd=TOP, env=environment, check=True, text=True,
+        stdout=subprocess.PIPE,
+    ).stdout  # fmt: skip
+    assert said.splitlines() == ["[True, False]", "['later', '1']"]
+
+
 def test_no_more_is_computed_ahead_than_will_soon_be_taken(two: None, tmp_path: Path) -> None:
     """Finished tracks that nobody has taken are in memory: at most twice the processes."""
     computed = parallel_map(partial(leave_a_mark, folder=tmp_path), range(50), "x")
