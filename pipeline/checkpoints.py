@@ -59,9 +59,8 @@ class Checkpoints(ModelCheckpoint):
         """From here on, SIGTERM and SIGINT ask for a checkpoint."""
         super().on_train_start(trainer, pl_module)
         if not self.progress:
-            trainer.save_checkpoint(
-                self.last
-            )  # what a run that is stopped in its first epoch needs
+            # what a run that is stopped in its first epoch needs
+            trainer.save_checkpoint(self.last)
         assert isinstance(pl_module, AdversarialSeparation)
         module = pl_module
 
@@ -82,13 +81,7 @@ class Checkpoints(ModelCheckpoint):
     ) -> None:
         self.progress = {key: copy.deepcopy(checkpoint[key]) for key in PROGRESS}
 
-    def on_load_checkpoint(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        checkpoint: dict[str, Any],
-    ) -> None:
-        self.progress = {key: copy.deepcopy(checkpoint[key]) for key in PROGRESS}
+    on_load_checkpoint = on_save_checkpoint
 
     def on_exception(
         self,

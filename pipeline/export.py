@@ -66,7 +66,8 @@ def write_onnx(separator: Separator, path: Path, fingerprint: str) -> None:
         raise TypeError("only a torch network can be exported")
     context, frames = network.context, network.valid_frames(1)
     mixture = torch.zeros(1, separator.signal.bins, frames + 2 * context)
-    with warnings.catch_warnings():
+    # without gradients: the exporter cannot follow an operation with a gradient of its own
+    with warnings.catch_warnings(), torch.no_grad():
         # The newer exporter (dynamo=True) cannot follow sizes that halve at every level.
         warnings.simplefilter("ignore")
         torch.onnx.export(

@@ -152,6 +152,8 @@ class Training(Section):
     divergence: Literal["wasserstein", "js", "kl"]
     penalty_weight: Weight
     additivity_domain: Literal["linear", "log"]
+    precision: Literal["float32", "bfloat16"]
+    """Of the separator's convolutions in training; all else is float32 either way."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -77,15 +77,24 @@ class Pool:
 
     def gather(self, starts: Tensor, signal: int, context: bool = False) -> Tensor:
         """Excerpts of one signal (n, bins, frames), with the frames around them if `context`."""
+        return self._rows(starts, slice(signal, signal + 1), context)[0].transpose(1, 2)
+
+    def gather_sources(self, starts: Tensor) -> Tensor:
+        """Excerpts of every signal but the first, which is the mixture (n, sources, bins, frames)."""
+        return self._rows(starts, slice(1, len(self.frames)), False).permute(1, 0, 3, 2)
+
+    def _rows(self, starts: Tensor, signals: slice, context: bool) -> Tensor:
+        """Excerpts as they are stored (signals, n, frames, bins): one copy, each frame in one piece."""
         extra = self.context if context else 0
         if isinstance(self.frames, Tensor):
             offsets = torch.arange(-extra, self.length + extra)
             places = (starts[:, None] + offsets).to(self.frames.device)
-            rows = self.frames[signal][places]
-            rows = rows if self.device is None else rows.to(self.device)
-        else:
-            rows = self.frames.read(signal, starts, extra, self.length)
-        return rows.transpose(1, 2)  # (n, frames, bins) -> (n, bins, frames)
+            rows = self.frames[signals][:, places]
+            return rows if self.device is None else rows.to(self.device)
+        numbers = range(signals.start, signals.stop)
+        return torch.stack(
+            [self.frames.read(number, starts, extra, self.length) for number in numbers]
+        )
 
 
 @dataclass(frozen=True)
@@ -108,8 +117,7 @@ class Batches:
         """Mixtures with context (n, bins, frames) and their sources (n, sources, bins, frames)."""
         pool = self.supervised
         starts = pool.draw(generator(self.seed, "supervised", step), self.batch_size)[self.part]
-        sources = [pool.gather(starts, signal) for signal in range(1, len(pool.frames))]
-        return pool.gather(starts, 0, context=True), torch.stack(sources, dim=1)
+        return pool.gather(starts, 0, context=True), pool.gather_sources(starts)
 
     def mixture(self, stream: str, step: int) -> Tensor:
         """Unlabelled mixtures with context, each at a random level (n, bins, frames)."""
@@ -168,4 +176,4 @@ class BatchesAhead(Batches):
 
 def amplify(log_magnitudes: Tensor, gains: Tensor) -> Tensor:
     """Scale the linear magnitudes behind log magnitudes (n, bins, frames) by gains (n,)."""
-    return torch.log1p(torch.expm1(log_magnitudes) * gains[:, None, None])
+    return torch.expm1(log_magnitudes).mul_(gains[:, None, None]).log1p_()

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import lightning
 import pandas as pd
@@ -30,6 +30,12 @@ from pipeline.training import MONITOR, AdversarialSeparation
 
 EXCERPT_FRAMES = 66
 """Output frames of an excerpt (paper, section 4.2); the U-Net takes the next size it can."""
+
+PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {
+    "float32": "32-true",
+    "bfloat16": "bf16-mixed",
+}
+"""What Lightning calls `training.precision`."""
 
 
 def train(
@@ -88,6 +94,7 @@ def fit(
         devices=processes.local_count,
         num_nodes=processes.count // processes.local_count,
         strategy=Replicas() if processes.count > 1 else "auto",
+        precision=PRECISIONS[params.training.precision],
         max_epochs=params.training.max_epochs,
         logger=logger if processes.first else False,
         callbacks=[

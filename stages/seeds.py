@@ -8,28 +8,38 @@ import typer
 
 from stages import common
 
-SEEDS = common.RESULTS / "seeds.csv"
-
 
 def seeds(
     seed: list[int] = typer.Option([1, 2, 3], help="repeat for each seed"),
     device: str = typer.Option("auto", help="auto, cpu or cuda"),
+    precision: str = typer.Option(
+        "", help="train in this precision, whatever params.yaml says -> results/seeds-<precision>.*"
+    ),
 ) -> None:
     """Features and split -> results/seeds.csv and results/seeds.md.
 
     What an earlier call finished with the same parameters, code and features is not trained again.
     """
+    from pipeline.memory import keep_freed_memory
+
+    keep_freed_memory()
     from pipeline import checkpoints, comparison, evaluation, files, params, split, trainer
     from pipeline import seeds as repeated
     from pipeline.tracks import Role
 
     settings = params.load(common.PARAMS)
+    target = common.RESULTS / "seeds.csv"
+    if precision:
+        given = settings.model_dump()
+        given["training"]["precision"] = precision
+        settings = params.parse(given, "--precision")
+        target = target.with_stem(f"seeds-{precision}")
     frame = split.load_split(common.SPLIT)
     mixture = comparison.load_tracks(common.TRACK_SCORES / "mixture.csv")
     scores = {}
     for value in seed:
         run = settings.model_copy(update={"seed": value})
-        folder = common.WORK / "seeds" / str(value)
+        folder = common.WORK / target.stem / str(value)
         frames = {"mixture": mixture}
         for model in settings.models:
             done = folder / f"{model}.csv"
@@ -52,9 +62,9 @@ def seeds(
     unseen = [name for name in settings.datasets if name not in supervised]
     baseline = comparison.baseline(settings.models)
     table = repeated.summary(scores, unseen, settings.sources, baseline)
-    files.write_text(SEEDS, table.to_csv(index=False, lineterminator="\n"))
+    files.write_text(target, table.to_csv(index=False, lineterminator="\n"))
     text = repeated.markdown(table)
-    files.write_text(SEEDS.with_suffix(".md"), text)
+    files.write_text(target.with_suffix(".md"), text)
     typer.echo(text)
 
 

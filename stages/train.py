@@ -19,6 +19,9 @@ def train(
     ),
 ) -> None:
     """Features and split -> models/<model>/."""
+    from pipeline.memory import keep_freed_memory
+
+    keep_freed_memory()
     processes = os.environ.get("TRAINING_PROCESSES")
     if processes and "TORCHELASTIC_RUN_ID" not in os.environ:
         with_torchrun(processes)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pipeline.models.critic import Critic
-from pipeline.models.unet import SpectrogramUNet, UNet, input_size, output_size
+from pipeline.models.unet import SpectrogramUNet, UNet, input_size, output_size, pool_and_crop
 
 
 def parameters(network: nn.Module) -> int:
@@ -98,3 +98,43 @@ def test_same_padding_adds_the_frame_at_the_end() -> None:
     assert maps[0].shape[2:] == (18, 5)
     assert (maps[0][..., -1] == 0).all()
     assert (maps[0][..., 1:-1, 0] != 0).any()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [(8, 6), (5, 3), (2, 2)])
+def test_pooling_and_cropping_have_pytorchs_values_and_gradients(
+    layout: torch.memory_format, size: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    x = torch.rand(2, 3, 8, 6).double().to(memory_format=layout).requires_grad_()
+    top, left = (8 - size[0]) // 2, (6 - size[1]) // 2
+    plain = (
+        nn.functional.max_pool2d(x, 2),
+        x[..., top : top + size[0], left : left + size[1]],
+    )
+    ours = pool_and_crop(x, size)
+    weights = [torch.rand_like(one) for one in plain]
+    for one, other in zip(ours, plain, strict=True):
+        assert torch.equal(one, other)
+    gradients = [
+        torch.autograd.grad((weights[0] * way[0]).sum() + (weights[1] * way[1]).sum(), x)[0]
+        for way in (ours, plain)
+    ]
+    assert torch.equal(*gradients)
+    with torch.no_grad():
+        for one, other in zip(pool_and_crop(x, size), plain, strict=True):
+            assert torch.equal(one, other)
+
+
+def test_in_bfloat16_estimates_are_float32_and_near() -> None:
+    torch.manual_seed(0)
+    network = SpectrogramUNet(257, filters=2)
+    nn.init.normal_(network.unet.last.weight)
+    mixture = torch.rand(2, 257, 66 + 2 * network.context)
+    exact = network(mixture)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = network(mixture)
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact)
+    # seven bits of mantissa, through a dozen layers
+    assert (rounded - exact).abs().max() < 0.03 * exact.abs().max()

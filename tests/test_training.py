@@ -184,6 +184,45 @@ def run(folder: Path, settings: Params, model: str, **options: Any) -> list[str]
     return said
 
 
+def test_the_critics_update_is_float32_in_bfloat16_too(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the same estimates: the same gradients to the bit, those of the penalty included."""
+    gradients = []
+    for enabled in (False, True):
+        built = module(experiment)
+        critics = by_hand(built, monkeypatch)[1:]
+        estimates = built.separator(built.batches.mixture("critics", 0)).detach()
+        monkeypatch.setattr(built.separator, "forward", lambda _, made=estimates: made)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            built.update_critics(critics, 0)
+        gradients.append([weights.grad for weights in built.critics.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        assert one is not None
+        assert one.dtype == torch.float32
+        assert torch.equal(one, other)
+
+
+def test_in_bfloat16_a_run_is_near_and_its_weights_are_float32(
+    experiment: Path, copied: Path
+) -> None:
+    data = small_params()
+    data["training"]["precision"] = "bfloat16"
+    shutil.rmtree(copied / "models/VA")
+    run(copied, write_params(data, copied), "VA")
+    weights = [load_file(path) for path in (copied / "models/VA").glob("*.safetensors")]
+    assert {value.dtype for one in weights for value in one.values()} == {torch.float32}
+    for curve in ("training/L_s", "validation/L_s", "training/distance_vocals"):
+        rounded, exact = (
+            float(
+                pd.read_csv(folder / f"models/VA/history/{curve}.tsv", sep="\t").to_numpy()[0, -1]
+            )
+            for folder in (copied, experiment)
+        )
+        assert rounded != exact
+        assert rounded == pytest.approx(exact, rel=0.1)
+
+
 def test_a_killed_run_ends_as_if_it_had_not_been_killed(experiment: Path, copied: Path) -> None:
     """SIGKILL in the middle of an epoch; the resumed run's weights equal the fixture's bit for bit."""
     shutil.rmtree(copied / "models/VA")

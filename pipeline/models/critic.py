@@ -36,11 +36,11 @@ class Critic(nn.Module):
         """excerpts: log magnitudes (n, 1, bins, frames) as `view` cuts them. Returns (n, 1)."""
         x = excerpts
         for conv in self.square:
-            x = functional.leaky_relu(conv(x), SLOPE)
+            x = functional.leaky_relu_(conv(x), SLOPE)
         for conv in self.tall:
             # TensorFlow's 'same' padding of a kernel of width 2: one frame, after the end
-            x = functional.leaky_relu(conv(functional.pad(x, (0, 1, 1, 1))), SLOPE)
-        x = functional.leaky_relu(self.hidden(torch.flatten(x, 1)), SLOPE)
+            x = functional.leaky_relu_(conv(functional.pad(x, (0, 1, 1, 1))), SLOPE)
+        x = functional.leaky_relu_(self.hidden(torch.flatten(x, 1)), SLOPE)
         scores: Tensor = self.score(x)
         return scores
 

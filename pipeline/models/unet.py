@@ -1,6 +1,8 @@
 """The separator: a U-Net of 'valid' convolutions on log magnitudes (paper, section 4.2)."""
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ class UNet(nn.Module):
     def __init__(self, sources: int = 2, filters: int = 16, depth: int = 4) -> None:
         super().__init__()
         widths = [filters * 2**level for level in range(depth + 1)]
+        self.depth = depth
         self.context = (input_size(depth) - output_size(depth)) // 2
         self.first = nn.Conv2d(1, filters, 3)
         self.down = nn.ModuleList(nn.Conv2d(narrow, wide, 3) for narrow, wide in pairwise(widths))
@@ -50,16 +53,21 @@ class UNet(nn.Module):
         mixture: log magnitudes (batch, 1, bins, frames), sizes as `input_size` gives them.
         Returns (batch, sources, bins - 2 * context, frames - 2 * context), >= 0.
         """
-        x = functional.relu(self.first(mixture))
-        skips = [x]
-        for conv in self.down:
-            x = functional.relu(conv(functional.max_pool2d(x, 2)))
-            skips.append(x)
-        skips.pop()
+        # ReLU commutes with pooling, cropping and joining: it comes after, where there is less to do
+        x, skips = self.first(mixture), []
+        rows, columns = mixture.shape[-2:]
+        for conv, size in zip(self.down, skip_sizes(rows, columns, self.depth), strict=True):
+            pooled, skip = pool_and_crop(x, size)
+            skips.append(skip)
+            x = conv(pooled.relu_())
+        x = x.relu_()
         for up, merge in zip(self.up, self.merge, strict=True):
-            x = functional.relu(up(x))
-            x = functional.relu(merge(torch.cat([crop(skips.pop(), x), x], dim=1)))
-        estimates: Tensor = functional.relu(self.last(torch.cat([x, crop(mixture, x)], dim=1)))
+            x = torch.cat([skips.pop(), up(x)], dim=1).relu_()
+            x = merge(x).relu_()
+        # estimates in bfloat16 would be steps of 1/256 of their size
+        with torch.autocast(x.device.type, enabled=False):
+            joined = torch.cat([x.to(mixture.dtype), crop(mixture, x.shape[-2:])], dim=1)
+            estimates: Tensor = self.last(joined).relu_()
         return estimates
 
 
@@ -97,10 +105,68 @@ class SpectrogramUNet(nn.Module):
         return estimates[:, :, : self.bins]
 
 
-def crop(x: Tensor, to: Tensor) -> Tensor:
-    """Cut the centre of `x` (…, rows, columns) to the size of `to`."""
-    top, left = ((a - b) // 2 for a, b in zip(x.shape[-2:], to.shape[-2:], strict=True))
-    return x[..., top : top + to.shape[-2], left : left + to.shape[-1]]
+class PoolAndCrop(torch.autograd.Function):
+    """max_pool2d(x, 2) and the centre of x, what a skip connection hands on, as one operation.
+
+    PyTorch's own gradient of a crop is a tensor of zeros of x's size, in another memory layout than
+    the pooling's, to which it is then added. Here it is added where it belongs, and x is not kept.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        pooled, indices = functional.max_pool2d(x, 2, return_indices=True)
+        ctx.save_for_backward(indices)
+        ctx.shape, ctx.layout = x.shape, memory_format(x)
+        return pooled, crop(x, size).clone(memory_format=ctx.layout)
+
+    @staticmethod
+    def backward(ctx: Any, pooled: Tensor, cropped: Tensor) -> tuple[Tensor, None]:
+        (indices,) = ctx.saved_tensors
+        # of x, PyTorch's function looks at shape and layout only
+        like = torch.empty(
+            ctx.shape, dtype=pooled.dtype, device=pooled.device, memory_format=ctx.layout
+        )
+        gradient: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
+            pooled, like, [2, 2], [2, 2], [0, 0], [1, 1], False, indices
+        )
+        crop(gradient, cropped.shape[-2:]).add_(cropped)
+        return gradient, None
+
+
+def pool_and_crop(x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """max_pool2d(x, 2) and the centre of x (…, *size)."""
+    if x.requires_grad:
+        pooled, cropped = PoolAndCrop.apply(x, size)  # type: ignore[no-untyped-call]
+        return pooled, cropped
+    return functional.max_pool2d(x, 2), crop(x, size)
+
+
+def memory_format(x: Tensor) -> torch.memory_format:
+    """channels_last or contiguous."""
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def crop(x: Tensor, size: Sequence[int]) -> Tensor:
+    """The centre of `x` (…, rows, columns), of `size` (rows, columns): a view."""
+    top, left = ((a - b) // 2 for a, b in zip(x.shape[-2:], size, strict=True))
+    return x[..., top : top + size[0], left : left + size[1]]
+
+
+def skip_sizes(rows: int, columns: int, depth: int) -> list[tuple[int, int]]:
+    """The sizes of what the skip connections hand on for an input of (rows, columns), from the top."""
+    return list(zip(*(_skip_sizes(size, depth) for size in (rows, columns)), strict=True))
+
+
+def _skip_sizes(size: int, depth: int) -> list[int]:
+    for _ in range(depth):
+        size = (size - 2) // 2
+    size -= 2
+    sizes = []
+    for _ in range(depth):
+        sizes.append(2 * size)
+        size = 2 * size - 2
+    return sizes[::-1]
 
 
 def output_size(depth: int, at_least: int = 1) -> int:
