@@ -7,7 +7,6 @@ docs/performance.md. Parts: see benchmarks/parts.
 """
 
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,6 @@ def main(
     """Measure, print, write."""
     from pipeline.separation import resolve_device
 
-    # of its own versions and of loaders that are not needed here
-    warnings.filterwarnings("ignore", module="lightning")
     options = Options(resolve_device(device), runs, quick, batch)
     usual = parts.USUAL if options.device == "cpu" else parts.ON_A_GPU
     chosen = check(names or list(usual))
@@ -44,7 +41,7 @@ def main(
     measured: list[Result] = []
     for part in chosen:
         typer.echo(f"measuring {part}", err=True)
-        found = parts.find(part)(options)
+        found = parts.measure(part, options)
         measured += found
         record["parts"][part] = entry(found)
     if options.device == "cuda" or options.batch:

@@ -5,15 +5,22 @@ does so for all of them, and every ratio is one of neighbours in time.
 """
 
 import gc
+import multiprocessing
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 import torch
 
 OURS, STRAIGHTFORWARD, LIMIT = "ours", "straightforward", "limit"
+
+MEMORY_SETTINGS = ("THP_MEM_ALLOC_ENABLE",)
+"""What `pipeline.memory` leaves in the environment."""
 
 Side = Callable[[], object]
 Times = dict[str, list[float]]
@@ -124,6 +131,60 @@ class Clock:
         # calls return before the GPU has done what they ask
         if self.device == "cuda":
             torch.cuda.synchronize()
+
+
+class Apart:
+    """A side in a process of its own, for one whose process is set up in another way than ours.
+
+    Ours keeps freed memory (`pipeline.memory`); the straightforward way has the system's defaults.
+    Calling it runs the side there and waits for its end.
+    """
+
+    def __init__(self, build: Callable[..., Side], *arguments: Any) -> None:
+        """build: a module-level function that makes the side, there, of what can be pickled."""
+        # a forked child of a process that runs torch's threads can deadlock
+        context = multiprocessing.get_context("spawn")
+        self._ours, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, build, arguments))
+        with without_memory_settings():
+            self._process.start()
+        theirs.close()
+        self._wait()  # built
+
+    def __call__(self) -> None:
+        """Raises RuntimeError when the process has ended."""
+        self._ours.send(None)
+        self._wait()
+
+    def _wait(self) -> None:
+        try:
+            self._ours.recv()
+        except EOFError:
+            raise RuntimeError("the process of the straightforward way has ended") from None
+
+    def close(self) -> None:
+        """End the process: it waits for a call, and sees that none can come."""
+        self._ours.close()
+        self._process.join()
+
+
+def _serve(pipe: Connection, build: Callable[..., Side], arguments: tuple[Any, ...]) -> None:
+    side = build(*arguments)
+    with suppress(EOFError):
+        while True:
+            pipe.send(None)
+            pipe.recv()
+            side()
+
+
+@contextmanager
+def without_memory_settings() -> Iterator[None]:
+    """A process that is started meanwhile inherits nothing of what `pipeline.memory` has set."""
+    kept = {name: os.environ.pop(name) for name in MEMORY_SETTINGS if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ |= kept
 
 
 def ratio(

@@ -138,3 +138,9 @@ def with_batch(settings: Params, size: int, small: bool = False) -> Params:
         update["separator"] = settings.separator.model_copy(update={"filters": 2})
         update["critic"] = settings.critic.model_copy(update={"filters": 2})
     return settings.model_copy(update=update)
+
+
+def in_precision(settings: Params, precision: str) -> Params:
+    """The same, trained in this precision."""
+    training = settings.training.model_copy(update={"precision": precision})
+    return settings.model_copy(update={"training": training})

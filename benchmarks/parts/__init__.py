@@ -4,7 +4,10 @@ Each has what it measures as functions, `ours`, `straightforward` and `limit` as
 and `results`, which measures them in turns.
 """
 
+import multiprocessing
+import warnings
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
 
 from benchmarks.harness import Options, Result
@@ -15,11 +18,24 @@ USUAL = (
 """What `make bench` measures."""
 ON_A_GPU = ("batches", "training", "separation", "evaluation", "validation")
 """What `make bench-gpu` measures, and projects the whole paper from."""
-ALL = (*USUAL, "memory")
-"""memory takes a quarter of an hour: it is measured when named."""
+ALL = (*USUAL, "ablation", "memory")
+"""The last two take some ten minutes each: they are measured when named."""
 
 
 def find(name: str) -> Callable[[Options], list[Result]]:
     """The function that measures a part; imported late, since parts import much."""
     measure: Callable[[Options], list[Result]] = import_module(f"benchmarks.parts.{name}").results
     return measure
+
+
+def measure(name: str, options: Options) -> list[Result]:
+    """Measure a part in a process of its own: set up as its stage, and touched by no other part."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn) as alone:
+        return alone.submit(_results, name, options).result()
+
+
+def _results(name: str, options: Options) -> list[Result]:
+    # of its own versions and of loaders that are not needed here
+    warnings.filterwarnings("ignore", module="lightning")
+    return find(name)(options)

@@ -6,7 +6,7 @@ import torch
 from benchmarks import harness, limits, material
 from benchmarks.harness import OURS, STRAIGHTFORWARD, Options, Result
 from benchmarks.reference import separation as reference
-from benchmarks.reference.training import contiguous
+from benchmarks.reference.networks import plain_separator
 from pipeline.models.unet import SpectrogramUNet
 from pipeline.separation import FloatArray, Separator, build
 
@@ -43,7 +43,7 @@ def results(options: Options) -> list[Result]:
     length = 20 if options.quick else 240
     ready = separator(options.device)
     assert isinstance(ready.network, SpectrogramUNet)
-    plain = contiguous(ready.network)
+    plain = plain_separator(ready.network)
     random = np.random.default_rng(0)
     waveform = random.uniform(-0.5, 0.5, length * ready.signal.sample_rate).astype(np.float32)
     products = limits.products(options.device)

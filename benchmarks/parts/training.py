@@ -1,6 +1,8 @@
 """One training step of each of the paper's models: excerpts a second, and where the time goes."""
 
 import gc
+from collections.abc import Iterator
+from contextlib import closing
 
 import lightning
 import torch
@@ -10,9 +12,14 @@ from torch import Tensor
 from benchmarks import harness, limits, material
 from benchmarks.harness import OURS, STRAIGHTFORWARD, Options, Quantity, Result, Side, Times
 from benchmarks.reference.training import CriticBatch, Experiment, StepBatches
+from pipeline.memory import keep_freed_memory
+from pipeline.params import Params
 from pipeline.sampling import Batches
-from pipeline.trainer import loader, quiet
+from pipeline.tracks import Role
+from pipeline.trainer import PRECISIONS, loader, quiet
 from pipeline.training import AdversarialSeparation
+
+Lengths = dict[Role, list[float]]
 
 MODELS = ("baseline", "V", "VA")
 CPU_BATCH = 16
@@ -70,6 +77,7 @@ def fit(
     """
     quiet()
     trainer = lightning.Trainer(
+        precision=PRECISIONS[module.params.training.precision],
         accelerator="gpu" if device == "cuda" else "cpu", devices=1, max_epochs=1, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         limit_val_batches=0, num_sanity_val_steps=0, callbacks=callbacks,
@@ -81,6 +89,19 @@ def fit(
 def straightforward(module: AdversarialSeparation) -> Experiment:
     """The reference with the same weights."""
     return Experiment.of(module.params, module.model, module.separator, module.named_critics())
+
+
+def straightforward_step(settings: Params, name: str, lengths: Lengths, device: str) -> Side:
+    """The reference's step, on the batches of our first one."""
+    module = material.module(settings, name, lengths, device).to(device)
+    experiment, batches = straightforward(module), draw(module, 0)
+
+    def step() -> None:
+        experiment.step(batches)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return step
 
 
 def draw(module: AdversarialSeparation, step: int) -> StepBatches:
@@ -110,11 +131,12 @@ def critic_batch(batches: Batches, numbers: dict[str, int], update: int) -> Crit
 
 def results(options: Options) -> list[Result]:
     """Every model at the paper's sizes; on a GPU also its memory, with all of the paper's tracks."""
-    return [step_of(name, options) for name in MODELS]
+    keep_freed_memory()  # as the stage does
+    return [result for name in MODELS for result in steps_of(name, options)]
 
 
-def step_of(name: str, options: Options) -> Result:
-    """The step of one model."""
+def steps_of(name: str, options: Options) -> Iterator[Result]:
+    """The step of one model in both precisions, each beside the straightforward way in float32."""
     on_gpu = options.device == "cuda"
     settings = material.paper()
     batch = options.batch or (settings.training.batch_size if on_gpu else CPU_BATCH)
@@ -122,44 +144,54 @@ def step_of(name: str, options: Options) -> Result:
     every = 1 if on_gpu and not options.quick else TRACKS_ON_CPU * (4 if options.quick else 1)
     lengths = {role: seconds[::every] for role, seconds in material.paper_seconds().items()}
     settings = material.with_batch(settings, batch, options.quick)
-    memory = []
-    if on_gpu:
-        memory = peak(material.module(settings, name, lengths, options.device))
-        gc.collect()  # trainer and module hold each other, and all their memory
-    module = material.module(settings, name, lengths, options.device)
-    module.to(options.device)
-    experiment = straightforward(module)
-    batches = draw(module, 0)
-    needed = limits.operations(lambda: experiment.step(batches))
-    products = limits.products(options.device)
-    times = ours(
-        module,
-        {
-            STRAIGHTFORWARD: lambda: experiment.step(batches),
-            DRAWING: lambda: draw(module, 1),
-            **products,
-        },
-        options.turns(20 if on_gpu else 5),
-        options.device,
-    )
-    quantities = [harness.speed_up(times, at_least=5 if on_gpu else 2.5)]
-    for side, product in products.items():
+    needed = limits.operations(straightforward_step(settings, name, lengths, options.device))
+    plain = harness.Apart(straightforward_step, settings, name, lengths, options.device)
+    with closing(plain):
+        for precision in PRECISIONS:
+            suffix = "" if precision == "float32" else f", {precision}"
+            inside = material.in_precision(settings, precision)
+            memory = peak(inside, name, lengths) if on_gpu else []
+            times = turns(inside, name, lengths, plain, options)
+            yield Result(
+                f"training step, {name}{suffix}",
+                [*figures(times, needed, options.device), *memory],
+                {side: times[side] for side in (OURS, STRAIGHTFORWARD)},
+                batch,
+                "excerpts a second",
+                f"batches of {batch} excerpts, {needed / batch / 1e9:.1f} GFLOP an excerpt",
+            )
+
+
+def turns(settings: Params, name: str, lengths: Lengths, plain: Side, options: Options) -> Times:
+    """Ours, the straightforward way, drawing batches and products of matrices, in turns."""
+    gc.collect()  # trainer and module hold each other, and all their memory
+    module = material.module(settings, name, lengths, options.device).to(options.device)
+    sides: dict[str, Side] = {
+        STRAIGHTFORWARD: plain,
+        DRAWING: lambda: draw(module, 1),
+        **limits.products(options.device),
+    }
+    return ours(module, sides, options.turns(20 if options.device == "cuda" else 5), options.device)
+
+
+def figures(times: Times, needed: int, device: str) -> list[Quantity]:
+    """Speed-up, part of the limits, share of the batches."""
+    on_gpu = device == "cuda"
+    found = [harness.speed_up(times, at_least=5 if on_gpu else 2.5)]
+    for side, product in limits.products(device).items():
         goal = 0.5 if not on_gpu and product.precision == "float32" else None
-        quantities.append(harness.of_limit(times, needed / product.operations, goal, side))
+        found.append(harness.of_limit(times, needed / product.operations, goal, side))
     share = 0.02 if on_gpu else None
-    drawing = harness.ratio("drawing its batches, of a step", times, DRAWING, OURS, at_most=share)
-    return Result(
-        f"training step, {name}",
-        [*quantities, drawing, *memory],
-        {side: taken for side, taken in times.items() if side in (OURS, STRAIGHTFORWARD)},
-        batch,
-        "excerpts a second",
-        f"batches of {batch} excerpts, {needed / batch / 1e9:.1f} GFLOP an excerpt",
-    )
+    return [
+        *found,
+        harness.ratio("drawing its batches, of a step", times, DRAWING, OURS, at_most=share),
+    ]
 
 
-def peak(module: AdversarialSeparation) -> list[Quantity]:
+def peak(settings: Params, name: str, lengths: Lengths) -> list[Quantity]:
     """GPU memory of training and of the pools it draws from."""
+    gc.collect()
+    module = material.module(settings, name, lengths, "cuda")
     torch.cuda.reset_peak_memory_stats()
     ours(module, {}, 1, "cuda")
     value = torch.cuda.max_memory_allocated() / 2**30

@@ -7,6 +7,7 @@ from torch import Tensor
 from benchmarks import harness, material
 from benchmarks.harness import OURS, STRAIGHTFORWARD, Options, Result
 from benchmarks.parts.training import CPU_BATCH
+from pipeline.memory import keep_freed_memory
 from pipeline.tracks import Role
 from pipeline.trainer import EXCERPT_FRAMES, loader, quiet
 from pipeline.training import AdversarialSeparation
@@ -27,6 +28,7 @@ def straightforward(module: AdversarialSeparation, mixture: Tensor, number: int)
 
 def results(options: Options) -> list[Result]:
     """Batches of the training step's size."""
+    keep_freed_memory()  # as the training stage does
     on_gpu = options.device == "cuda"
     settings = material.paper()
     batch = options.batch or (settings.training.batch_size if on_gpu else CPU_BATCH)

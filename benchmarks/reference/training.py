@@ -4,19 +4,17 @@ Every pass of the paper is a pass here: the critics see real recordings, estimat
 each by itself, one critic after the other, on batches that are drawn for this update.
 """
 
-import copy
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adam, Optimizer
 
+from benchmarks.reference.networks import plain_critic, plain_separator
 from pipeline.models.critic import Critic
 from pipeline.models.unet import SpectrogramUNet
 from pipeline.params import Model, Params
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 class CriticBatch(NamedTuple):
@@ -55,13 +53,13 @@ class Experiment:
         cls, params: Params, model: Model, separator: SpectrogramUNet, critics: dict[str, Critic]
     ) -> "Experiment":
         """With copies of networks that were initialised."""
-        separator = contiguous(separator)
-        critics = {source: contiguous(critic) for source, critic in critics.items()}
+        plain = plain_separator(separator)
+        judges: dict[str, Critic] = {name: plain_critic(one) for name, one in critics.items()}
         rate = params.training.learning_rate
         return cls(
-            params, model, separator, critics,
-            Adam(separator.parameters(), lr=rate),
-            {source: Adam(critic.parameters(), lr=rate) for source, critic in critics.items()},
+            params, model, plain, judges,
+            Adam(plain.parameters(), lr=rate),
+            {source: Adam(judge.parameters(), lr=rate) for source, judge in judges.items()},
         )  # fmt: skip
 
     def step(self, batches: StepBatches) -> dict[str, Tensor]:
@@ -123,10 +121,3 @@ class Experiment:
         loss.backward()
         self.separator_optimiser.step()
         return {name: value.detach() for name, value in losses.items()} | {"L": loss.detach()}
-
-
-def contiguous(network: Network) -> Network:
-    """A copy of a network whose weights lie in memory as PyTorch lays them by default."""
-    copied = copy.deepcopy(network)
-    copied.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return copied

@@ -1,9 +1,12 @@
 """Turns, ratios, targets, and the tables made from them."""
 
 import json
+import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -144,3 +147,30 @@ def test_the_clock_of_a_turn_is_in_seconds() -> None:
     assert 0 < took < 60
     assert Options(quick=True).turns(9) == 2
     assert Options(runs=5).turns(9) == 5
+
+
+def leave_the_setting(path: Path, fails: bool) -> harness.Side:
+    """A side that writes what its process has of the memory settings, or ends it."""
+    if fails:
+        os._exit(3)
+    setting = os.environ.get("THP_MEM_ALLOC_ENABLE", "default")
+    return lambda: path.write_text(f"{os.getpid()} {setting}")
+
+
+def test_a_side_apart_has_the_systems_settings_and_ends_with_its_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")
+    with closing(harness.Apart(leave_the_setting, tmp_path / "said", False)) as side:
+        assert not (tmp_path / "said").exists()
+        harness.measure({"side": side}, 1)
+        process, setting = (tmp_path / "said").read_text().split()
+    assert setting == "default"
+    assert os.environ["THP_MEM_ALLOC_ENABLE"] == "1"
+    assert int(process) != os.getpid()
+    assert not psutil.pid_exists(int(process))
+
+
+def test_a_side_apart_that_ends_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="straightforward way has ended"):
+        harness.Apart(leave_the_setting, tmp_path / "said", True)

@@ -16,7 +16,7 @@ from benchmarks.parts import preprocess as preprocess_part
 from benchmarks.parts import separation as separation_part
 from benchmarks.parts import training as training_part
 from benchmarks.reference.batches import Excerpts, loader
-from benchmarks.reference.training import contiguous
+from benchmarks.reference.networks import plain_separator
 from pipeline.datasets.inventory import Inventory
 from pipeline.features import FeatureFile
 from pipeline.models.critic import Critic
@@ -146,10 +146,10 @@ def test_patches_of_66_frames_give_our_estimates(songs: Path) -> None:
     separator = Separator(network.eval(), ("accompaniment", "vocals"), settings.signal)
     waveform = np.random.default_rng(1).uniform(-0.5, 0.5, 30_001).astype(np.float32)
     ours = separation_part.ours(separator, waveform)
-    plain = separation_part.straightforward(contiguous(network), separator, waveform, 64)
+    plain = separation_part.straightforward(plain_separator(network), separator, waveform, 64)
     assert np.abs(ours).max() > 0.01
     np.testing.assert_allclose(plain, ours, atol=2e-6 * np.abs(ours).max())
-    of_paper = separation_part.straightforward(contiguous(network), separator, waveform)
+    of_paper = separation_part.straightforward(plain_separator(network), separator, waveform)
     assert of_paper.shape == ours.shape
 
 

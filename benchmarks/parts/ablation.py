@@ -1,0 +1,101 @@
+"""What each optimisation of the training step gives: all of them, and all but one."""
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.optim import Adam
+
+from benchmarks import harness, material
+from benchmarks.harness import OURS, Options, Quantity, Result, Times
+from benchmarks.parts import training
+from pipeline.memory import keep_freed_memory
+from pipeline.models import unet
+from pipeline.params import Params
+from pipeline.training import AdversarialSeparation
+
+MODELS = ("baseline", "VA")
+EVERYTHING, MEMORY, BFLOAT16 = "everything", "freed memory is kept", "bfloat16"
+
+
+def pool_and_crop(x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """As PyTorch does it, with a gradient each."""
+    return functional.max_pool2d(x, 2), unet.crop(x, size)
+
+
+def plain_pooling(module: AdversarialSeparation) -> None:
+    """Take away `unet.PoolAndCrop`."""
+    unet.pool_and_crop = pool_and_crop
+
+
+def contiguous(module: AdversarialSeparation) -> None:
+    """Take away channels_last."""
+    module.to(memory_format=torch.contiguous_format)
+
+
+def plain_adam(module: AdversarialSeparation) -> None:
+    """Take away fused Adam."""
+    networks = [module.separator, *module.named_critics().values()]
+    rate = module.params.training.learning_rate
+    optimisers = [Adam(network.parameters(), lr=rate) for network in networks]
+    module.configure_optimizers = lambda: optimisers  # type: ignore[method-assign]
+
+
+REMOVALS: dict[str, Callable[[AdversarialSeparation], None]] = {
+    "pooling and cropping as one operation": plain_pooling,
+    "channels_last": contiguous,
+    "fused Adam": plain_adam,
+}
+VARIANTS = (EVERYTHING, MEMORY, *REMOVALS, BFLOAT16)
+
+
+def step(settings: Params, name: str, lengths: training.Lengths, variant: str) -> float:
+    """Median seconds of a step in this process, which is set up for one variant."""
+    if variant != MEMORY:
+        keep_freed_memory()
+    if variant == BFLOAT16:
+        settings = material.in_precision(settings, BFLOAT16)
+    module = material.module(settings, name, lengths, "cpu")
+    if variant in REMOVALS:
+        REMOVALS[variant](module)
+    steps = 6 if name == "baseline" else 2
+    return float(np.median(training.ours(module, {}, steps, "cpu")[OURS]))
+
+
+def apart(work: Callable[[], float]) -> float:
+    """Call it in a process of its own, which begins with the system's settings."""
+    spawn = multiprocessing.get_context("spawn")
+    with harness.without_memory_settings(), ProcessPoolExecutor(1, spawn) as alone:
+        return alone.submit(work).result()
+
+
+def results(options: Options) -> list[Result]:
+    """On the CPU, with the batch of the training step there."""
+    return [of_model(name, options) for name in MODELS]
+
+
+def of_model(name: str, options: Options) -> Result:
+    """Every variant in turns, each time in a new process."""
+    batch = options.batch or (2 if options.quick else training.CPU_BATCH)
+    settings = material.with_batch(material.paper(), batch, options.quick)
+    every = training.TRACKS_ON_CPU * (4 if options.quick else 1)
+    lengths = {role: seconds[::every] for role, seconds in material.paper_seconds().items()}
+    times: Times = {variant: [] for variant in VARIANTS}
+    for _ in range(options.turns(3)):
+        for variant in VARIANTS:
+            times[variant].append(apart(partial(step, settings, name, lengths, variant)))
+    gains = [
+        harness.ratio(f"without: {variant}", times, variant, EVERYTHING)
+        for variant in (MEMORY, *REMOVALS)
+    ]
+    lower: Quantity = harness.ratio("with: bfloat16", times, BFLOAT16, EVERYTHING)
+    return Result(
+        f"seconds of a training step beside the whole, {name}",
+        [*gains, lower],
+        note=f"batches of {batch} excerpts; every step time is a median of one process's steps",
+    )
