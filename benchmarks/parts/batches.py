@@ -41,8 +41,10 @@ def straightforward_loop(
     path: Path, frames: int, context: int, size: int, number: int, device: str
 ) -> Side:
     """`number` batches of a feature file, with the better number of workers."""
-    excerpts = Excerpts(path, frames, context)
-    loaders = [loader(excerpts, size, number, one, device == "cuda") for one in WORKERS]
+    loaders = [
+        loader(Excerpts(path, frames, context), size, number, one, device == "cuda")
+        for one in WORKERS
+    ]
     for one in loaders:
         straightforward(one, device)  # starts the workers
     better = min(loaders, key=lambda one: seconds_of(one, device))

@@ -71,4 +71,6 @@ def loader(
     return DataLoader(
         excerpts, batch_size, sampler=draws, num_workers=workers,
         persistent_workers=workers > 0, pin_memory=pinned,
+        # as on any Linux; a process that was itself spawned would spawn them
+        multiprocessing_context="fork" if workers else None,
     )  # fmt: skip
