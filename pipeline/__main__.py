@@ -29,6 +29,9 @@ def separate(
     ),
     overwrite: bool = typer.Option(False, "--overwrite", help="replace what is there already"),
     device: str = typer.Option("auto", help="auto, cpu or cuda"),
+    precision: str = typer.Option(
+        "", help="float32 or bfloat16 [default: the one that the model was trained in]"
+    ),
     onnx: Path | None = typer.Option(None, help="use this exported network with onnxruntime"),
 ) -> None:
     """Separate songs into their sources: OUT/<song>/<source>.wav."""
@@ -43,6 +46,7 @@ def separate(
             rate=rate,
             overwrite=overwrite,
             device=device,
+            precision=precision,
             onnx=onnx,
         )
     )

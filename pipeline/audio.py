@@ -73,25 +73,27 @@ def track_info(track: Track, root: Path, names: Sequence[str]) -> AudioInfo:
 
 
 def stream_sources(
-    track: Track, root: Path, names: Sequence[str], block: int = BLOCK
+    track: Track, root: Path, names: Sequence[str], block: int = BLOCK, mono: bool = False
 ) -> Iterator[Samples]:
     """Yield the sources `names` in blocks `(sources, channels, samples)`, at the track's own rate.
 
-    All blocks but the last have `block` samples. The parts of a source are summed, a source
-    without parts is zero. Each file or stream is read once, whichever sources it belongs to. Files
-    end together; where one does not announce its length, 2304 samples more are cut off. Raises
-    UserError when a file cannot be used (see `probe` and `Decoder.read`), differs from the others
-    in rate, length or channels, or lacks the channel that a source is on.
+    mono: the channels of every file are averaged, and `channels` is 1. All blocks but the last have
+    `block` samples. The parts of a source are summed, a source without parts is zero. Each file or
+    stream is read once, whichever sources it belongs to. Files end together; where one does not
+    announce its length, 2304 samples more are cut off. Raises UserError when a file cannot be used
+    (see `probe` and `Decoder.read`), differs from the others in rate, length or channels, or lacks
+    the channel that a source is on.
     """
     with ExitStack() as stack:
         inputs = _open_all(track, root, names, stack)
         channels = _agreed(track, names, inputs).channels
         for decoded in _in_step(inputs, block):
             count = next(iter(decoded.values())).shape[1]
-            sources = np.zeros((len(names), channels, count), np.float32)
+            sources = np.zeros((len(names), 1 if mono else channels, count), np.float32)
             for index, name in enumerate(names):
                 for part in track.sources[name]:
-                    sources[index] += _select(part, decoded[_Input(part.file, part.stream)])
+                    found = _select(part, decoded[_Input(part.file, part.stream)])
+                    sources[index] += _average(found) if mono else found
             yield sources
 
 
@@ -126,8 +128,8 @@ def read_mono(
             for _ in names
         ]
     chunks: deque[Samples] = deque()
-    for sources, last in _with_last(stream_sources(track, root, names, block)):
-        mono = sources.mean(axis=1, dtype=np.float32)
+    for sources, last in _with_last(stream_sources(track, root, names, block, mono=True)):
+        mono = sources[:, 0]
         samples += mono.shape[1]
         if resamplers:
             pairs = zip(resamplers, mono, strict=True)
@@ -284,6 +286,18 @@ def _check_channels(track: Track, key: _Input, decoder: Decoder) -> None:
         f"{decoder.name}: {channels} channel{'s' * (channels != 1)}, expected {expected} ({meaning});"
         f" {AGAIN}"
     )
+
+
+def _average(decoded: Samples) -> Samples:
+    """The mean of the channels (1, samples)."""
+    if len(decoded) == 1:
+        return decoded
+    # not mean(): decoded samples lie frame by frame, and it would go through them in pairs
+    total = decoded[0] + decoded[1]
+    for channel in decoded[2:]:
+        total += channel
+    total /= len(decoded)
+    return total[None]
 
 
 def _select(part: Part, decoded: Samples) -> Samples:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast, get_args
 from unicodedata import normalize
 
 import numpy as np
@@ -22,9 +22,11 @@ from pipeline.datasets.folder import list_tracks
 from pipeline.decoding import Decoder, open_audio
 from pipeline.errors import UserError
 from pipeline.files import PARTIAL, atomic_path
+from pipeline.params import Precision
 from pipeline.separation import Separator, resolve_device
 
 FORMATS = ("wav", "flac")
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 MakeStream = Callable[[Separator, int, int], Stream]
 RATES: dict[str, MakeStream] = {"model": ModelRate, "input": InputRate}
 FLAC_CHANNELS, FLAC_RATE = 8, 655_350
@@ -48,6 +50,7 @@ def separate_files(
     rate: str = "model",
     overwrite: bool = False,
     device: str = "auto",
+    precision: str = "",
     onnx: Path | None = None,
 ) -> int:
     """Separate files, and all audio files in folders, into out/<song>/<source>.<format>.
@@ -56,10 +59,14 @@ def separate_files(
     1 if there was any. Raises UserError, before anything is read, when model or options are no good.
     """
     started = monotonic()
-    for option, given, expected in (("format", format, FORMATS), ("rate", rate, tuple(RATES))):
+    for option, given, expected in (
+        ("format", format, FORMATS),
+        ("rate", rate, tuple(RATES)),
+        ("precision", precision or PRECISIONS[0], PRECISIONS),
+    ):
         if given not in expected:
             raise UserError(f"--{option} {printable(given)}: expected {' or '.join(expected)}")
-    separator = load(model, device, onnx)
+    separator = load(model, device, cast(Precision, precision) if precision else None, onnx)
     found, failures = find(songs, out)
     for failure in failures:
         _say(f"error: {failure}")
@@ -90,12 +97,16 @@ def separate_files(
     return 1 if failures else 0
 
 
-def load(model: Path, device: str, onnx: Path | None) -> Separator:
+def load(
+    model: Path, device: str, precision: Precision | None = None, onnx: Path | None = None
+) -> Separator:
     """The separator of a model folder, with its network from `onnx` if that is given."""
     if onnx is None:
-        return Separator.load(model, resolve_device(device))
+        return Separator.load(model, resolve_device(device), precision)
     if device not in ("auto", "cpu"):
         raise UserError(f"--onnx runs on the CPU, not with --device {printable(device)}")
+    if precision == "bfloat16":
+        raise UserError("--onnx computes in float32, not with --precision bfloat16")
     from pipeline.export import load_onnx
 
     return load_onnx(model, onnx)

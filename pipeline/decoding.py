@@ -51,6 +51,8 @@ class Decoder(ABC):
         self.position = 0
         """Samples per channel read so far."""
         self._file = file
+        self._floating = True
+        """Whether it can hold NaN and infinities."""
 
     def read(self, count: int) -> Samples:
         """The next samples `(channels, count)`; fewer only at the end, then none.
@@ -60,7 +62,11 @@ class Decoder(ABC):
         """
         decoded = self._read(count)
         # The extremes are finite only if everything is, and need no array of their own.
-        if decoded.size and not np.isfinite([decoded.min(), decoded.max()]).all():
+        if (
+            self._floating
+            and decoded.size
+            and not np.isfinite([decoded.min(), decoded.max()]).all()
+        ):
             first = int(np.isfinite(decoded).all(axis=0).argmin())
             seconds = (self.position + first) / self.sample_rate
             raise _error(self.name, f"NaN or infinite samples, the first at {seconds:.3f} s")
@@ -95,11 +101,12 @@ class _Libsndfile(Decoder):
         super().__init__(name, file, sound.samplerate, sound.channels)
         self._sound = sound
         self.samples = sound.frames
+        self._floating = sound.subtype != "PCM_16"
 
     def _read(self, count: int) -> Samples:
         left = min(count, self.samples - self.position)
         try:
-            if self._sound.subtype == "PCM_16":
+            if not self._floating:
                 # the same numbers as libsndfile's float32, several times as fast as it makes them
                 read = self._sound.read(left, dtype="int16", always_2d=True)
                 decoded: Samples = read.T.astype(np.float32)

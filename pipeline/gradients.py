@@ -43,10 +43,8 @@ def critic_gradient(critic: Critic, estimate: Tensor) -> Tensor:
     (n, 1, critic.bins, critic.frames), as `Critic.view` cuts it: positive where more energy would
     raise the score, negative where less would.
     """
-    with torch.enable_grad():
-        view = critic.view(estimate.detach()).clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(critic(view).sum(), view)
-    return gradient
+    with torch.no_grad():
+        return critic.input_gradient(critic.view(estimate))
 
 
 @torch.inference_mode()
@@ -62,5 +60,5 @@ def estimate_patch(separator: Separator, mixture: Tensor, first: int, frames: in
     known = mixture[:, max(begin, 0) : end]
     left = max(-begin, 0)
     padded = functional.pad(known, (left, end - begin - left - known.shape[1]))
-    estimates: Tensor = network(padded[None])[0, :, :, :frames]
+    estimates: Tensor = separator.predict(padded[None])[0, :, :, :frames]
     return estimates.clone()

@@ -36,6 +36,7 @@ Collection = Literal["MUSDB18", "MUSDB18-HQ"]
 RoleName = Literal["supervised", "unlabelled", "validation", "test"]
 Positive = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Precision = Literal["float32", "bfloat16"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 
 
@@ -152,8 +153,9 @@ class Training(Section):
     divergence: Literal["wasserstein", "js", "kl"]
     penalty_weight: Weight
     additivity_domain: Literal["linear", "log"]
-    precision: Literal["float32", "bfloat16"]
-    """Of the separator's convolutions in training; all else is float32 either way."""
+    precision: Precision
+    """Of the separator's convolutions, in training and where the model is applied; all else is float32
+    either way."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -53,10 +54,11 @@ class Pool:
     device: torch.device | None = None
     """Where excerpts go; None: where the frames are."""
 
-    @property
+    @cached_property
     def positions(self) -> Tensor:
         """How many excerpts each track has (tracks,)."""
-        return (self.lengths - self.length + 1).clamp_min(1)
+        positions: Tensor = (self.lengths - self.length + 1).clamp_min(1)
+        return positions
 
     def draw(self, random: np.random.Generator, count: int) -> Tensor:
         """First output frames of `count` excerpts: uniform over tracks, then over positions."""
@@ -84,12 +86,14 @@ class Pool:
         return self._rows(starts, slice(1, len(self.frames)), False).permute(1, 0, 3, 2)
 
     def _rows(self, starts: Tensor, signals: slice, context: bool) -> Tensor:
-        """Excerpts as they are stored (signals, n, frames, bins): one copy, each frame in one piece."""
+        """Excerpts as they are stored (signals, n, frames, bins): one copy, each in one piece."""
         extra = self.context if context else 0
         if isinstance(self.frames, Tensor):
-            offsets = torch.arange(-extra, self.length + extra)
-            places = (starts[:, None] + offsets).to(self.frames.device)
-            rows = self.frames[signals][:, places]
+            # every excerpt there is, side by side and overlapping, is a view of the frames
+            size, bins = self.length + 2 * extra, self.frames.shape[2]
+            windows = self.frames[signals].flatten(1).unfold(1, size * bins, bins)
+            chosen: Tensor = windows[:, (starts - extra).to(self.frames.device)]
+            rows = chosen.view(*chosen.shape[:2], size, bins)
             return rows if self.device is None else rows.to(self.device)
         numbers = range(signals.start, signals.stop)
         return torch.stack(

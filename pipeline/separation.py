@@ -28,7 +28,7 @@ from torch import Tensor
 from pipeline.errors import UserError
 from pipeline.files import write_text
 from pipeline.models.unet import SpectrogramUNet
-from pipeline.params import Name, Params, Signal
+from pipeline.params import Name, Params, Precision, Signal
 from pipeline.spectrogram import frame_count, log_magnitude, pad, reconstruct, stft_of_padded
 
 FORMAT = 1
@@ -69,6 +69,8 @@ class Separator:
     network: Network
     sources: tuple[str, ...]
     signal: Signal
+    precision: Precision = "float32"
+    """Of the network's convolutions, as in training; what it gives is float32 either way."""
 
     def save(self, folder: Path, details: dict[str, Any]) -> None:
         """Write weights and configuration; `details` is recorded beside them (training, data)."""
@@ -82,6 +84,7 @@ class Separator:
             "sources": list(self.sources),
             "signal": self.signal.model_dump(),
             "separator": {"filters": unet.first.out_channels, "depth": self.network.depth},
+            "precision": self.precision,
             **details,
         }
         write_text(folder / CONFIG, json.dumps(config, indent=1) + "\n")
@@ -94,8 +97,16 @@ class Separator:
         return torch.device("cpu")
 
     @classmethod
-    def load(cls, folder: Path | str, device: torch.device | str = "cpu") -> "Separator":
-        """Read a model folder. Raises UserError when it is missing, damaged or of another format."""
+    def load(
+        cls,
+        folder: Path | str,
+        device: torch.device | str = "cpu",
+        precision: Precision | None = None,
+    ) -> "Separator":
+        """Read a model folder. Raises UserError when it is missing, damaged or of another format.
+
+        precision: None: the one that the model was trained in.
+        """
         folder = Path(folder)
         try:
             config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -106,6 +117,9 @@ class Separator:
             # they become names of files
             sources = TypeAdapter(list[Name]).validate_python(config["sources"])
             signal = Signal(**config["signal"])
+            # a folder that does not say is from before there was a choice
+            given = precision or config.get("precision", "float32")
+            precision = TypeAdapter(Precision).validate_python(given)
             network = SpectrogramUNet(signal.bins, len(sources), **config["separator"])
             load_model(network, str(folder / WEIGHTS))
         except FileNotFoundError:
@@ -116,7 +130,13 @@ class Separator:
             raise UserError(f"{folder}: damaged model folder: {reason}") from None
         network.to(device).eval()
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(network, tuple(sources), signal)
+        return cls(network, tuple(sources), signal, precision)
+
+    def predict(self, mixture: Tensor) -> Tensor:
+        """The network's estimates of patches in this precision, as float32 (shapes: `Network`)."""
+        reduced = self.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
+            return self.network(mixture)
 
     def separate(self, waveform: NDArray[Any], sample_rate: float) -> dict[str, FloatArray]:
         """Estimate the sources of a recording: source -> float32 (samples,) at the model's rate.
@@ -225,7 +245,7 @@ class Patches:
         spectrum = stft_of_padded(padded[:, from_sample:to_sample].to(separator.device), signal)
         mix = spectrum.mean(dim=0) if len(spectrum) > 1 else spectrum[0]
         mixture = torch.nn.functional.pad(log_magnitude(mix), (max(-begin, 0), max(end - count, 0)))
-        estimates = separator.network(mixture[None])[0, :, :, :wanted]
+        estimates = separator.predict(mixture[None])[0, :, :, :wanted]
         inner = first - max(begin, 0)
         return Patch(spectrum[:, :, inner : inner + wanted], estimates)
 

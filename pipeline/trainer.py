@@ -192,7 +192,8 @@ def finish(
     module.load_state_dict(checkpoint["state_dict"])
     history = best.parent / "history"
     with files.atomic_path(target) as folder:
-        Separator(module.separator, tuple(params.sources), params.signal).save(
+        precision = params.training.precision
+        Separator(module.separator, tuple(params.sources), params.signal, precision).save(
             folder,
             {
                 "model": name,

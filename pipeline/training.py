@@ -128,8 +128,7 @@ class AdversarialSeparation(lightning.LightningModule):
     def in_float32(self) -> torch.autocast:
         """For the critics, whatever `training.precision` says of the separator.
 
-        In bfloat16, penalty included, they cost the separator half a decibel and more of SDR, over three
-        seeds (docs/performance.md).
+        What bfloat16 does to the scores is in docs/performance.md.
         """
         return torch.autocast(self.device.type, enabled=False)
 
@@ -146,7 +145,7 @@ class AdversarialSeparation(lightning.LightningModule):
             scores = critic(torch.cat([real, fake]))
             distance = divergence(scores[: len(real)], scores[len(real) :], settings.divergence)
             epsilon = self.batches.epsilon(number, step).to(fake.device)
-            penalty = gradient_penalty(critic, real, fake, epsilon)
+            penalty = gradient_penalty(critic.input_gradient, real, fake, epsilon)
             losses |= {f"distance_{source}": distance, f"penalty_{source}": penalty}
         for optimiser in optimisers:
             optimiser.zero_grad()

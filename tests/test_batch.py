@@ -71,6 +71,13 @@ def test_files_and_folders(
     assert "2 songs separated, 0.1 min of audio in" in capsys.readouterr().out
 
 
+def test_in_bfloat16(model: Path, songs: Path, out: Path) -> None:
+    separate_files([songs / "two.wav"], model, out, precision="bfloat16")
+    separate_files([songs / "two.wav"], model, out / "exact")
+    found, exact = (read(one / "two/vocals.wav") for one in (out, out / "exact"))
+    assert 0 < np.abs(found - exact).max() < 0.05 * np.abs(exact).max()
+
+
 def test_what_was_separated_before_is_no_song(model: Path, songs: Path) -> None:
     out = songs / "separated"
     for _ in range(2):
@@ -288,6 +295,8 @@ def test_flac_has_limits(
     [
         ({"format": "mp3"}, "--format mp3: expected wav or flac"),
         ({"rate": "48000"}, "--rate 48000: expected model or input"),
+        ({"precision": "fp16"}, "--precision fp16: expected float32 or bfloat16"),
+        ({"onnx": Path("x.onnx"), "precision": "bfloat16"}, "--onnx computes in float32"),
         ({"device": "gpu"}, "--device gpu: expected auto, cpu or cuda"),
         ({"onnx": Path("x.onnx"), "device": "cuda"}, "--onnx runs on the CPU"),
     ],

@@ -40,7 +40,7 @@ def test_the_gradient_is_positive_where_energy_lacks_and_negative_where_it_is_to
         real = critic.view(excerpts(8, 2.0, 0.0, 2 * step))
         fake = critic.view(excerpts(8, 1.0, 2.0, 2 * step + 1))
         epsilon = torch.rand(8, generator=torch.Generator().manual_seed(step))
-        penalty = gradient_penalty(critic, real, fake, epsilon)
+        penalty = gradient_penalty(critic.input_gradient, real, fake, epsilon)
         loss = 10 * penalty - divergence(critic(real), critic(fake))
         optimiser.zero_grad()
         loss.backward()

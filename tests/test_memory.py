@@ -31,4 +31,7 @@ def faults(how: str) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
 def test_steps_after_the_first_need_no_new_pages() -> None:
-    assert faults("kept") < 1000 < faults("default")
+    default = faults("default")
+    assert default > 100_000  # 15 tensors of 2**14 pages
+    # not none: a busy system splits and moves large pages, and each then costs a fault again
+    assert faults("kept") < default / 10

@@ -6,6 +6,7 @@ from torch import nn
 
 from pipeline.models.critic import Critic
 from pipeline.models.unet import SpectrogramUNet, UNet, input_size, output_size, pool_and_crop
+from tests.autograd import by_autograd
 
 
 def parameters(network: nn.Module) -> int:
@@ -30,6 +31,27 @@ def test_the_critic_is_the_papers() -> None:
     critic = Critic()
     assert parameters(critic) == 1_869_344
     assert critic(torch.rand(3, 1, 256, 64)).shape == (3, 1)
+
+
+@pytest.mark.parametrize("size", [(256, 64), (128, 32)])
+def test_the_critics_gradient_is_autograds(size: tuple[int, int]) -> None:
+    """And so is what a loss of it says to every weight, at both corners of the leaky ReLUs."""
+    torch.manual_seed(5)
+    critic = Critic(3, *size).double()
+    critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    excerpts = torch.randn(4, 1, *size, dtype=torch.float64)
+    found, expected = critic.input_gradient(excerpts), by_autograd(critic)(excerpts.clone())
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
+    target = torch.randn_like(expected)
+    losses = [((gradient - target) ** 2).sum() for gradient in (found, expected)]
+    # autograd has zeros for the biases, which move corners and not slopes; ours has nothing
+    ours, autograds = (
+        torch.autograd.grad(loss, list(critic.parameters()), materialize_grads=True)
+        for loss in losses
+    )
+    for mine, other in zip(ours, autograds, strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-12 * float(other.abs().max()))
+    assert sum(float(one.abs().max()) > 0 for one in autograds) == 8
 
 
 def test_feature_maps_have_the_printed_sizes() -> None:

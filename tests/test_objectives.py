@@ -16,6 +16,7 @@ from pipeline.objectives import (
     supervised_loss,
     unsupervised_loss,
 )
+from tests.autograd import by_autograd
 
 KINDS = ("wasserstein", "js", "kl")
 
@@ -51,7 +52,7 @@ def test_penalty_of_a_linear_critic(weight: float) -> None:
         return x.flatten(1) @ direction[:, None]
 
     real, fake = torch.randn(8, 1, 4, 6), torch.randn(8, 1, 4, 6)
-    value = gradient_penalty(critic, real, fake, torch.rand(8)).item()
+    value = gradient_penalty(by_autograd(critic), real, fake, torch.rand(8)).item()
     assert value == pytest.approx(max(weight - 1, 0) ** 2, abs=1e-5)
 
 
@@ -64,14 +65,18 @@ def test_penalty_is_taken_between_real_and_fake() -> None:
     real, fake = torch.full((2, 1, 1, 1), 9.0), torch.full((2, 1, 1, 1), 3.0)
     epsilon = torch.tensor([0.25, 1.0])
     expected = ((0.25 * 9 + 0.75 * 3 - 1) ** 2 + (9 - 1) ** 2) / 2
-    assert gradient_penalty(critic, real, fake, epsilon).item() == pytest.approx(expected)
+    assert gradient_penalty(by_autograd(critic), real, fake, epsilon).item() == pytest.approx(
+        expected
+    )
 
 
 def test_penalty_is_safe_where_the_gradient_vanishes() -> None:
     last = nn.Linear(6, 1)
     nn.init.zeros_(last.weight)
     critic = nn.Sequential(nn.Flatten(), last)
-    penalty = gradient_penalty(critic, torch.randn(4, 6), torch.randn(4, 6), torch.rand(4))
+    penalty = gradient_penalty(
+        by_autograd(critic), torch.randn(4, 6), torch.randn(4, 6), torch.rand(4)
+    )
     penalty.backward()
     assert penalty.item() == 0
     assert all(torch.isfinite(p.grad).all() for p in critic.parameters() if p.grad is not None)
@@ -82,7 +87,9 @@ def test_penalty_reaches_the_critics_weights() -> None:
     critic = nn.Linear(3, 1, bias=False)
     with torch.no_grad():
         critic.weight.copy_(torch.tensor([[0.0, 3.0, 4.0]]))
-    gradient_penalty(critic, torch.randn(5, 3), torch.randn(5, 3), torch.rand(5)).backward()
+    gradient_penalty(
+        by_autograd(critic), torch.randn(5, 3), torch.randn(5, 3), torch.rand(5)
+    ).backward()
     assert critic.weight.grad is not None
     torch.testing.assert_close(critic.weight.grad, 2 * 4 * critic.weight.detach() / 5)
 
@@ -122,7 +129,7 @@ def test_the_wasserstein_critic_finds_the_shift_of_two_gaussians() -> None:
     for _ in range(400):
         real, fake = torch.randn(256, 2) + shift, torch.randn(256, 2)
         distance = divergence(critic(real), critic(fake))
-        penalty = gradient_penalty(critic, real, fake, torch.rand(256))
+        penalty = gradient_penalty(by_autograd(critic), real, fake, torch.rand(256))
         optimiser.zero_grad()
         (10 * penalty - distance).backward()
         optimiser.step()

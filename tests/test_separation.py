@@ -4,6 +4,7 @@ import doctest
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,27 @@ def test_both_sources_of_the_small_separator_sound(separator: Separator) -> None
 
 def noise(samples: int) -> NDArray[np.float32]:
     return np.random.default_rng(2).standard_normal(samples).astype(np.float32)
+
+
+def test_in_bfloat16_estimates_are_near(separator: Separator, tmp_path: Path) -> None:
+    """Rounded to 8 bits in every layer; a folder says what its model was trained in."""
+    waveform = noise(30_000)
+    exact = separator.estimate(waveform)
+    replace(separator, precision="bfloat16").save(tmp_path, {})
+    near = Separator.load(tmp_path).estimate(waveform)
+    assert near.dtype == np.float32
+    for source, rounded in zip(exact, near, strict=True):
+        distortion = 10 * np.log10((source**2).mean() / ((rounded - source) ** 2).mean())
+        assert 25 < distortion < 100
+    again = Separator.load(tmp_path, precision="float32")
+    np.testing.assert_allclose(again.estimate(waveform), exact, atol=1e-5)
+    config = json.loads((tmp_path / CONFIG).read_text())
+    assert config.pop("precision") == "bfloat16"
+    (tmp_path / CONFIG).write_text(json.dumps(config))
+    assert Separator.load(tmp_path).precision == "float32"
+    (tmp_path / CONFIG).write_text(json.dumps({**config, "precision": "float8"}))
+    with pytest.raises(UserError, match=r"damaged model folder: .*float32"):
+        Separator.load(tmp_path)
 
 
 @pytest.mark.parametrize("samples", [1, 2, 100, 256, 511, 513, 4000, 100_001])

@@ -144,7 +144,7 @@ def steps_of(name: str, options: Options) -> Iterator[Result]:
     every = 1 if on_gpu and not options.quick else TRACKS_ON_CPU * (4 if options.quick else 1)
     lengths = {role: seconds[::every] for role, seconds in material.paper_seconds().items()}
     settings = material.with_batch(settings, batch, options.quick)
-    needed = limits.operations(straightforward_step(settings, name, lengths, options.device))
+    needed, plainly = operations(settings, name, lengths, options.device)
     plain = harness.Apart(straightforward_step, settings, name, lengths, options.device)
     with closing(plain):
         for precision in PRECISIONS:
@@ -158,8 +158,18 @@ def steps_of(name: str, options: Options) -> Iterator[Result]:
                 {side: times[side] for side in (OURS, STRAIGHTFORWARD)},
                 batch,
                 "excerpts a second",
-                f"batches of {batch} excerpts, {needed / batch / 1e9:.1f} GFLOP an excerpt",
+                f"batches of {batch} excerpts, {needed / batch / 1e9:.1f} GFLOP an excerpt"
+                f" ({plainly / batch / 1e9:.1f} straightforwardly)",
             )
+
+
+def operations(settings: Params, name: str, lengths: Lengths, device: str) -> tuple[int, int]:
+    """Of one step: ours, and the straightforward one."""
+    module = material.module(settings, name, lengths, device)
+    return (
+        limits.operations(lambda: fit(module, [], 1, device)),
+        limits.operations(straightforward_step(settings, name, lengths, device)),
+    )
 
 
 def turns(settings: Params, name: str, lengths: Lengths, plain: Side, options: Options) -> Times:

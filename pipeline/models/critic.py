@@ -34,15 +34,39 @@ class Critic(nn.Module):
 
     def forward(self, excerpts: Tensor) -> Tensor:
         """excerpts: log magnitudes (n, 1, bins, frames) as `view` cuts them. Returns (n, 1)."""
-        x = excerpts
+        scores: Tensor = self.score(self._activations(excerpts)[-1])
+        return scores
+
+    def input_gradient(self, excerpts: Tensor) -> Tensor:
+        """The gradient of the scores at excerpts (n, 1, bins, frames), of the same shape.
+
+        As a function of the weights, with a gradient of its own. Between the corners of its leaky ReLUs
+        the critic is linear, so this is a network too: the same weights, transposed, from the
+        score down. PyTorch's backward of a backward has the same result for half as many operations
+        again: it takes the second derivative of a leaky ReLU, zero, through all layers below.
+        """
+        with torch.no_grad():
+            *convolved, hidden = self._activations(excerpts)
+        x = self.score.weight.expand(len(excerpts), -1)
+        x = (_before(x, hidden) @ self.hidden.weight).view_as(convolved[-1])
+        for conv in reversed(self.tall):
+            x = _transposed(conv, _before(x, convolved.pop()))[:, :, 1:-1, :-1]
+        for conv in reversed(self.square):
+            x = _transposed(conv, _before(x, convolved.pop()))
+        return x
+
+    def _activations(self, excerpts: Tensor) -> list[Tensor]:
+        """What every layer but the last gives."""
+        layers = [excerpts]
         for conv in self.square:
-            x = functional.leaky_relu_(conv(x), SLOPE)
+            layers.append(functional.leaky_relu_(conv(layers[-1]), SLOPE))
         for conv in self.tall:
             # TensorFlow's 'same' padding of a kernel of width 2: one frame, after the end
-            x = functional.leaky_relu_(conv(functional.pad(x, (0, 1, 1, 1))), SLOPE)
-        x = functional.leaky_relu_(self.hidden(torch.flatten(x, 1)), SLOPE)
-        scores: Tensor = self.score(x)
-        return scores
+            padded = functional.pad(layers[-1], (0, 1, 1, 1))
+            layers.append(functional.leaky_relu_(conv(padded), SLOPE))
+        flat = torch.flatten(layers[-1], 1)
+        layers.append(functional.leaky_relu_(self.hidden(flat), SLOPE))
+        return layers[1:]
 
     def view(self, excerpts: Tensor) -> Tensor:
         """What the critic sees of (n, bins + 1, >= frames): no DC bin, the central frames.
@@ -51,3 +75,20 @@ class Critic(nn.Module):
         """
         start = (excerpts.shape[-1] - self.frames) // 2
         return excerpts[:, 1 : self.bins + 1, start : start + self.frames].unsqueeze(1)
+
+
+def _before(gradient: Tensor, activation: Tensor) -> Tensor:
+    """The gradient before a leaky ReLU, from the one behind it and what it gave."""
+    before: Tensor = torch.ops.aten.leaky_relu_backward(gradient, activation, SLOPE, True)
+    return before
+
+
+def _transposed(conv: nn.Module, gradient: Tensor) -> Tensor:
+    """The gradient at a convolution's input, from the one at its output."""
+    assert isinstance(conv, nn.Conv2d)
+    return functional.conv_transpose2d(
+        gradient,
+        conv.weight,
+        stride=conv.stride,
+        padding=conv.padding,  # type: ignore[arg-type]
+    )

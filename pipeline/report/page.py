@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pipeline.report import collect, critics, excerpts, pictures, plots, tables,
 from pipeline.report.collect import Run
 from pipeline.report.excerpts import Excerpt
 from pipeline.report.pictures import Picture
+from pipeline.workers import processes
 
 TEMPLATES = Path(__file__).with_name("templates")
 RANGE = 70.0
@@ -104,21 +106,27 @@ def show(excerpt: Excerpt, number: int, folder: Path) -> list[Heard]:
     loudest = float(excerpts.decibels(excerpt.mixture, excerpt.signal).max())
     found = []
     (folder / "audio").mkdir(exist_ok=True)
-    for source, what, waveform in excerpt.signals():
-        name = f"{number:02}-{source}" + (f"-{what}" if what != source else "")
-        audio = f"audio/{name}.mp3"
-        excerpts.write_mp3(waveform * np.float32(played), rate, folder / audio)
-        picture = pictures.draw(
-            excerpts.decibels(waveform, excerpt.signal),
-            (loudest - RANGE, loudest),
-            critics.SEQUENTIAL,
-            folder,
-            f"figures/{name}.png",
-            f"Spectrogram: {source}" + (f", {what}" if what != source else ""),
-            (excerpt.start, excerpt.start + excerpt.seconds),
-            (0, rate / 2),
-        )
-        found.append(Heard(source, what, picture, audio))
+    # every encoder is a process of its own, which is waited for
+    with ThreadPoolExecutor(processes()) as encoders:
+        written = []
+        for source, what, waveform in excerpt.signals():
+            name = f"{number:02}-{source}" + (f"-{what}" if what != source else "")
+            audio = f"audio/{name}.mp3"
+            sound = waveform * np.float32(played)
+            written.append(encoders.submit(excerpts.write_mp3, sound, rate, folder / audio))
+            picture = pictures.draw(
+                excerpts.decibels(waveform, excerpt.signal),
+                (loudest - RANGE, loudest),
+                critics.SEQUENTIAL,
+                folder,
+                f"figures/{name}.png",
+                f"Spectrogram: {source}" + (f", {what}" if what != source else ""),
+                (excerpt.start, excerpt.start + excerpt.seconds),
+                (0, rate / 2),
+            )
+            found.append(Heard(source, what, picture, audio))
+        for one in written:
+            one.result()
     return found
 
 
