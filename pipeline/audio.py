@@ -293,11 +293,12 @@ def _average(decoded: Samples) -> Samples:
     if len(decoded) == 1:
         return decoded
     # not mean(): decoded samples lie frame by frame, and it would go through them in pairs
-    total = decoded[0] + decoded[1]
+    total: Samples = decoded[0] + decoded[1]
     for channel in decoded[2:]:
         total += channel
     total /= len(decoded)
-    return total[None]
+    averaged: Samples = total[None]
+    return averaged
 
 
 def _select(part: Part, decoded: Samples) -> Samples:
