@@ -16,11 +16,13 @@ from benchmarks.harness import OURS, Options, Quantity, Result, Times
 from benchmarks.parts import training
 from pipeline.memory import keep_freed_memory
 from pipeline.models import unet
+from pipeline.models.critic import Critic
 from pipeline.params import Params
 from pipeline.training import AdversarialSeparation
 
 MODELS = ("baseline", "VA")
 EVERYTHING, MEMORY, BFLOAT16 = "everything", "freed memory is kept", "bfloat16"
+CRITICS = "the critics' gradient as a network"
 
 
 def pool_and_crop(x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -31,6 +33,19 @@ def pool_and_crop(x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 def plain_pooling(module: AdversarialSeparation) -> None:
     """Take away `unet.PoolAndCrop`."""
     unet.pool_and_crop = pool_and_crop
+
+
+def penalty_by_autograd(module: AdversarialSeparation) -> None:
+    """Take away `Critic.input_gradient`."""
+    for critic in module.named_critics().values():
+        critic.input_gradient = partial(input_gradient, critic)  # type: ignore[method-assign]
+
+
+def input_gradient(critic: Critic, excerpts: Tensor) -> Tensor:
+    """As PyTorch finds it, with a backward of a backward to come."""
+    excerpts = excerpts.requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(excerpts).sum(), excerpts, create_graph=True)
+    return gradient
 
 
 def contiguous(module: AdversarialSeparation) -> None:
@@ -48,6 +63,7 @@ def plain_adam(module: AdversarialSeparation) -> None:
 
 REMOVALS: dict[str, Callable[[AdversarialSeparation], None]] = {
     "pooling and cropping as one operation": plain_pooling,
+    CRITICS: penalty_by_autograd,
     "channels_last": contiguous,
     "fused Adam": plain_adam,
 }
@@ -85,13 +101,16 @@ def of_model(name: str, options: Options) -> Result:
     settings = material.with_batch(material.paper(), batch, options.quick)
     every = training.TRACKS_ON_CPU * (4 if options.quick else 1)
     lengths = {role: seconds[::every] for role, seconds in material.paper_seconds().items()}
-    times: Times = {variant: [] for variant in VARIANTS}
+    critics = bool(settings.models[name].critics)
+    variants = [variant for variant in VARIANTS if critics or variant != CRITICS]
+    times: Times = {variant: [] for variant in variants}
     for _ in range(options.turns(3)):
-        for variant in VARIANTS:
+        for variant in variants:
             times[variant].append(apart(partial(step, settings, name, lengths, variant)))
     gains = [
         harness.ratio(f"without: {variant}", times, variant, EVERYTHING)
-        for variant in (MEMORY, *REMOVALS)
+        for variant in variants
+        if variant not in (EVERYTHING, BFLOAT16)
     ]
     lower: Quantity = harness.ratio("with: bfloat16", times, BFLOAT16, EVERYTHING)
     return Result(

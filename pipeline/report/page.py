@@ -38,7 +38,7 @@ def write(run: Run, target: Path, top: Path = Path(), say: Callable[[str], None]
     """Write the report as the folder `target`, as a whole.
 
     top: where git is asked for the commit; say: where one-line messages go. Raises UserError when
-    features, a model or ffmpeg is missing.
+    features or a model is missing, or a file cannot be written.
     """
     began = time.monotonic()
     with atomic_path(target) as folder:
@@ -106,7 +106,7 @@ def show(excerpt: Excerpt, number: int, folder: Path) -> list[Heard]:
     loudest = float(excerpts.decibels(excerpt.mixture, excerpt.signal).max())
     found = []
     (folder / "audio").mkdir(exist_ok=True)
-    # every encoder is a process of its own, which is waited for
+    # encoders compute outside Python, beside the pictures
     with ThreadPoolExecutor(processes()) as encoders:
         written = []
         for source, what, waveform in excerpt.signals():

@@ -90,8 +90,15 @@ def test_a_player_gives_the_sound_back(tmp_path: Path) -> None:
     assert np.abs(tone).max() == pytest.approx(0.5, abs=0.05)
 
 
-def test_without_ffmpeg_it_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match=r"ffmpeg cannot be started .*install-ffmpeg") as error:
-        excerpts.write_mp3(np.zeros(100, np.float32), RATE, tmp_path / "x.mp3")
+def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"nowhere/x.mp3: cannot be written \(.*libsndfile"
+    ) as error:
+        excerpts.write_mp3(np.zeros(100, np.float32), RATE, tmp_path / "nowhere/x.mp3")
     assert "\n" not in str(error.value)
+
+
+def test_a_tenth_of_a_second_and_less_can_be_heard(tmp_path: Path) -> None:
+    for samples in (1, RATE // 10):
+        excerpts.write_mp3(np.full(samples, 0.1, np.float32), RATE, tmp_path / "short.mp3")
+        assert (tmp_path / "short.mp3").stat().st_size > 100
