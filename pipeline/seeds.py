@@ -62,8 +62,11 @@ def summary(
     return table
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """The SDR part of `summary` as Markdown: mean and standard deviation over the seeds."""
+def markdown(table: pd.DataFrame, command: str = "make seeds") -> str:
+    """The SDR part of `summary` as Markdown: mean and standard deviation over the seeds.
+
+    command: what made it.
+    """
     seeds = [column for column in table.columns if column.startswith("seed_")]
     rows = [
         [
@@ -83,7 +86,7 @@ def markdown(table: pd.DataFrame) -> str:
             "# SDR over seeds",
             "",
             "Means over test tracks in dB; ± is the standard deviation over seeds. `unseen`: the"
-            " datasets without supervised tracks. Made by `make seeds`.",
+            f" datasets without supervised tracks. Made by `{command}`.",
             "",
             *grid([*header, "mean ± std", "difference to baseline"], rows, text_columns=3),
             "",

@@ -28,12 +28,13 @@ def seeds(
     from pipeline.tracks import Role
 
     settings = params.load(common.PARAMS)
-    target = common.RESULTS / "seeds.csv"
+    target, command = common.RESULTS / "seeds.csv", "make seeds"
     if precision:
         given = settings.model_dump()
         given["training"]["precision"] = precision
         settings = params.parse(given, "--precision")
         target = target.with_stem(f"seeds-{precision}")
+        command = f"python -m stages.seeds --precision {precision}"
     frame = split.load_split(common.SPLIT)
     mixture = comparison.load_tracks(common.TRACK_SCORES / "mixture.csv")
     scores = {}
@@ -63,7 +64,7 @@ def seeds(
     baseline = comparison.baseline(settings.models)
     table = repeated.summary(scores, unseen, settings.sources, baseline)
     files.write_text(target, table.to_csv(index=False, lineterminator="\n"))
-    text = repeated.markdown(table)
+    text = repeated.markdown(table, command)
     files.write_text(target.with_suffix(".md"), text)
     typer.echo(text)
 
