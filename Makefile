@@ -42,7 +42,7 @@ look: setup ## look at the recordings again (files added, replaced or removed), 
 models: setup ## train all models at the same time, one on each GPU (docs/parallel-models.md)
 	scripts/train-models
 
-test: setup ## lint, types, tests (under 6 minutes)
+test: setup ## lint, types, tests (about 6 minutes)
 	@$(MAKE) --no-print-directory lint
 	pytest -m "not slow" -n logical --dist loadfile
 
