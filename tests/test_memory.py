@@ -40,5 +40,5 @@ def faults(how: str) -> int:
 def test_steps_after_the_first_need_no_new_pages() -> None:
     default = faults("default")
     assert default > 100_000  # 15 tensors of 2**14 pages
-    # not none: a busy system splits and moves large pages, and each then costs a fault again
-    assert faults("kept") < default / 10
+    # not none: a busy system splits large pages, and one that has none still returns some memory
+    assert faults("kept") < default / 2
