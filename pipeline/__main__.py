@@ -35,6 +35,9 @@ def separate(
     onnx: Path | None = typer.Option(None, help="use this exported network with onnxruntime"),
 ) -> None:
     """Separate songs into their sources: OUT/<song>/<source>.wav."""
+    from pipeline.memory import keep_freed_memory
+
+    keep_freed_memory()
     from pipeline import batch
 
     raise typer.Exit(

@@ -1,9 +1,9 @@
-"""How this process gets memory from the system: freed memory is kept for the next step.
+"""How this process gets memory from the system: freed memory is kept for what comes next.
 
-A training step allocates and frees the same activations every time, tens of megabytes each. By default
-the C library returns blocks of that size to the system at once, and the next step waits while the
-system clears new pages for it, one by one: a third of a step's time on two cores
-(docs/performance.md).
+Training allocates and frees the same activations at every step, a worker the same arrays for every
+track, tens of megabytes each. By default the C library returns blocks of that size to the system at
+once, and the next allocation waits while the system clears new pages for it, one by one: up to a
+third of the time on two cores (docs/performance.md).
 """
 
 import ctypes

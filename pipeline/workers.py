@@ -9,6 +9,7 @@ from multiprocessing import forkserver
 from typing import Any, Generic, Protocol, TypeVar
 
 from pipeline.errors import UserError
+from pipeline.memory import keep_freed_memory
 
 START = "forkserver"
 """Not fork: a forked child of a process that runs torch's threads can deadlock."""
@@ -155,6 +156,7 @@ def _set_up(environment: dict[str, str]) -> None:
     """The fork server has the environment of its own start: take that of the process which asks."""
     os.environ.clear()
     os.environ.update(environment)
+    keep_freed_memory()
     single_thread()
 
 

@@ -66,7 +66,10 @@ class UNet(nn.Module):
             x = merge(x).relu_()
         # estimates in bfloat16 would be steps of 1/256 of their size
         with torch.autocast(x.device.type, enabled=False):
-            joined = torch.cat([x.to(mixture.dtype), crop(mixture, x.shape[-2:])], dim=1)
+            seen = crop(mixture, x.shape[-2:])
+            # joined in another layout than x's, all of it would be copied from one to the other
+            seen = seen.contiguous(memory_format=memory_format(x))
+            joined = torch.cat([x.to(mixture.dtype), seen], dim=1)
             estimates: Tensor = self.last(joined).relu_()
         return estimates
 
