@@ -122,20 +122,6 @@ class AdversarialSeparation(lightning.LightningModule):
         """One update of every critic, on the same mixtures and on real recordings of its source."""
         with torch.no_grad():
             estimates = self.separator(self.batches.mixture("critics", step))
-        with self.in_float32():
-            return self.update_critics_on(estimates, optimisers, step)
-
-    def in_float32(self) -> torch.autocast:
-        """For the critics, whatever `training.precision` says of the separator.
-
-        What bfloat16 does to the scores is in docs/performance.md.
-        """
-        return torch.autocast(self.device.type, enabled=False)
-
-    def update_critics_on(
-        self, estimates: Tensor, optimisers: list[Any], step: int
-    ) -> dict[str, Tensor]:
-        """One update of every critic on these estimates (batch, sources, bins, frames)."""
         settings = self.params.training
         losses: dict[str, Tensor] = {}
         for source, critic in self.named_critics().items():
@@ -205,14 +191,13 @@ class AdversarialSeparation(lightning.LightningModule):
             estimates, mixture[:, :, context:-context], settings.additivity_domain
         )
         self.critics.requires_grad_(False)
-        with self.in_float32():
-            terms = [
-                unsupervised_loss(
-                    critic(critic.view(estimates[:, self.params.sources.index(source)])),
-                    settings.divergence,
-                )
-                for source, critic in self.named_critics().items()
-            ]
+        terms = [
+            unsupervised_loss(
+                critic(critic.view(estimates[:, self.params.sources.index(source)])),
+                settings.divergence,
+            )
+            for source, critic in self.named_critics().items()
+        ]
         self.critics.requires_grad_(True)
         losses["L_u"] = torch.stack(terms).sum() if terms else supervised.new_zeros(())
         losses["L"] = (

@@ -1,12 +1,14 @@
 """Freed memory is kept: the next step finds its pages in place."""
 
 import os
+import resource
 import subprocess
 import sys
 
 import pytest
 
-from benchmarks.harness import MEMORY_SETTINGS
+from benchmarks.harness import MEMORY_SETTINGS, without_memory_settings
+from pipeline.parallel import parallel_map
 from tests.conftest import TOP
 
 PROGRAM = """
@@ -42,3 +44,20 @@ def test_steps_after_the_first_need_no_new_pages() -> None:
     assert default > 100_000  # 15 tensors of 2**14 pages
     # not none: a busy system splits large pages, and one that has none still returns some memory
     assert faults("kept") < default / 2
+
+
+def faults_of_an_item(_: int) -> int:
+    """Pages that the system had to provide to a worker for one item's arrays."""
+    import torch
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    sum(float(torch.ones(2**24)[-1]) for _ in range(3))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
+def test_a_worker_needs_no_new_pages_after_its_first_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_PROCESSES", "1")
+    with without_memory_settings():
+        _, *later = parallel_map(faults_of_an_item, range(4), "items")
+    assert sum(later) < 3 * 3 * 2**14 / 2  # by default every tensor is 2**14 new pages

@@ -54,6 +54,21 @@ def test_the_critics_gradient_is_autograds(size: tuple[int, int]) -> None:
     assert sum(float(one.abs().max()) > 0 for one in autograds) == 8
 
 
+def test_in_bfloat16_scores_and_their_gradients_are_float32_and_near() -> None:
+    torch.manual_seed(0)
+    critic = Critic(8)
+    critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    excerpts = torch.rand(4, 1, 256, 64)
+    exact = critic(excerpts), critic.input_gradient(excerpts)
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        rounded = critic(excerpts), critic.input_gradient(excerpts)
+    # the gradient leaps where a leaky ReLU has its corner: there rounding changes sides
+    for one, other, near in zip(rounded, exact, (0.03, 0.3), strict=True):
+        assert one.dtype == torch.float32
+        assert not torch.equal(one, other)
+        assert (one - other).norm() < near * other.norm()
+
+
 def test_feature_maps_have_the_printed_sizes() -> None:
     network, sizes = UNet(), []
     for layer in [network.first, *network.down, *network.merge]:
@@ -146,6 +161,25 @@ def test_pooling_and_cropping_have_pytorchs_values_and_gradients(
     with torch.no_grad():
         for one, other in zip(pool_and_crop(x, size), plain, strict=True):
             assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_layout_is_kept_to_the_end(precision: torch.dtype) -> None:
+    """Else PyTorch copies what a convolution gets from one layout to the other, at every step."""
+    network = SpectrogramUNet(257, filters=2)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    kept = []
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            layer.register_forward_hook(
+                lambda _, given, __: kept.append(
+                    given[0].is_contiguous(memory_format=torch.channels_last)
+                )
+            )
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+        network(torch.rand(2, 257, 66 + 2 * network.context))
+    assert len(kept) == 14
+    assert all(kept)
 
 
 def test_in_bfloat16_estimates_are_float32_and_near() -> None:

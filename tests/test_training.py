@@ -184,23 +184,26 @@ def run(folder: Path, settings: Params, model: str, **options: Any) -> list[str]
     return said
 
 
-def test_the_critics_update_is_float32_in_bfloat16_too(
+def test_in_bfloat16_the_critics_update_is_near(
     experiment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the same estimates: the same gradients to the bit, those of the penalty included."""
+    """On the same estimates: gradients of about the same size and direction."""
     gradients = []
     for enabled in (False, True):
         built = module(experiment)
         critics = by_hand(built, monkeypatch)[1:]
         estimates = built.separator(built.batches.mixture("critics", 0)).detach()
         monkeypatch.setattr(built.separator, "forward", lambda _, made=estimates: made)
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled, cache_enabled=False):
             built.update_critics(critics, 0)
-        gradients.append([weights.grad for weights in built.critics.parameters()])
-    for one, other in zip(*gradients, strict=True):
-        assert one is not None
-        assert one.dtype == torch.float32
-        assert torch.equal(one, other)
+        for critic in built.named_critics().values():
+            found = [weights.grad for weights in critic.parameters()]
+            assert {one.dtype for one in found if one is not None} == {torch.float32}
+            gradients.append(torch.cat([one.flatten() for one in found if one is not None]))
+    for exact, rounded in zip(gradients[:2], gradients[2:], strict=True):
+        assert not torch.equal(exact, rounded)
+        # what real and estimated excerpts ask for cancels in part, so the error shows
+        assert (exact - rounded).norm() < 0.3 * exact.norm()
 
 
 def test_in_bfloat16_a_run_is_near_and_its_weights_are_float32(
@@ -212,6 +215,10 @@ def test_in_bfloat16_a_run_is_near_and_its_weights_are_float32(
     run(copied, write_params(data, copied), "VA")
     weights = [load_file(path) for path in (copied / "models/VA").glob("*.safetensors")]
     assert {value.dtype for one in weights for value in one.values()} == {torch.float32}
+    # autocast would keep what it has rounded, of weights that change, and without their gradients
+    separator = load_file(copied / "models/VA/model.safetensors")
+    for name, value in module(copied, precision="bfloat16").separator.state_dict().items():
+        assert not torch.equal(value, separator[name]), name
     for curve in ("training/L_s", "validation/L_s", "training/distance_vocals"):
         rounded, exact = (
             float(

@@ -1,4 +1,4 @@
-"""What each optimisation of the training step gives: all of them, and all but one."""
+"""What each optimisation of the training step gives: all of them, all but one, and one more."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.optim import Adam
 
 from benchmarks import harness, material
-from benchmarks.harness import OURS, Options, Quantity, Result, Times
+from benchmarks.harness import OURS, Options, Result, Times
 from benchmarks.parts import training
 from pipeline.memory import keep_freed_memory
 from pipeline.models import unet
@@ -23,6 +23,7 @@ from pipeline.training import AdversarialSeparation
 MODELS = ("baseline", "VA")
 EVERYTHING, MEMORY, BFLOAT16 = "everything", "freed memory is kept", "bfloat16"
 CRITICS = "the critics' gradient as a network"
+TOGETHER = "the critics' mixtures in one forward pass"
 
 
 def pool_and_crop(x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -67,20 +68,56 @@ REMOVALS: dict[str, Callable[[AdversarialSeparation], None]] = {
     "channels_last": contiguous,
     "fused Adam": plain_adam,
 }
-VARIANTS = (EVERYTHING, MEMORY, *REMOVALS, BFLOAT16)
 
 
-def step(settings: Params, name: str, lengths: training.Lengths, variant: str) -> float:
+def compiled(module: AdversarialSeparation) -> None:
+    """torch.compile for whatever it can take: the networks, and the critics' gradient."""
+    module.separator.compile()
+    for critic in module.named_critics().values():
+        critic.compile()
+        critic.input_gradient = torch.compile(critic.input_gradient)  # type: ignore[method-assign]
+
+
+def mixtures_together(module: AdversarialSeparation) -> None:
+    """Separate the mixtures of all N_disc updates of the critics at once."""
+    separate, count = module.separator.forward, module.params.training.critic_steps
+    waiting: list[Tensor] = []
+
+    def forward(mixture: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            return separate(mixture)
+        if not waiting:
+            first = module.critic_updates
+            drawn = [module.batches.mixture("critics", first + number) for number in range(count)]
+            waiting.extend(separate(torch.cat(drawn)).chunk(count))
+        return waiting.pop(0)
+
+    module.separator.forward = forward  # type: ignore[method-assign]
+
+
+ADDITIONS: dict[str, Callable[[AdversarialSeparation], None]] = {
+    "torch.compile": compiled,
+    TOGETHER: mixtures_together,
+}
+VARIANTS = (EVERYTHING, MEMORY, *REMOVALS, BFLOAT16, *ADDITIONS)
+WITH_CRITICS = (CRITICS, TOGETHER)
+"""Variants that are none without critics."""
+
+
+def step(
+    settings: Params, name: str, lengths: training.Lengths, variant: str, device: str
+) -> float:
     """Median seconds of a step in this process, which is set up for one variant."""
     if variant != MEMORY:
         keep_freed_memory()
     if variant == BFLOAT16:
         settings = material.in_precision(settings, BFLOAT16)
-    module = material.module(settings, name, lengths, "cpu")
-    if variant in REMOVALS:
-        REMOVALS[variant](module)
-    steps = 6 if name == "baseline" else 2
-    return float(np.median(training.ours(module, {}, steps, "cpu")[OURS]))
+    module = material.module(settings, name, lengths, device)
+    change = {**REMOVALS, **ADDITIONS}.get(variant)
+    if change:
+        change(module)
+    steps = 20 if device == "cuda" else 6 if name == "baseline" else 2
+    return float(np.median(training.ours(module, {}, steps, device)[OURS]))
 
 
 def apart(work: Callable[[], float]) -> float:
@@ -91,30 +128,31 @@ def apart(work: Callable[[], float]) -> float:
 
 
 def results(options: Options) -> list[Result]:
-    """On the CPU, with the batch of the training step there."""
+    """With the batch of the training step on this device."""
     return [of_model(name, options) for name in MODELS]
 
 
 def of_model(name: str, options: Options) -> Result:
     """Every variant in turns, each time in a new process."""
-    batch = options.batch or (2 if options.quick else training.CPU_BATCH)
-    settings = material.with_batch(material.paper(), batch, options.quick)
+    settings = material.paper()
+    usual = settings.training.batch_size if options.device == "cuda" else training.CPU_BATCH
+    batch = options.batch or (2 if options.quick else usual)
+    settings = material.with_batch(settings, batch, options.quick)
     every = training.TRACKS_ON_CPU * (4 if options.quick else 1)
     lengths = {role: seconds[::every] for role, seconds in material.paper_seconds().items()}
     critics = bool(settings.models[name].critics)
-    variants = [variant for variant in VARIANTS if critics or variant != CRITICS]
+    variants = [variant for variant in VARIANTS if critics or variant not in WITH_CRITICS]
     times: Times = {variant: [] for variant in variants}
     for _ in range(options.turns(3)):
         for variant in variants:
-            times[variant].append(apart(partial(step, settings, name, lengths, variant)))
-    gains = [
-        harness.ratio(f"without: {variant}", times, variant, EVERYTHING)
-        for variant in variants
-        if variant not in (EVERYTHING, BFLOAT16)
-    ]
-    lower: Quantity = harness.ratio("with: bfloat16", times, BFLOAT16, EVERYTHING)
+            work = partial(step, settings, name, lengths, variant, options.device)
+            times[variant].append(apart(work))
+    figures = []
+    for variant in variants[1:]:
+        word = "with" if variant == BFLOAT16 or variant in ADDITIONS else "without"
+        figures.append(harness.ratio(f"{word}: {variant}", times, variant, EVERYTHING))
     return Result(
         f"seconds of a training step beside the whole, {name}",
-        [*gains, lower],
+        figures,
         note=f"batches of {batch} excerpts; every step time is a median of one process's steps",
     )

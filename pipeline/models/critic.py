@@ -34,7 +34,9 @@ class Critic(nn.Module):
 
     def forward(self, excerpts: Tensor) -> Tensor:
         """excerpts: log magnitudes (n, 1, bins, frames) as `view` cuts them. Returns (n, 1)."""
-        scores: Tensor = self.score(self._activations(excerpts)[-1])
+        hidden = self._activations(excerpts)[-1]
+        with _whole(excerpts):
+            scores: Tensor = self.score(hidden)
         return scores
 
     def input_gradient(self, excerpts: Tensor) -> Tensor:
@@ -47,13 +49,14 @@ class Critic(nn.Module):
         """
         with torch.no_grad():
             *convolved, hidden = self._activations(excerpts)
-        x = self.score.weight.expand(len(excerpts), -1)
-        x = (_before(x, hidden) @ self.hidden.weight).view_as(convolved[-1])
+        with _whole(excerpts):
+            x = self.score.weight.expand(len(excerpts), -1)
+            x = (_before(x, hidden) @ self.hidden.weight).view_as(convolved[-1])
         for conv in reversed(self.tall):
             x = _transposed(conv, _before(x, convolved.pop()))[:, :, 1:-1, :-1]
         for conv in reversed(self.square):
             x = _transposed(conv, _before(x, convolved.pop()))
-        return x
+        return x.to(excerpts.dtype)
 
     def _activations(self, excerpts: Tensor) -> list[Tensor]:
         """What every layer but the last gives."""
@@ -64,8 +67,9 @@ class Critic(nn.Module):
             # TensorFlow's 'same' padding of a kernel of width 2: one frame, after the end
             padded = functional.pad(layers[-1], (0, 1, 1, 1))
             layers.append(functional.leaky_relu_(conv(padded), SLOPE))
-        flat = torch.flatten(layers[-1], 1)
-        layers.append(functional.leaky_relu_(self.hidden(flat), SLOPE))
+        flat = torch.flatten(layers[-1], 1).to(excerpts.dtype)
+        with _whole(excerpts):
+            layers.append(functional.leaky_relu_(self.hidden(flat), SLOPE))
         return layers[1:]
 
     def view(self, excerpts: Tensor) -> Tensor:
@@ -77,9 +81,16 @@ class Critic(nn.Module):
         return excerpts[:, 1 : self.bins + 1, start : start + self.frames].unsqueeze(1)
 
 
+def _whole(excerpts: Tensor) -> torch.autocast:
+    """No autocast, for the dense layers: in bfloat16 a score would be a step of 1/256 of its size."""
+    return torch.autocast(excerpts.device.type, enabled=False)
+
+
 def _before(gradient: Tensor, activation: Tensor) -> Tensor:
     """The gradient before a leaky ReLU, from the one behind it and what it gave."""
-    before: Tensor = torch.ops.aten.leaky_relu_backward(gradient, activation, SLOPE, True)
+    before: Tensor = torch.ops.aten.leaky_relu_backward(
+        gradient.to(activation.dtype), activation, SLOPE, True
+    )
     return before
 
 

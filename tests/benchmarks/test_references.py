@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import limits, material
+from benchmarks.parts import ablation
 from benchmarks.parts import batches as batches_part
 from benchmarks.parts import evaluation as evaluation_part
 from benchmarks.parts import preprocess as preprocess_part
@@ -22,6 +23,7 @@ from benchmarks.reference.batches import Excerpts, loader
 from benchmarks.reference.networks import plain_separator
 from pipeline.datasets.inventory import Inventory
 from pipeline.features import FeatureFile
+from pipeline.models import unet
 from pipeline.models.critic import Critic
 from pipeline.models.unet import SpectrogramUNet
 from pipeline.objectives import gradient_penalty
@@ -139,6 +141,33 @@ def test_a_plain_training_step_has_our_losses_and_gradients(name: str) -> None:
             assert fused.grad is not None
             scale = float(plain.grad.abs().max())
             torch.testing.assert_close(fused.grad, plain.grad, rtol=0, atol=1e-9 * scale + 1e-15)
+
+
+CHANGES = {**ablation.REMOVALS, **ablation.ADDITIONS}
+
+
+def changed(name: str, variant: str | None = None) -> AdversarialSeparation:
+    """A model on the same noise every time, with one optimisation more or less."""
+    torch.manual_seed(4)
+    module = small(name)
+    if variant:
+        CHANGES[variant](module)
+    return module
+
+
+@pytest.mark.parametrize("variant", [name for name in CHANGES if name != "torch.compile"])
+def test_a_step_with_one_optimisation_more_or_less_has_our_losses(
+    variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch.compile takes too long for this test."""
+    monkeypatch.setattr(unet, "pool_and_crop", unet.pool_and_crop)  # which one variant replaces
+    found, expected = (
+        training_part.fit(module, [], 1, "cpu")
+        for module in (changed("VA", variant), changed("VA"))
+    )
+    assert set(found) == set(expected)
+    for loss, value in expected.items():
+        torch.testing.assert_close(found[loss], value, rtol=1e-6, atol=1e-7)
 
 
 def test_patches_of_66_frames_give_our_estimates(songs: Path) -> None:
