@@ -46,10 +46,12 @@ def main(
         record["parts"][part] = entry(found)
     if options.device == "cuda" or options.batch:
         from benchmarks.parts.projection import project
+        from pipeline.trainer import PRECISIONS
 
-        projected = project(measured)
+        results = [project(measured, one) for one in PRECISIONS]
+        projected = [result for result in results if result]
         if projected:
-            record["parts"]["projection"] = entry([projected])
+            record["parts"]["projection"] = entry(projected)
     show(record)
     if not quick:
         save(record, RESULTS / f"{name or machine.name(facts, options.device)}.json")

@@ -1,7 +1,7 @@
 """params.yaml as typed, validated values; an unknown or missing key is an error.
 
-Both parameter files (params.yaml, params.paper.yaml) have exactly these keys. The machine (device,
-processes, precision) is no parameter: dvc.lock records none, so it must not decide what is rerun.
+All parameter files (params*.yaml) have exactly these keys. The machine (device, processes) is no
+parameter: dvc.lock records none, so it must not decide what is rerun.
 """
 
 from pathlib import Path
@@ -154,8 +154,8 @@ class Training(Section):
     penalty_weight: Weight
     additivity_domain: Literal["linear", "log"]
     precision: Precision
-    """Of the separator's convolutions, in training and where the model is applied; all else is float32
-    either way."""
+    """Of the convolutions: of separator and critics in training, of the separator where the model is
+    applied; all else is float32 either way."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

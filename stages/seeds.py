@@ -8,9 +8,11 @@ import typer
 
 from stages import common
 
+SEEDS = [1, 2, 3]
+
 
 def seeds(
-    seed: list[int] = typer.Option([1, 2, 3], help="repeat for each seed"),
+    seed: list[int] = typer.Option(SEEDS, help="repeat for each seed"),
     device: str = typer.Option("auto", help="auto, cpu or cuda"),
     precision: str = typer.Option(
         "", help="train in this precision, whatever params.yaml says -> results/seeds-<precision>.*"
@@ -28,13 +30,12 @@ def seeds(
     from pipeline.tracks import Role
 
     settings = params.load(common.PARAMS)
-    target, command = common.RESULTS / "seeds.csv", "make seeds"
+    target = common.RESULTS / "seeds.csv"
     if precision:
         given = settings.model_dump()
         given["training"]["precision"] = precision
         settings = params.parse(given, "--precision")
         target = target.with_stem(f"seeds-{precision}")
-        command = f"python -m stages.seeds --precision {precision}"
     frame = split.load_split(common.SPLIT)
     mixture = comparison.load_tracks(common.TRACK_SCORES / "mixture.csv")
     scores = {}
@@ -64,9 +65,17 @@ def seeds(
     baseline = comparison.baseline(settings.models)
     table = repeated.summary(scores, unseen, settings.sources, baseline)
     files.write_text(target, table.to_csv(index=False, lineterminator="\n"))
-    text = repeated.markdown(table, command)
+    text = repeated.markdown(table, command_for(seed, precision))
     files.write_text(target.with_suffix(".md"), text)
     typer.echo(text)
+
+
+def command_for(seed: list[int], precision: str = "") -> str:
+    """The command that trains with these seeds in this precision."""
+    if seed == SEEDS and not precision:
+        return "make seeds"
+    chosen = "" if seed == SEEDS else "".join(f" --seed {value}" for value in seed)
+    return f"python -m stages.seeds{chosen}" + (f" --precision {precision}" if precision else "")
 
 
 if __name__ == "__main__":

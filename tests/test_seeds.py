@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from pipeline import comparison, seeds
+from stages.seeds import command_for
 
 SOURCES = ["accompaniment", "vocals"]
 
@@ -60,3 +61,18 @@ def test_markdown_shows_the_spread(table: pd.DataFrame) -> None:
     (line,) = [s for s in lines if "| unseen" in s and "| vocals" in s and "| V " in s]
     assert "6.33 ± 1.26" in line
     assert "+0.83 ± 1.26" in line
+
+
+@pytest.mark.parametrize(
+    ("chosen", "precision", "command"),
+    [
+        ([1, 2, 3], "", "make seeds"),
+        ([1, 2, 3], "bfloat16", "python -m stages.seeds --precision bfloat16"),
+        ([4, 9], "", "python -m stages.seeds --seed 4 --seed 9"),
+        ([4], "bfloat16", "python -m stages.seeds --seed 4 --precision bfloat16"),
+    ],
+)
+def test_the_summary_says_which_command_made_it(
+    chosen: list[int], precision: str, command: str
+) -> None:
+    assert command_for(chosen, precision) == command

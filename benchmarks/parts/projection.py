@@ -15,15 +15,18 @@ EPOCHS = 40
 """Of a model until early stopping ends its run: about what the authors' runs took."""
 
 
-def project(measured: Sequence[Result]) -> Result | None:
+def project(measured: Sequence[Result], precision: str = "float32") -> Result | None:
     """Three models, their validation passes and the evaluation of all rows.
 
+    precision: of the training steps and of separation; a validation pass is float32's, the slower.
     None where a part is missing, or steps were not measured at the paper's batch size.
     """
     settings = material.paper()
+    suffix = "" if precision == "float32" else f", {precision}"
     found = {result.what: result for result in measured}
-    steps = {name: found.get(f"training step, {name}") for name in training.MODELS}
-    needed = [validation.NAME, separation.NAME, evaluation.NAME]
+    steps = {name: found.get(f"training step, {name}{suffix}") for name in training.MODELS}
+    separated = f"{separation.NAME}{suffix}"
+    needed = [validation.NAME, separated, evaluation.NAME]
     if not all(steps.values()) or any(name not in found for name in needed):
         return None
     if any(step and step.work != settings.training.batch_size for step in steps.values()):
@@ -43,14 +46,11 @@ def project(measured: Sequence[Result]) -> Result | None:
     rows = len(steps) + len(REFERENCE_ROWS)
     hours["evaluation"] = (
         audio
-        * (
-            rows * _per_unit(found[evaluation.NAME])
-            + len(steps) * _per_unit(found[separation.NAME])
-        )
+        * (rows * _per_unit(found[evaluation.NAME]) + len(steps) * _per_unit(found[separated]))
         / 3600
     )
     return Result(
-        "the whole paper, projected",
+        f"the whole paper{suffix}, projected",
         [Quantity(name, [value], "h") for name, value in total(hours).items()],
         note=f"{EPOCHS} epochs of {settings.training.steps_per_epoch} steps a model, one model after"
         " the other; from the medians above, not run",

@@ -114,18 +114,20 @@ def test_the_papers_sizes_are_those_of_the_catalogue() -> None:
     }  # fmt: skip
 
 
-def test_the_projection_adds_up_what_was_measured() -> None:
+@pytest.mark.parametrize(("precision", "suffix"), [("float32", ""), ("bfloat16", ", bfloat16")])
+def test_the_projection_adds_up_what_was_measured(precision: str, suffix: str) -> None:
     """A second a step: 3 x 40,000 of them. Nothing is projected from other batches than the paper's."""
 
     def measured(batch: float) -> list[Result]:
-        work = {validation.NAME: 1e6, "whole-track separation": 1e9, "evaluation": 1e9}
+        work = {validation.NAME: 1e6, f"whole-track separation{suffix}": 1e9, "evaluation": 1e9}
         steps = [
-            Result(f"training step, {name}", [], {OURS: [1.0]}, batch) for name in training.MODELS
+            Result(f"training step, {name}{suffix}", [], {OURS: [1.0]}, batch)
+            for name in training.MODELS
         ]
         return steps + [Result(name, [], {OURS: [1.0]}, amount) for name, amount in work.items()]
 
-    assert projection.project(measured(16)) is None
-    projected = projection.project(measured(64))
+    assert projection.project(measured(16), precision) is None
+    projected = projection.project(measured(64), precision)
     assert projected is not None
     hours = {one.name: one.median for one in projected.quantities}
     assert hours["training VA"] == pytest.approx(40_000 / 3600)
