@@ -61,7 +61,7 @@ format: setup ## let ruff rewrite what it can
 confirm: setup ## compare every committed score with museval's, to 1e-6 dB
 	scripts/confirm-scores
 
-seeds: setup ## train and test every model with several seeds -> results/seeds.csv
+seeds: setup ## train and test every model with eight seeds (half an hour) -> results/seeds.csv
 	python -m stages.seeds
 
 open: ## switch params.yaml to the paper's experiment on open recordings

@@ -65,7 +65,8 @@ class AdversarialSeparation(lightning.LightningModule):
         self.stop_signal: signal.Signals | None = None
         """Set from outside: stop after the running update, with a checkpoint."""
         self.peaks = torch.zeros(len(params.sources), 2)
-        """Largest estimate and reference of each source in the running validation pass."""
+        """Largest estimate and reference of each source in the running validation pass, as far as it
+        was looked at: whether they are above zero is what counts."""
 
     def named_critics(self) -> dict[str, Critic]:
         """Source name to its critic, in the order of the optimisers."""
@@ -240,8 +241,9 @@ class AdversarialSeparation(lightning.LightningModule):
         self.log(
             MONITOR, loss, on_epoch=True, prog_bar=True, batch_size=len(starts), sync_dist=True
         )
-        peaks = torch.stack([estimates.amax((0, 2, 3)), references.amax((0, 2, 3))], dim=1)
-        self.peaks = torch.maximum(self.peaks, peaks.cpu())
+        if (self.peaks == 0).any():  # until every source was heard, in the first batch as a rule
+            peaks = torch.stack([estimates.amax((0, 2, 3)), references.amax((0, 2, 3))], dim=1)
+            self.peaks = torch.maximum(self.peaks, peaks.cpu())
         return loss
 
     def on_validation_epoch_end(self) -> None:

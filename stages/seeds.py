@@ -8,7 +8,7 @@ import typer
 
 from stages import common
 
-SEEDS = [1, 2, 3]
+SEEDS = list(range(1, 9))
 
 
 def seeds(

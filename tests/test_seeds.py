@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pipeline import comparison, seeds
-from stages.seeds import command_for
+from stages.seeds import SEEDS, command_for
 
 SOURCES = ["accompaniment", "vocals"]
 
@@ -66,8 +66,8 @@ def test_markdown_shows_the_spread(table: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("chosen", "precision", "command"),
     [
-        ([1, 2, 3], "", "make seeds"),
-        ([1, 2, 3], "bfloat16", "python -m stages.seeds --precision bfloat16"),
+        (SEEDS, "", "make seeds"),
+        (SEEDS, "bfloat16", "python -m stages.seeds --precision bfloat16"),
         ([4, 9], "", "python -m stages.seeds --seed 4 --seed 9"),
         ([4], "bfloat16", "python -m stages.seeds --seed 4 --precision bfloat16"),
     ],

@@ -181,7 +181,7 @@ def turns(settings: Params, name: str, lengths: Lengths, plain: Side, options: O
         DRAWING: lambda: draw(module, 1),
         **limits.products(options.device),
     }
-    return ours(module, sides, options.turns(20 if options.device == "cuda" else 5), options.device)
+    return ours(module, sides, options.turns(20 if options.device == "cuda" else 9), options.device)
 
 
 def figures(times: Times, needed: int, device: str) -> list[Quantity]:
