@@ -1,5 +1,6 @@
 """Recordings of any rate in a stream: aligned to the sample, and the sources sum to the recording."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -196,9 +197,13 @@ def test_an_hour_needs_no_more_memory_than_three_minutes(kind: str) -> None:
         "    for block in stream.push(x, k == n - 1): pass\n"
         "print(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1])\n"
     )
+    # without it glibc raises this threshold as it likes, and holds 100 MB more in one run than in another
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "131072"}
     used = []
     for minutes in ("3", "60"):
         command = [sys.executable, "-c", script, minutes]
-        done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, cwd=TOP, env=environment, capture_output=True, text=True, check=True
+        )
         used.append(int(done.stdout))
-    assert used[1] < used[0] + 100_000  # kB
+    assert used[1] < used[0] + 50_000  # kB; what is kept of the 57 minutes would be 220 MB and more

@@ -180,21 +180,22 @@ def test_a_lost_process_ends_the_others_with_a_checkpoint(copied: Path, lost: in
     whole = curves(copied, "VA")
     shutil.rmtree(copied / "models")
 
+    output = copied / "output"
+    before = len(output.read_bytes())
     training_together = in_double(copied, "VA", 2)
     victim = process_of_rank(lost, training_together)
-    last = copied / "work/checkpoints/VA/last.ckpt"
-    wait_until(last.exists, 120)
-    time.sleep(5)  # into the first epoch, of some twenty seconds
+    wait_until(lambda: b"step 3\n" in output.read_bytes()[before:], 180)
     os.kill(victim, signal.SIGKILL)
     began = time.monotonic()
     assert training_together.wait(60) != 0
     assert time.monotonic() - began < 60
+    last = copied / "work/checkpoints/VA/last.ckpt"
     steps = torch.load(last, weights_only=True)["steps"]
-    assert 0 < steps < 20
-    assert "does not answer; the same command" in (copied / "output").read_text()
+    assert 3 <= steps < 20
+    assert "does not answer; the same command" in output.read_text()
 
     assert in_double(copied, "VA", 1).wait(300) == 0
-    assert f"after {steps} separator steps" in (copied / "output").read_text()
+    assert f"after {steps} separator steps" in output.read_text()
     for name, losses in curves(copied, "VA").items():
         assert losses.tolist() == pytest.approx(whole[name].tolist(), rel=1e-5, abs=1e-12)
 

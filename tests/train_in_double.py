@@ -2,6 +2,8 @@
 
 Where gradients cancel, Adam makes full steps of what is left, which in single precision is rounding
 alone: runs that sum in another order part company after one update of a critic.
+
+Prints "step N" after every step, for tests that wait for one.
 """
 
 from dataclasses import replace
@@ -16,6 +18,7 @@ from stages import common
 from stages.train import train
 
 in_single = trainer.prepare
+silent_step = AdversarialSeparation.training_step
 
 
 def in_double(*arguments: Any) -> AdversarialSeparation:
@@ -36,6 +39,12 @@ def doubled(pool: Pool) -> Pool:
     return replace(pool, frames=pool.frames.double())
 
 
+def printed_step(module: AdversarialSeparation, *arguments: Any) -> None:
+    silent_step(module, *arguments)
+    print("step", module.steps, flush=True)
+
+
 if __name__ == "__main__":
     trainer.prepare = in_double  # type: ignore[assignment]
+    AdversarialSeparation.training_step = printed_step  # type: ignore[assignment]
     common.run(train)
