@@ -13,7 +13,7 @@ from pipeline import params, preprocessing, trainer
 from pipeline.datasets import catalogue, inventory
 from pipeline.datasets.inventory import Inventory
 from pipeline.params import DATASETS, MIXTURE, Params
-from pipeline.sampling import Batches, Pool
+from pipeline.sampling import Batches, Pool, silence
 from pipeline.separation import build
 from pipeline.spectrogram import frame_count
 from pipeline.split import assign
@@ -105,8 +105,8 @@ def pool(settings: Params, seconds: Sequence[float], signals: int, device: torch
     lengths = torch.tensor([frame_count(int(one * rate), settings.signal) for one in seconds])
     ends = torch.cumsum(lengths.clamp_min(length) + context, 0) + context
     first = ends - lengths.clamp_min(length) - context
-    frames = torch.rand(signals, int(ends[-1]), settings.signal.bins, device=device)
-    return Pool(frames.square_(), first, lengths, length, context)
+    frames = silence(signals, int(ends[-1]), settings.signal.bins, device)
+    return Pool(frames.uniform_().square_(), first, lengths, length, context)
 
 
 def module(

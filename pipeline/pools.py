@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.features import FeatureFile
-from pipeline.sampling import Pool
+from pipeline.sampling import Pool, silence
 from pipeline.tracks import Role
 
 PLACES = ("auto", "device", "memory", "disk")
@@ -72,9 +72,7 @@ def load_pool(
     place = choose(place, 4 * len(signals) * total * bins, device)
     if place == "disk":
         return Pool(on_disk, first, lengths, length, context, device)
-    frames = torch.zeros(
-        len(signals), total, bins, device=device if place == "device" else torch.device("cpu")
-    )
+    frames = silence(len(signals), total, bins, device if place == "device" else None)
     for signal in range(len(signals)):
         for start, count in zip(first, lengths, strict=True):
             block = on_disk.read(signal, start[None], 0, int(count))[0]

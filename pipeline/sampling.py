@@ -25,6 +25,15 @@ def generator(seed: int, stream: str, step: int) -> np.random.Generator:
     )
 
 
+def silence(signals: int, frames: int, bins: int, device: torch.device | None = None) -> Tensor:
+    """Frames of a pool to be filled: zeros (signals, frames, bins), float32.
+
+    A frame begins at a multiple of 16 bytes, with up to three numbers of nothing after its last bin:
+    excerpts are then copied 16 bytes at a time, in four fifths of the time.
+    """
+    return torch.zeros(signals, frames, -(-bins // 4) * 4, device=device)[..., :bins]
+
+
 class Frames(Protocol):
     """The frames of a pool that are read when they are asked for (`pools.FramesOnDisk`)."""
 
@@ -90,15 +99,29 @@ class Pool:
         extra = self.context if context else 0
         if isinstance(self.frames, Tensor):
             # every excerpt there is, side by side and overlapping, is a view of the frames
-            size, bins = self.length + 2 * extra, self.frames.shape[2]
-            windows = self.frames[signals].flatten(1).unfold(1, size * bins, bins)
-            chosen: Tensor = windows[:, (starts - extra).to(self.frames.device)]
-            rows = chosen.view(*chosen.shape[:2], size, bins)
-            return rows if self.device is None else rows.to(self.device)
+            frames = _large_pieces(self.frames[signals])
+            size, pieces = self.length + 2 * extra, frames.shape[2]
+            windows = frames.flatten(1).unfold(1, size * pieces, pieces)
+            chosen: Tensor = windows[:, (starts - extra).to(frames.device)]
+            rows = chosen.view(*chosen.shape[:2], size, pieces)
+            rows = rows if self.device is None else rows.to(self.device)
+            return rows.view(self.frames.dtype)[..., : self.frames.shape[2]]
         numbers = range(signals.start, signals.stop)
         return torch.stack(
             [self.frames.read(number, starts, extra, self.length) for number in numbers]
         )
+
+
+def _large_pieces(frames: Tensor) -> Tensor:
+    """Frames (signals, frames, bins) as pieces of 16 bytes, with what `silence` leaves between them.
+
+    Frames of another layout stay as they are, number by number.
+    """
+    row = frames.stride(1)
+    if row * frames.itemsize % 16:
+        return frames
+    # nothing is calculated with: an element of this type is simply 16 bytes
+    return frames.as_strided((*frames.shape[:2], row), frames.stride()).view(torch.complex128)
 
 
 @dataclass(frozen=True)

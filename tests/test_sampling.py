@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from pipeline.sampling import Batches, Pool, amplify, generator
+from pipeline.sampling import Batches, Pool, amplify, generator, silence
 
 LENGTH, CONTEXT, BINS = 66, 46, 5
 
@@ -13,7 +13,7 @@ LENGTH, CONTEXT, BINS = 66, 46, 5
 def pool(lengths: list[int], signals: int = 3) -> Pool:
     """Frame f of track t of signal s holds s * 10^6 + t * 10^4 + f + 1 in every bin; silence is 0."""
     firsts, position = [], CONTEXT
-    frames = torch.zeros(signals, sum(max(n, LENGTH) + CONTEXT for n in lengths) + CONTEXT, BINS)
+    frames = silence(signals, sum(max(n, LENGTH) + CONTEXT for n in lengths) + CONTEXT, BINS)
     for track, length in enumerate(lengths):
         firsts.append(position)
         values = track * 1e4 + torch.arange(length) + 1.0
@@ -46,6 +46,28 @@ def test_draws_are_uniform_over_tracks_then_over_positions() -> None:
     long_positions = (starts[long] - tracks.first[1]).numpy()
     uniform = stats.randint(0, 49 * LENGTH + 1)
     assert stats.kstest(long_positions + 0.0, lambda x: uniform.cdf(x)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("bins", [1, 4, 5, 257])
+def test_frames_of_any_layout_have_the_same_excerpts(bins: int, kind: torch.dtype) -> None:
+    """Sliced one by one from frames in one piece, which have no room between two."""
+    given = silence(3, 400, bins)
+    given.copy_(torch.from_numpy(np.random.default_rng(1).random(given.shape, np.float32)))
+    given[0, 0, 0] = -0.0
+    assert given.stride(1) % 4 == 0
+    dense = given.to(kind, memory_format=torch.contiguous_format)
+    starts = torch.tensor([CONTEXT, 100, 400 - LENGTH - CONTEXT, 100])
+    around = [dense[:, start - CONTEXT : start + LENGTH + CONTEXT] for start in starts]
+    lengths = torch.tensor([400 - 2 * CONTEXT])
+    for frames in (given.to(kind), dense):
+        tracks = Pool(frames, torch.tensor([CONTEXT]), lengths, LENGTH, CONTEXT)
+        mixtures = tracks.gather(starts, 0, context=True)
+        torch.testing.assert_close(
+            mixtures, torch.stack([one[0].T for one in around]), rtol=0, atol=0
+        )
+        sources = torch.stack([one[1:, CONTEXT:-CONTEXT].transpose(1, 2) for one in around])
+        torch.testing.assert_close(tracks.gather_sources(starts), sources, rtol=0, atol=0)
 
 
 def test_excerpts_hold_the_frames_they_name() -> None:
