@@ -90,7 +90,7 @@ def peak(folder: Path, *stage: str) -> float:
         if started.returncode:
             said.seek(0)
             raise RuntimeError(f"{' '.join(command)}: {said.read()[-2000:]}")
-    return largest / 2**30
+    return largest / 1e9
 
 
 def resident(process: psutil.Process) -> int:

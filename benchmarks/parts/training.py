@@ -204,5 +204,5 @@ def peak(settings: Params, name: str, lengths: Lengths) -> list[Quantity]:
     module = material.module(settings, name, lengths, "cuda")
     torch.cuda.reset_peak_memory_stats()
     ours(module, {}, 1, "cuda")
-    value = torch.cuda.max_memory_allocated() / 2**30
+    value = torch.cuda.max_memory_allocated() / 1e9
     return [Quantity("peak GPU memory", [value], "GB", at_most=12)]
