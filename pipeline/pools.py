@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.features import FeatureFile
-from pipeline.sampling import Pool, silence
+from pipeline.sampling import Pool, silence, width
 from pipeline.tracks import Role
 
 PLACES = ("auto", "device", "memory", "disk")
@@ -69,7 +69,7 @@ def load_pool(
     first = ends - lengths.clamp_min(length) - context
     on_disk = FramesOnDisk(stored, first, lengths, bins, device)
     total = int(ends[-1])
-    place = choose(place, 4 * len(signals) * total * bins, device)
+    place = choose(place, 4 * len(signals) * total * width(bins), device)
     if place == "disk":
         return Pool(on_disk, first, lengths, length, context, device)
     frames = silence(len(signals), total, bins, device if place == "device" else None)

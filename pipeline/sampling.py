@@ -26,12 +26,16 @@ def generator(seed: int, stream: str, step: int) -> np.random.Generator:
 
 
 def silence(signals: int, frames: int, bins: int, device: torch.device | None = None) -> Tensor:
-    """Frames of a pool to be filled: zeros (signals, frames, bins), float32.
+    """Frames of a pool to be filled: zeros (signals, frames, bins), float32, with room between them."""
+    return torch.zeros(signals, frames, width(bins), device=device)[..., :bins]
 
-    A frame begins at a multiple of 16 bytes, with up to three numbers of nothing after its last bin:
-    excerpts are then copied 16 bytes at a time, in four fifths of the time.
+
+def width(bins: int) -> int:
+    """Numbers that a frame takes in memory: it begins at a multiple of 16 bytes.
+
+    Excerpts are then copied 16 bytes at a time, which is faster than number by number.
     """
-    return torch.zeros(signals, frames, -(-bins // 4) * 4, device=device)[..., :bins]
+    return -(-bins // 4) * 4
 
 
 class Frames(Protocol):
