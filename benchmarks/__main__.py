@@ -31,7 +31,7 @@ def main(
     name: str = typer.Option("", "--machine", help="its name [default: CPU and cores, or GPU]"),
 ) -> None:
     """Measure, print, write."""
-    from pipeline.separation import resolve_device
+    from pipeline.separation.separator import resolve_device
 
     options = Options(resolve_device(device), runs, quick, batch)
     usual = parts.USUAL if options.device == "cpu" else parts.ON_A_GPU
@@ -46,7 +46,7 @@ def main(
         record["parts"][part] = entry(found)
     if options.device == "cuda" or options.batch:
         from benchmarks.parts.projection import project
-        from pipeline.trainer import PRECISIONS
+        from pipeline.training.run import PRECISIONS
 
         results = [project(measured, one) for one in PRECISIONS]
         projected = [result for result in results if result]

@@ -20,7 +20,7 @@ import torch
 OURS, STRAIGHTFORWARD, LIMIT = "ours", "straightforward", "limit"
 
 MEMORY_SETTINGS = ("THP_MEM_ALLOC_ENABLE",)
-"""What `pipeline.memory` leaves in the environment."""
+"""What `pipeline.parallel.allocator` leaves in the environment."""
 
 Side = Callable[[], object]
 Times = dict[str, list[float]]
@@ -136,8 +136,8 @@ class Clock:
 class Apart:
     """A side in a process of its own, for one whose process is set up in another way than ours.
 
-    Ours keeps freed memory (`pipeline.memory`); the straightforward way has the system's defaults.
-    Calling it runs the side there and waits for its end.
+    Ours keeps freed memory (`parallel.allocator`); the straightforward way has the system's
+    defaults. Calling it runs the side there and waits for its end.
     """
 
     def __init__(self, build: Callable[..., Side], *arguments: Any) -> None:
@@ -179,7 +179,7 @@ def _serve(pipe: Connection, build: Callable[..., Side], arguments: tuple[Any, .
 
 @contextmanager
 def without_memory_settings() -> Iterator[None]:
-    """A process that is started meanwhile inherits nothing of what `pipeline.memory` has set."""
+    """A process that is started meanwhile inherits nothing of what `parallel.allocator` has set."""
     kept = {name: os.environ.pop(name) for name in MEMORY_SETTINGS if name in os.environ}
     try:
         yield

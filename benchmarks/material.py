@@ -9,16 +9,18 @@ import pandas as pd
 import soundfile
 import torch
 
-from pipeline import params, preprocessing, trainer
+from pipeline import params
 from pipeline.datasets import catalogue, inventory
 from pipeline.datasets.inventory import Inventory
+from pipeline.datasets.split import assign
+from pipeline.features import preprocess
+from pipeline.features.stft import frame_count
 from pipeline.params import DATASETS, MIXTURE, Params
-from pipeline.sampling import Batches, Pool, silence
-from pipeline.separation import build
-from pipeline.spectrogram import frame_count
-from pipeline.split import assign
+from pipeline.separation.separator import build
 from pipeline.tracks import Recording, Role, Track
-from pipeline.training import AdversarialSeparation
+from pipeline.training import run
+from pipeline.training.batches import Batches, Pool, silence
+from pipeline.training.module import AdversarialSeparation
 
 TOP = Path(__file__).parents[1]
 STEMS = ("bass", "drums", "other", "vocals")
@@ -55,7 +57,7 @@ def features(root: Path, target: Path) -> Inventory:
     """Features of what `songs` wrote to `root`, as `target`."""
     settings = paper()
     found = look(root)
-    preprocessing.write(found, root, settings.sources, settings.signal, target)
+    preprocess.write(found, root, settings.sources, settings.signal, target)
     return found
 
 
@@ -100,7 +102,7 @@ def paper_seconds() -> dict[Role, list[float]]:
 def pool(settings: Params, seconds: Sequence[float], signals: int, device: torch.device) -> Pool:
     """A pool of tracks of noise, as `pools.load_pool` lays it out."""
     network = build(settings)
-    length, context = network.valid_frames(trainer.EXCERPT_FRAMES), network.context
+    length, context = network.valid_frames(run.EXCERPT_FRAMES), network.context
     rate = settings.signal.sample_rate
     lengths = torch.tensor([frame_count(int(one * rate), settings.signal) for one in seconds])
     ends = torch.cumsum(lengths.clamp_min(length) + context, 0) + context

@@ -18,9 +18,9 @@ from tempfile import TemporaryDirectory
 import soundfile
 import typer
 
-from pipeline import preprocessing
 from pipeline.datasets import inventory, synthetic
 from pipeline.datasets.inventory import Inventory
+from pipeline.features import preprocess
 from pipeline.params import Signal
 
 SOURCES = ("accompaniment", "vocals")
@@ -66,7 +66,7 @@ def row(name: str, look: Callable[[], Inventory], root: Path, target: Path, runs
 
     def features() -> None:
         target.unlink(missing_ok=True)
-        preprocessing.write(found, root, signals, SIGNAL, target)
+        preprocess.write(found, root, signals, SIGNAL, target)
 
     inspected, written = median(look, runs), median(features, runs)
     return (

@@ -14,10 +14,12 @@ import typer
 from safetensors.torch import load_model
 from torch import Tensor, nn
 
-from pipeline import params, split, trainer
+from pipeline import params
+from pipeline.datasets import split
 from pipeline.errors import UserError
-from pipeline.separation import WEIGHTS
-from pipeline.training import AdversarialSeparation
+from pipeline.separation.separator import WEIGHTS
+from pipeline.training import run as trainer
+from pipeline.training.module import AdversarialSeparation
 from stages import common
 
 

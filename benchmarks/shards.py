@@ -23,14 +23,14 @@ import psutil
 import torch
 import typer
 
-from pipeline.features import FORMAT
-from pipeline.models.unet import SpectrogramUNet
+from pipeline.features.stft import frame_count
+from pipeline.features.store import FORMAT
+from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.params import Signal
-from pipeline.pools import load_pool
-from pipeline.sampling import Batches, Pool
-from pipeline.spectrogram import frame_count
 from pipeline.tracks import Role
-from pipeline.trainer import EXCERPT_FRAMES
+from pipeline.training.batches import Batches, Pool
+from pipeline.training.pools import load_pool
+from pipeline.training.run import EXCERPT_FRAMES
 
 SIGNAL = Signal(sample_rate=8000, fft_size=512, hop_size=256)
 BATCH = 64

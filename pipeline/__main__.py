@@ -35,10 +35,10 @@ def separate(
     onnx: Path | None = typer.Option(None, help="use this exported network with onnxruntime"),
 ) -> None:
     """Separate songs into their sources: OUT/<song>/<source>.wav."""
-    from pipeline.memory import keep_freed_memory
+    from pipeline.parallel.allocator import keep_freed_memory
 
     keep_freed_memory()
-    from pipeline import batch
+    from pipeline.separation import songs as batch
 
     raise typer.Exit(
         batch.separate_files(
@@ -62,7 +62,7 @@ def export(
     results: Path = typer.Option(Path("results"), help="where metrics.json is"),
 ) -> None:
     """Write a model as it is given away: weights, configuration, model card, ONNX."""
-    from pipeline import export as exporting
+    from pipeline.report import export as exporting
 
     exporting.export_model(model, out, results)
 
@@ -73,7 +73,7 @@ def review(
     head: str = typer.Argument("", help="another revision [default: the working tree]"),
 ) -> None:
     """Print what changed in parameters and results between two revisions, as Markdown."""
-    from pipeline import review as reviewing
+    from pipeline.comparison import review as reviewing
 
     typer.echo(reviewing.review(base, head or None))
 

@@ -10,7 +10,8 @@ def main() -> None:
 
     Beside them results/curves.csv: how the models were trained, from models/*/history.
     """
-    from pipeline import comparison, curves, params, table
+    from pipeline import params
+    from pipeline.comparison import aggregation, histories, table
     from pipeline.datasets import inventory
     from pipeline.files import write_text
 
@@ -18,12 +19,12 @@ def main() -> None:
     evaluation, sources = settings.evaluation, settings.sources
     rows = ["mixture", *settings.models, "oracle"]
     _warn_of_strangers(rows)
-    frames = {row: comparison.load_tracks(TRACK_SCORES / f"{row}.csv") for row in rows}
+    frames = {row: aggregation.load_tracks(TRACK_SCORES / f"{row}.csv") for row in rows}
     inventories = [inventory.load(inventory_path(name)) for name in settings.datasets]
-    scores = comparison.collect(frames, sources)
-    means = comparison.metrics(scores, sources)
-    baseline = comparison.baseline(settings.models)
-    statistics = comparison.statistics(
+    scores = aggregation.collect(frames, sources)
+    means = aggregation.metrics(scores, sources)
+    baseline = aggregation.baseline(settings.models)
+    statistics = aggregation.statistics(
         scores,
         sources,
         baseline,
@@ -31,7 +32,7 @@ def main() -> None:
         evaluation.confidence,
         settings.seed,
     )
-    trained = curves.collect(MODELS, settings.models)
+    trained = histories.collect(MODELS, settings.models)
     text = table.markdown(
         scores,
         means,
@@ -43,11 +44,11 @@ def main() -> None:
         sample_rate=settings.signal.sample_rate,
         notes=table.about_data(inventories),
     )
-    comparison.save_metrics(means, RESULTS / "metrics.json")
-    comparison.save_statistics(statistics, RESULTS / "table.csv")
+    aggregation.save_metrics(means, RESULTS / "metrics.json")
+    aggregation.save_statistics(statistics, RESULTS / "table.csv")
     write_text(RESULTS / "table.md", text)
     if trained is not None:
-        curves.save(trained, RESULTS / "curves.csv")
+        histories.save(trained, RESULTS / "curves.csv")
     else:  # a clone has the scores but not the models
         _warn(f"{RESULTS / 'curves.csv'}: left as it is: {MODELS} lacks the history of a model")
     typer.echo(text)

@@ -31,7 +31,8 @@ def download(dataset: str = typer.Argument(help="a name under datasets: in param
 
 def _take(settings: "Params", dataset: str, entry: "Dataset", root: Path) -> "Inventory":
     """Bring the recordings to `root`, unless they are there, and look at them."""
-    from pipeline.datasets import inventory, obtain
+    from pipeline.datasets import inventory
+    from pipeline.datasets.download import obtain
 
     memory = common.INSPECTED / f"{dataset}.txt"
     if entry.origin == "folder":

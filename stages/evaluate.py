@@ -14,11 +14,14 @@ def evaluate(
     device: str = typer.Option("cpu", help="cpu or cuda"),
 ) -> None:
     """Features, split and model -> results/tracks/<row>.csv: a line per track and source."""
-    from pipeline.workers import import_ahead
+    from pipeline.parallel.workers import import_ahead
 
-    import_ahead("pipeline.evaluation")
-    from pipeline import comparison, evaluation, params, split
+    import_ahead("pipeline.evaluation.evaluate")
+    from pipeline import params
+    from pipeline.comparison import aggregation
+    from pipeline.datasets import split
     from pipeline.errors import UserError
+    from pipeline.evaluation import evaluate as evaluation
     from pipeline.tracks import Role
 
     settings = params.load(common.PARAMS)
@@ -40,7 +43,7 @@ def evaluate(
         Role(role),
         device,
     )
-    comparison.save_tracks(scores, out or common.TRACK_SCORES / f"{row}.csv")
+    aggregation.save_tracks(scores, out or common.TRACK_SCORES / f"{row}.csv")
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ from stages import common
 
 def preprocess(dataset: str = typer.Argument(help="a name under datasets: in params.yaml")) -> None:
     """Recordings and inventory -> data/features/<dataset>.h5."""
-    from pipeline.workers import import_ahead
+    from pipeline.parallel.workers import import_ahead
 
-    import_ahead("pipeline.preprocessing")
-    from pipeline import params, preprocessing
+    import_ahead("pipeline.features.preprocess")
+    from pipeline import params
     from pipeline.datasets import inventory
+    from pipeline.features import preprocess as preprocessing
 
     settings = params.load(common.PARAMS)
     entry = common.dataset_entry(settings, dataset)

@@ -22,12 +22,17 @@ def seeds(
 
     What an earlier call finished with the same parameters, code and features is not trained again.
     """
-    from pipeline.memory import keep_freed_memory
+    from pipeline.parallel.allocator import keep_freed_memory
 
     keep_freed_memory()
-    from pipeline import checkpoints, comparison, evaluation, files, params, split, trainer
-    from pipeline import seeds as repeated
+    from pipeline import files, params
+    from pipeline.comparison import aggregation
+    from pipeline.comparison import seeds as repeated
+    from pipeline.datasets import split
+    from pipeline.evaluation import evaluate as evaluation
     from pipeline.tracks import Role
+    from pipeline.training import checkpoints
+    from pipeline.training import run as trainer
 
     settings = params.load(common.PARAMS)
     target = common.RESULTS / "seeds.csv"
@@ -37,7 +42,7 @@ def seeds(
         settings = params.parse(given, "--precision")
         target = target.with_stem(f"seeds-{precision}")
     frame = split.load_split(common.SPLIT)
-    mixture = comparison.load_tracks(common.TRACK_SCORES / "mixture.csv")
+    mixture = aggregation.load_tracks(common.TRACK_SCORES / "mixture.csv")
     scores = {}
     for value in seed:
         run = settings.model_copy(update={"seed": value})
@@ -56,13 +61,13 @@ def seeds(
                     model, frame, common.FEATURES, folder / "models",
                     settings.evaluation.filter_length,
                 )  # fmt: skip
-                comparison.save_tracks(found, done)
+                aggregation.save_tracks(found, done)
                 files.write_text(mark, expected)
-            frames[model] = comparison.load_tracks(done)
-        scores[value] = comparison.collect(frames, settings.sources)
+            frames[model] = aggregation.load_tracks(done)
+        scores[value] = aggregation.collect(frames, settings.sources)
     supervised = set(frame.loc[frame["role"] == Role.SUPERVISED, "dataset"])
     unseen = [name for name in settings.datasets if name not in supervised]
-    baseline = comparison.baseline(settings.models)
+    baseline = aggregation.baseline(settings.models)
     table = repeated.summary(scores, unseen, settings.sources, baseline)
     files.write_text(target, table.to_csv(index=False, lineterminator="\n"))
     text = repeated.markdown(table, command_for(seed, precision))

@@ -9,8 +9,8 @@ def split() -> None:
     import typer
 
     from pipeline import params
-    from pipeline import split as roles
     from pipeline.datasets import inventory
+    from pipeline.datasets import split as roles
     from pipeline.tracks import Role
 
     settings = params.load(common.PARAMS)

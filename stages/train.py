@@ -19,13 +19,15 @@ def train(
     ),
 ) -> None:
     """Features and split -> models/<model>/."""
-    from pipeline.memory import keep_freed_memory
+    from pipeline.parallel.allocator import keep_freed_memory
 
     keep_freed_memory()
     processes = os.environ.get("TRAINING_PROCESSES")
     if processes and "TORCHELASTIC_RUN_ID" not in os.environ:
         with_torchrun(processes)
-    from pipeline import params, split, trainer
+    from pipeline import params
+    from pipeline.datasets import split
+    from pipeline.training import run as trainer
 
     settings = params.load(common.PARAMS)
     common.known_model(settings, model)

@@ -16,11 +16,14 @@ import torch
 from filelock import FileLock
 from ruamel.yaml import YAML
 
-from pipeline import comparison, evaluation, params, preprocessing
+from pipeline import params
+from pipeline.comparison import aggregation
 from pipeline.datasets import inventory
+from pipeline.evaluation import evaluate as evaluation
+from pipeline.features import preprocess as preprocessing
 from pipeline.params import Params
 from stages import common
-from tests import score_tables, small_recordings
+from tests.helpers import score_tables, small_recordings
 
 TOP = Path(__file__).parents[1]
 REAL_SONGS = TOP.parent / "shared" / "real_songs"
@@ -198,7 +201,7 @@ def frames() -> dict[str, pd.DataFrame]:
 
 @pytest.fixture
 def collected(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    return comparison.collect(frames, score_tables.SOURCES)
+    return aggregation.collect(frames, score_tables.SOURCES)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline import params
-from pipeline.datasets import READERS
+from pipeline.datasets.readers import READERS
 from pipeline.errors import UserError
 
 TOP = Path(__file__).parents[1]

@@ -14,11 +14,11 @@ from torch.optim import Adam
 from benchmarks import harness, material
 from benchmarks.harness import OURS, Options, Result, Times
 from benchmarks.parts import training
-from pipeline.memory import keep_freed_memory
-from pipeline.models import unet
-from pipeline.models.critic import Critic
+from pipeline.networks.critics.dcgan import Critic
+from pipeline.networks.separators import unet
+from pipeline.parallel.allocator import keep_freed_memory
 from pipeline.params import Params
-from pipeline.training import AdversarialSeparation
+from pipeline.training.module import AdversarialSeparation
 
 MODELS = ("baseline", "VA")
 EVERYTHING, MEMORY, BFLOAT16 = "everything", "freed memory is kept", "bfloat16"

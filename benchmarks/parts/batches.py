@@ -12,13 +12,13 @@ from torch.utils.data import DataLoader
 from benchmarks import harness, limits, material
 from benchmarks.harness import LIMIT, OURS, STRAIGHTFORWARD, Options, Result, Side, Times
 from benchmarks.reference.batches import Excerpts, loader
-from pipeline import trainer
-from pipeline.memory import keep_freed_memory
+from pipeline.parallel.allocator import keep_freed_memory
 from pipeline.params import MIXTURE, Params
-from pipeline.pools import load_pool
-from pipeline.sampling import Batches
-from pipeline.separation import build
+from pipeline.separation.separator import build
 from pipeline.tracks import Role
+from pipeline.training import run
+from pipeline.training.batches import Batches
+from pipeline.training.pools import load_pool
 
 WORKERS = (0, 2)
 """Of the DataLoader; the better number counts."""
@@ -66,7 +66,7 @@ def drawn(settings: Params, found: Path, batch_size: int, device: str) -> Batche
         (settings.training.gain[0], settings.training.gain[1]),
         load_pool(
             material.split(inventory, Role.SUPERVISED), Role.SUPERVISED, found,
-            (MIXTURE, *settings.sources), network.valid_frames(trainer.EXCERPT_FRAMES),
+            (MIXTURE, *settings.sources), network.valid_frames(run.EXCERPT_FRAMES),
             network.context, torch.device(device),
         ),
     )  # fmt: skip

@@ -10,9 +10,9 @@ from benchmarks import harness, material
 from benchmarks.harness import OURS, STRAIGHTFORWARD, Options, Result
 from benchmarks.reference import evaluation as reference
 from benchmarks.reference.evaluation import Ratios
-from pipeline import evaluation
+from pipeline.evaluation import evaluate as evaluation
+from pipeline.parallel.workers import import_ahead, processes
 from pipeline.tracks import Role
-from pipeline.workers import import_ahead, processes
 
 NAME = "evaluation"
 
@@ -29,7 +29,7 @@ def straightforward(path: Path, tracks: int, filter_length: int) -> Ratios:
 
 def results(options: Options) -> list[Result]:
     """Songs of three minutes, mono, at the working rate."""
-    import_ahead("pipeline.evaluation")  # as the stage does
+    import_ahead("pipeline.evaluation.evaluate")  # as the stage does
     filter_length = material.paper().evaluation.filter_length
     songs, seconds = (2, 10.0) if options.quick else (8, 180.0)
     with TemporaryDirectory() as folder:

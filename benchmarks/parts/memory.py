@@ -22,11 +22,11 @@ from ruamel.yaml import YAML
 from benchmarks import material
 from benchmarks.harness import Options, Quantity, Result
 from pipeline.datasets import catalogue
-from pipeline.features import FeatureFile
+from pipeline.datasets.split import load_split, save_split
+from pipeline.features.store import FeatureFile
+from pipeline.parallel.workers import processes
 from pipeline.params import DATASETS
-from pipeline.split import load_split, save_split
 from pipeline.tracks import Role
-from pipeline.workers import processes
 
 LIMIT = 12
 """GB that no stage may need more of."""

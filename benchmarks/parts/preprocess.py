@@ -11,10 +11,10 @@ import soundfile
 from benchmarks import harness, material
 from benchmarks.harness import LIMIT, OURS, STRAIGHTFORWARD, Options, Result
 from benchmarks.reference import preprocess as reference
-from pipeline import preprocessing
+from pipeline.audio.decoding import open_audio
 from pipeline.datasets.inventory import Inventory
-from pipeline.decoding import open_audio
-from pipeline.workers import import_ahead, processes
+from pipeline.features import preprocess as preprocessing
+from pipeline.parallel.workers import import_ahead, processes
 
 BLOCK = 2**20
 FASTER = "limit with our decoder"
@@ -71,7 +71,7 @@ def decode_16_bits(path: Path) -> None:
 
 def results(options: Options) -> list[Result]:
     """Songs of 3.5 minutes with four stems each, 44.1 kHz, stereo."""
-    import_ahead("pipeline.preprocessing")  # as the stage does
+    import_ahead("pipeline.features.preprocess")  # as the stage does
     songs, seconds = (2, 20.0) if options.quick else (16, 210.0)
     # a forked child of a process that runs torch's threads can deadlock
     spawn = multiprocessing.get_context("spawn")

@@ -9,7 +9,7 @@ from benchmarks.harness import OURS, Quantity, Result
 from benchmarks.parts import evaluation, separation, training, validation
 from pipeline.params import REFERENCE_ROWS
 from pipeline.tracks import Role
-from pipeline.trainer import EXCERPT_FRAMES
+from pipeline.training.run import EXCERPT_FRAMES
 
 EPOCHS = 40
 """Of a model until early stopping ends its run: about what the authors' runs took."""

@@ -9,10 +9,10 @@ from benchmarks import harness, limits, material
 from benchmarks.harness import OURS, STRAIGHTFORWARD, Options, Result, Side
 from benchmarks.reference import separation as reference
 from benchmarks.reference.networks import plain_separator
-from pipeline.memory import keep_freed_memory
-from pipeline.models.unet import SpectrogramUNet
+from pipeline.networks.separators.unet import SpectrogramUNet
+from pipeline.parallel.allocator import keep_freed_memory
 from pipeline.params import Precision
-from pipeline.separation import FloatArray, Separator, build
+from pipeline.separation.separator import FloatArray, Separator, build
 
 NAME = "whole-track separation"
 REAL_TIME = {"cpu": 0.01, "cuda": 0.001}

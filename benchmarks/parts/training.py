@@ -12,12 +12,12 @@ from torch import Tensor
 from benchmarks import harness, limits, material
 from benchmarks.harness import OURS, STRAIGHTFORWARD, Options, Quantity, Result, Side, Times
 from benchmarks.reference.training import CriticBatch, Experiment, StepBatches
-from pipeline.memory import keep_freed_memory
+from pipeline.parallel.allocator import keep_freed_memory
 from pipeline.params import Params
-from pipeline.sampling import Batches
 from pipeline.tracks import Role
-from pipeline.trainer import PRECISIONS, loader, quiet
-from pipeline.training import AdversarialSeparation
+from pipeline.training.batches import Batches
+from pipeline.training.module import AdversarialSeparation
+from pipeline.training.run import PRECISIONS, loader, quiet
 
 Lengths = dict[Role, list[float]]
 
@@ -71,7 +71,7 @@ def ours(module: AdversarialSeparation, others: dict[str, Side], turns: int, dev
 def fit(
     module: AdversarialSeparation, callbacks: list[lightning.Callback], steps: int, device: str
 ) -> dict[str, Tensor]:
-    """Train an epoch of some steps as `pipeline.trainer` does, without checkpoints and curves.
+    """Train an epoch of some steps as `pipeline.training.run` does, without checkpoints and curves.
 
     Returns what the trainer logged. A module that was trained before would skip the steps it has done.
     """

@@ -7,10 +7,10 @@ from torch import Tensor
 from benchmarks import harness, material
 from benchmarks.harness import OURS, STRAIGHTFORWARD, Options, Result
 from benchmarks.parts.training import CPU_BATCH
-from pipeline.memory import keep_freed_memory
+from pipeline.parallel.allocator import keep_freed_memory
 from pipeline.tracks import Role
-from pipeline.trainer import EXCERPT_FRAMES, loader, quiet
-from pipeline.training import AdversarialSeparation
+from pipeline.training.module import AdversarialSeparation
+from pipeline.training.run import EXCERPT_FRAMES, loader, quiet
 
 NAME = "validation pass"
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.models.critic import SLOPE, Critic
-from pipeline.models.unet import SpectrogramUNet
+from pipeline.networks.critics.dcgan import SLOPE, Critic
+from pipeline.networks.separators.unet import SpectrogramUNet
 
 
 class PlainSeparator(SpectrogramUNet):

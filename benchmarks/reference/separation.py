@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from pipeline.models.unet import SpectrogramUNet
+from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.params import Signal
 
 FRAMES = 66

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from benchmarks.reference.networks import plain_critic, plain_separator
-from pipeline.models.critic import Critic
-from pipeline.models.unet import SpectrogramUNet
+from pipeline.networks.critics.dcgan import Critic
+from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.params import Model, Params
 
 

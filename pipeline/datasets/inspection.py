@@ -14,11 +14,12 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline import audio, decoding, ffmpeg, files, headers
-from pipeline.audio import AudioInfo
-from pipeline.datasets.base import Rejected
+from pipeline import files
+from pipeline.audio import decoding, ffmpeg, headers, reading
+from pipeline.audio.reading import AudioInfo
+from pipeline.datasets.readers.base import Rejected
 from pipeline.errors import UserError
-from pipeline.parallel import DIED
+from pipeline.parallel.mapping import DIED
 from pipeline.tracks import Recording, Track
 
 TOLERANCE = 1.0
@@ -89,11 +90,11 @@ def without(root: Path, rejected: Rejected) -> Rejected:
 
 def _inspect(track: Track, expected: Expected, root: Path, names: Sequence[str]) -> Inspection:
     every = sorted(track.sources)
-    info = audio.track_info(track, root, every)
+    info = reading.track_info(track, root, every)
     sounding = dict.fromkeys(every, False)
     mixture, samples = False, 0
     asked = [every.index(name) for name in names]
-    for block in audio.stream_sources(track, root, every):
+    for block in reading.stream_sources(track, root, every):
         samples += block.shape[2]
         for name, source in zip(every, block, strict=True):
             sounding[name] |= bool(source.any())
@@ -158,7 +159,7 @@ class Memory:
     @classmethod
     def load(cls, path: Path | None) -> Self:
         """Read what `save` wrote; empty when there is nothing or this code would look differently."""
-        modules = (audio, decoding, ffmpeg, headers, sys.modules[__name__])
+        modules = (reading, decoding, ffmpeg, headers, sys.modules[__name__])
         code = "".join(source_code.getsource(module) for module in modules)
         digest = hashlib.md5(code.encode(), usedforsecurity=False).hexdigest()
         try:

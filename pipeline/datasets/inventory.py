@@ -14,8 +14,8 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline import files
-from pipeline.datasets import READERS, catalogue, folder, musdb18, verification
-from pipeline.datasets.base import Listing, Rejected
+from pipeline.datasets import catalogue, completeness
+from pipeline.datasets.download.obtain import Rendered
 from pipeline.datasets.inspection import (
     Expected,
     FileEntry,
@@ -25,9 +25,10 @@ from pipeline.datasets.inspection import (
     inspect,
     without,
 )
-from pipeline.datasets.obtain import Rendered
+from pipeline.datasets.readers import READERS, folder, musdb18
+from pipeline.datasets.readers.base import Listing, Rejected
 from pipeline.errors import UserError
-from pipeline.parallel import parallel_map
+from pipeline.parallel.mapping import parallel_map
 from pipeline.tracks import Recording, Track
 
 
@@ -96,8 +97,8 @@ def take(
         missing, extra = [], []
     else:
         facts = {} if collection else _published(dataset)
-        missing = verification.missing(dataset, collection, listing)
-        extra = [] if collection else verification.extra(reader, root, listing)
+        missing = completeness.missing(dataset, collection, listing)
+        extra = [] if collection else completeness.extra(reader, root, listing)
     found = _inspect_all(dataset, listing, root, names, facts, memory)
     ours = rendered.files if rendered else {}
     return Inventory(

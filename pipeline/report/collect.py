@@ -11,14 +11,15 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline import comparison, params
-from pipeline.comparison import Metrics
+from pipeline import params
+from pipeline.comparison import aggregation
+from pipeline.comparison.aggregation import Metrics
 from pipeline.datasets import inventory
 from pipeline.datasets.inventory import Inventory
+from pipeline.datasets.split import load_split
 from pipeline.errors import UserError
 from pipeline.params import DATASETS, REFERENCE_ROWS, Params
-from pipeline.separation import CONFIG
-from pipeline.split import load_split
+from pipeline.separation.separator import CONFIG
 
 PAPER = Path(__file__).with_name("paper.csv")
 PACKAGES = (
@@ -58,7 +59,7 @@ class Run:
     @property
     def baseline(self) -> str | None:
         """The model that the others are compared with."""
-        return comparison.baseline(self.params.models)
+        return aggregation.baseline(self.params.models)
 
     @property
     def embedded(self) -> tuple[str, ...]:
@@ -81,10 +82,10 @@ def load(
     """
     settings = params.load(params_file)
     rows = (REFERENCE_ROWS[0], *settings.models, REFERENCE_ROWS[1])
-    frames = {row: comparison.load_tracks(results / "tracks" / f"{row}.csv") for row in rows}
+    frames = {row: aggregation.load_tracks(results / "tracks" / f"{row}.csv") for row in rows}
     return Run(
         params=settings,
-        scores=comparison.collect(frames, settings.sources),
+        scores=aggregation.collect(frames, settings.sources),
         means=_json(results / "metrics.json"),
         statistics=_table(results / "table.csv"),
         split=load_split(data / "split.csv"),
@@ -202,7 +203,7 @@ def _table(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: no such file; run `dvc repro compare`") from None
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); run `dvc repro -f compare`") from None
-    if list(frame.columns) != comparison.STATISTICS:
+    if list(frame.columns) != aggregation.STATISTICS:
         raise UserError(f"{path}: not the table of this version; run `dvc repro -f compare`")
     return frame
 

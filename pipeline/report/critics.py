@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.features import FeatureFile
-from pipeline.gradients import critic_gradient, estimate_patch, load_critics
-from pipeline.models.critic import Critic
+from pipeline.features.store import FeatureFile
+from pipeline.networks.critics.dcgan import Critic
 from pipeline.params import MIXTURE, Signal
 from pipeline.report import pictures
 from pipeline.report.collect import Run
 from pipeline.report.excerpts import Choice
+from pipeline.report.gradients import critic_gradient, estimate_patch, load_critics
 from pipeline.report.pictures import Picture
-from pipeline.separation import Separator
+from pipeline.separation.separator import Separator
 
 HIGHEST = 2000.0
 """Hz; as in the paper, where the voice's harmonics are."""

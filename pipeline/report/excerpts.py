@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
-from pipeline.features import FeatureFile
+from pipeline.evaluation.scoring import UNSCORED
+from pipeline.features.stft import stft
+from pipeline.features.store import FeatureFile
 from pipeline.params import Signal
 from pipeline.report.collect import Run
-from pipeline.scoring import UNSCORED
-from pipeline.separation import Separator
-from pipeline.spectrogram import stft
+from pipeline.separation.separator import Separator
 
 SECONDS = 10.0
 STEP = 0.1

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from pipeline.comparison import METRICS
+from pipeline.comparison.aggregation import METRICS
 from pipeline.files import atomic_path
+from pipeline.parallel.workers import processes
 from pipeline.params import REFERENCE_ROWS
 from pipeline.report import collect, critics, excerpts, pictures, plots, tables, words
 from pipeline.report.collect import Run
 from pipeline.report.excerpts import Excerpt
 from pipeline.report.pictures import Picture
-from pipeline.workers import processes
 
 TEMPLATES = Path(__file__).with_name("templates")
 RANGE = 70.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.comparison import METRICS
+from pipeline.comparison.aggregation import METRICS
 from pipeline.params import REFERENCE_ROWS
 from pipeline.report.collect import Run, paper_values
 from pipeline.report.plots import Point

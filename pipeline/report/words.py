@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from pipeline.comparison import ALL
+from pipeline.comparison.aggregation import ALL
 from pipeline.params import REFERENCE_ROWS
 from pipeline.report.collect import Run
 

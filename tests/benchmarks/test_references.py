@@ -22,17 +22,17 @@ from benchmarks.parts import training as training_part
 from benchmarks.reference.batches import Excerpts, loader
 from benchmarks.reference.networks import plain_separator
 from pipeline.datasets.inventory import Inventory
-from pipeline.features import FeatureFile
-from pipeline.models import unet
-from pipeline.models.critic import Critic
-from pipeline.models.unet import SpectrogramUNet
-from pipeline.objectives import gradient_penalty
+from pipeline.features.store import FeatureFile
+from pipeline.networks.critics.dcgan import Critic
+from pipeline.networks.separators import unet
+from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.params import Params
-from pipeline.separation import Separator
+from pipeline.separation.separator import Separator
 from pipeline.tracks import Role
-from pipeline.training import AdversarialSeparation
-from tests.autograd import by_autograd
-from tests.train_in_double import doubled
+from pipeline.training.losses import gradient_penalty
+from pipeline.training.module import AdversarialSeparation
+from tests.helpers.autograd import by_autograd
+from tests.helpers.train_in_double import doubled
 
 
 @pytest.fixture(scope="module")

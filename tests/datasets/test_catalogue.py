@@ -5,7 +5,6 @@ from collections import Counter
 
 import pytest
 
-from pipeline.datasets import READERS, ccmixter, dsd100, ikala, medleydb, musdb18
 from pipeline.datasets.catalogue import (
     Facts,
     checksums,
@@ -16,6 +15,7 @@ from pipeline.datasets.catalogue import (
     tracks,
 )
 from pipeline.datasets.catalogue import musdb18 as songs
+from pipeline.datasets.readers import READERS, ccmixter, dsd100, ikala, medleydb, musdb18
 from pipeline.errors import UserError
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.datasets import inventory
 from pipeline.datasets.inventory import Inventory
-from tests.datasets.small_copies import SOURCES, noise, put, song
+from tests.helpers.small_copies import SOURCES, noise, put, song
 
 
 @pytest.fixture(autouse=True)

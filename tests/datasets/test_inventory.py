@@ -9,9 +9,9 @@ import pytest
 import soundfile
 
 from pipeline.datasets import catalogue, inventory
-from pipeline.datasets.obtain import Rendered
+from pipeline.datasets.download.obtain import Rendered
 from pipeline.errors import UserError
-from tests.datasets.small_copies import RATE, SOURCES, noise, put, reasons, song
+from tests.helpers.small_copies import RATE, SOURCES, noise, put, reasons, song
 
 
 @pytest.fixture(autouse=True)

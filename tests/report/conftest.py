@@ -3,12 +3,13 @@
 import pandas as pd
 import pytest
 
-from pipeline import comparison, params
+from pipeline import params
+from pipeline.comparison import aggregation
 from pipeline.datasets.inventory import Inventory
 from pipeline.params import DATASETS
 from pipeline.report.collect import Run
 from tests.conftest import small_params
-from tests.score_tables import SOURCES, many_tracks, table_of
+from tests.helpers.score_tables import SOURCES, many_tracks, table_of
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +21,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(
         params=params.parse(data, "params.yaml"),
         scores=scores,
-        means=comparison.metrics(scores, SOURCES),
+        means=aggregation.metrics(scores, SOURCES),
         statistics=table_of(scores),
         split=pd.DataFrame({"dataset": ["CCMixter"] * 3, "role": ["test", "test", "unlabelled"]}),
         inventories=tuple(Inventory(dataset=name, origin="download") for name in DATASETS),

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.evaluation.scoring import SILENT_REFERENCE
 from pipeline.report import excerpts
 from pipeline.report.collect import Run
-from pipeline.scoring import SILENT_REFERENCE
 
 RATE = 8000
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.features import FeatureFile
-from pipeline.gradients import load_critics
+from pipeline.features.store import FeatureFile
 from pipeline.report import collect, critics, excerpts, page
 from pipeline.report.collect import Run
+from pipeline.report.gradients import load_critics
 from stages import report
 from tests.conftest import failing, fingerprints, inside
 

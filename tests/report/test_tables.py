@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 from pipeline.report import collect, tables
 from pipeline.report.collect import Run, paper_values
 from pipeline.report.excerpts import numbers
-from tests.score_tables import cell
+from tests.helpers.score_tables import cell
 
 
 def test_cells_say_what_the_table_says(run: Run) -> None:

@@ -8,7 +8,7 @@ each corpus sounds like, `score` writes the music, `voice` and `instruments` sou
 from pathlib import Path
 
 from pipeline.datasets.synthetic.layouts import Spec, write_track
-from pipeline.parallel import parallel_map
+from pipeline.parallel.mapping import parallel_map
 
 
 def render(dataset: str, root: Path, tracks: int, seconds: float, seed: int) -> None:

@@ -4,15 +4,7 @@ import numpy as np
 
 from pipeline.datasets.synthetic import dsp, instruments
 from pipeline.datasets.synthetic.dsp import Signal
-from pipeline.datasets.synthetic.score import (
-    BEATS_PER_BAR,
-    Line,
-    Note,
-    Score,
-    clip,
-    melody,
-    rhythm,
-)
+from pipeline.datasets.synthetic.score import BEATS_PER_BAR, Line, Note, Score, clip, melody, rhythm
 from pipeline.datasets.synthetic.styles import Style
 
 # Kick, snare and hat on sixteenths of a bar; "o" is an open hat.

@@ -1,0 +1,305 @@
+"""Sum, mix down, resample, write: tracks of audio files, of which `pipeline.audio.decoding` opens one.
+
+A track's sources are read as a stream of blocks, so memory does not grow with its length. Its files
+are read in step: what is of another shape or length than its siblings is a UserError that names it.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from pipeline.audio.decoding import AGAIN, Decoder, Samples, open_audio, shown
+from pipeline.errors import UserError
+from pipeline.files import atomic_path
+from pipeline.tracks import Part, Track
+
+__all__ = [
+    "BLOCK", "AudioInfo", "Samples", "probe", "read_mono", "read_sources", "resampled_length",
+    "stream_sources", "track_info", "write_wav",
+]  # fmt: skip
+
+BLOCK = 441_000
+"""Samples per block: ten seconds of CD audio, 3.5 MB a stereo file."""
+
+# soxr's highest quality computes in double precision: the float32 result hardly depends on the CPU.
+_QUALITY = "VHQ"
+# Encoders of lossy formats pad their last frame, and the first; the longest frame has 2048 samples.
+_PADDING = 2304
+_SIDES = ("left", "right")
+
+
+class AudioInfo(NamedTuple):
+    """What is known of audio before it is decoded."""
+
+    sample_rate: int
+    """Hz."""
+    channels: int
+    samples: int | None
+    """Samples per channel; None when only decoding tells."""
+
+
+class _Input(NamedTuple):
+    """What is decoded once, whichever parts of sources it holds."""
+
+    file: str
+    stream: int | None
+
+
+def probe(path: Path, stream: int | None = None) -> AudioInfo:
+    """Read a file's header, or that of one audio stream (from 0) of a container.
+
+    Raises UserError for a file that is missing, unreadable, empty, no audio, or truncated (shorter
+    than its header says).
+    """
+    with open_audio(path, stream) as opened:
+        return AudioInfo(opened.sample_rate, opened.channels, opened.samples)
+
+
+def track_info(track: Track, root: Path, names: Sequence[str]) -> AudioInfo:
+    """The common rate, channels and length of the sources `names`, from the files' headers.
+
+    The length is None when one of the files does not announce it. Raises UserError as
+    `stream_sources` does, but for what only decoding shows.
+    """
+    with ExitStack() as stack:
+        return _agreed(track, names, _open_all(track, root, names, stack))
+
+
+def stream_sources(
+    track: Track, root: Path, names: Sequence[str], block: int = BLOCK, mono: bool = False
+) -> Iterator[Samples]:
+    """Yield the sources `names` in blocks `(sources, channels, samples)`, at the track's own rate.
+
+    mono: the channels of every file are averaged, and `channels` is 1. All blocks but the last have
+    `block` samples. The parts of a source are summed, a source without parts is zero. Each file or
+    stream is read once, whichever sources it belongs to. Files end together; where one does not
+    announce its length, 2304 samples more are cut off. Raises UserError when a file cannot be used
+    (see `probe` and `Decoder.read`), differs from the others in rate, length or channels, or lacks
+    the channel that a source is on.
+    """
+    with ExitStack() as stack:
+        inputs = _open_all(track, root, names, stack)
+        channels = _agreed(track, names, inputs).channels
+        for decoded in _in_step(inputs, block):
+            count = next(iter(decoded.values())).shape[1]
+            sources = np.zeros((len(names), 1 if mono else channels, count), np.float32)
+            for index, name in enumerate(names):
+                for part in track.sources[name]:
+                    found = _select(part, decoded[_Input(part.file, part.stream)])
+                    sources[index] += _average(found) if mono else found
+            yield sources
+
+
+def read_sources(track: Track, root: Path, names: Sequence[str]) -> tuple[Samples, int]:
+    """Load the sources `names` as `(sources, channels, samples)` with their rate in Hz.
+
+    The whole track is in memory: 42 MB a source for four minutes of CD audio. Raises UserError as
+    `stream_sources` does.
+    """
+    info = track_info(track, root, names)
+    blocks = deque(stream_sources(track, root, names))
+    samples = sum(block.shape[2] for block in blocks)
+    return _joined(blocks, (len(names), info.channels, samples)), info.sample_rate
+
+
+def read_mono(
+    track: Track, root: Path, names: Sequence[str], sample_rate: int, block: int = BLOCK
+) -> Samples:
+    """Load the sources `names` in mono at `sample_rate` Hz: `(sources, samples)`.
+
+    The channels are averaged before resampling (as the paper's authors do). The result has
+    `resampled_length` samples and does not depend on `block`, which bounds the memory used beside
+    it. Raises UserError as `stream_sources` does.
+    """
+    rate = track_info(track, root, names).sample_rate
+    samples = 0
+    resamplers = []
+    if rate != sample_rate:
+        # one each: with several channels soxr would have to take them apart
+        resamplers = [
+            soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality=_QUALITY)
+            for _ in names
+        ]
+    chunks: deque[Samples] = deque()
+    for sources, last in _with_last(stream_sources(track, root, names, block, mono=True)):
+        mono = sources[:, 0]
+        samples += mono.shape[1]
+        if resamplers:
+            pairs = zip(resamplers, mono, strict=True)
+            mono = np.stack([one.resample_chunk(signal, last=last) for one, signal in pairs])
+        chunks.append(mono)
+    # The resampler may return one sample more than the rounded length; fewer stay zero.
+    return _joined(chunks, (len(names), resampled_length(samples, rate, sample_rate)))
+
+
+def resampled_length(samples: int, rate: int, target: int) -> int:
+    """How many of `samples` at `rate` Hz there are at `target` Hz, at least one."""
+    return max(1, round(samples * target / rate))
+
+
+def write_wav(path: Path, samples: NDArray[Any], sample_rate: int) -> None:
+    """Write `samples` `(channels, samples)` as a 32-bit float WAV file: no rounding, no clipping.
+
+    The file appears whole or not at all. Raises UserError when it cannot be written.
+    """
+    data = np.ascontiguousarray(samples.T, np.float32)
+    # A plain WAV header counts bytes in 32 bits.
+    container = "WAV" if data.nbytes < 2**32 - 2**16 else "RF64"
+    with atomic_path(path) as partial:
+        try:
+            soundfile.write(str(partial), data, sample_rate, subtype="FLOAT", format=container)
+        # soundfile asserts that every sample was written; on a full disk not every one is.
+        except (soundfile.LibsndfileError, AssertionError) as error:
+            reason = str(error) or "not all samples were written, is the disk full?"
+            raise UserError(f"{path}: cannot be written: {reason}") from error
+
+
+def _with_last(blocks: Iterator[Samples]) -> Iterator[tuple[Samples, bool]]:
+    """Each block and whether it is the last, which only the next one tells."""
+    held = next(blocks, None)
+    while held is not None:
+        following = next(blocks, None)
+        yield held, following is None
+        held = following
+
+
+def _joined(chunks: deque[Samples], shape: tuple[int, ...]) -> Samples:
+    """Chunks one after the other along the last axis, cut or filled with zeros to `shape`.
+
+    Takes them out of `chunks`: memory holds the whole once.
+    """
+    result = np.zeros(shape, np.float32)
+    start = 0
+    while chunks:
+        chunk = chunks.popleft()
+        used = min(chunk.shape[-1], shape[-1] - start)
+        result[..., start : start + used] = chunk[..., :used]
+        start += used
+    return result
+
+
+def _in_step(inputs: dict[_Input, Decoder], block: int) -> Iterator[dict[_Input, Samples]]:
+    """Read all inputs in blocks `(channels, samples)` of the same length until they end."""
+    count = block
+    while count == block:
+        decoded = {key: decoder.read(block) for key, decoder in inputs.items()}
+        count = min(samples.shape[1] for samples in decoded.values())
+        if count < block:
+            ended = [samples.shape[1] < block for samples in decoded.values()]
+            totals = [_total(*pair, block) for pair in zip(inputs.values(), ended, strict=True)]
+            _check_ends(inputs, totals)
+        if count:
+            yield {key: samples[:, :count] for key, samples in decoded.items()}
+
+
+def _check_ends(inputs: dict[_Input, Decoder], totals: list[int]) -> None:
+    (key, first), *others = inputs.items()
+    for (_, other), total in zip(others, totals[1:], strict=True):
+        exact = first.samples is not None and other.samples is not None
+        if abs(total - totals[0]) > (0 if exact else _PADDING):
+            raise _mismatch(other.name, "samples", total, key, totals[0])
+
+
+def _total(decoder: Decoder, ended: bool, block: int) -> int:
+    """All samples of an input, which is read to its end where the header does not say."""
+    if decoder.samples is not None:
+        return decoder.samples
+    while not ended:
+        ended = decoder.read(block).shape[1] < block
+    return decoder.position
+
+
+def _mismatch(name: str, unit: str, mine: int, first: _Input, its: int) -> UserError:
+    return UserError(
+        f"{name}: {mine} {unit}, but {shown(Path(first.file).name, first.stream)} has {its} {unit}:"
+        f" the files of a track must match; {AGAIN}"
+    )
+
+
+def _open_all(
+    track: Track, root: Path, names: Sequence[str], stack: ExitStack
+) -> dict[_Input, Decoder]:
+    missing = [name for name in names if name not in track.sources]
+    if missing:
+        raise UserError(
+            f"{track.dataset}, {track.id}: has no source {missing[0]!r};"
+            f" it has {', '.join(sorted(track.sources))}"
+        )
+    keys = dict.fromkeys(
+        _Input(part.file, part.stream) for name in names for part in track.sources[name]
+    )
+    if not keys:
+        raise UserError(
+            f"{track.dataset}, {track.id}: none of the sources {', '.join(names)} has a file"
+        )
+    return {key: stack.enter_context(open_audio(root / key.file, key.stream)) for key in keys}
+
+
+def _agreed(track: Track, names: Sequence[str], inputs: dict[_Input, Decoder]) -> AudioInfo:
+    """The shape that all inputs share; each is compared with the first."""
+    infos: dict[_Input, AudioInfo] = {}
+    for name in names:
+        for part in track.sources[name]:
+            key = _Input(part.file, part.stream)
+            decoder = inputs[key]
+            if part.channel is not None:
+                _check_channels(track, key, decoder)
+            channels = decoder.channels if part.channel is None else 1
+            infos[key] = AudioInfo(decoder.sample_rate, channels, decoder.samples)
+    (first, expected), *others = infos.items()
+    for key, info in others:
+        for unit, mine, its in (
+            ("Hz", info.sample_rate, expected.sample_rate),
+            ("channels", info.channels, expected.channels),
+            ("samples", info.samples, expected.samples),
+        ):
+            if mine is not None and its is not None and mine != its:
+                raise _mismatch(inputs[key].name, unit, mine, first, its)
+    known = all(info.samples is not None for info in infos.values())
+    return expected if known else expected._replace(samples=None)
+
+
+def _check_channels(track: Track, key: _Input, decoder: Decoder) -> None:
+    """A file whose channels are sources has exactly those channels."""
+    places = {
+        part.channel: source
+        for source, parts in sorted(track.sources.items())
+        for part in parts
+        if (part.file, part.stream) == key and part.channel is not None
+    }
+    expected = max(places) + 1
+    channels = decoder.channels
+    if channels == expected:
+        return
+    meaning = ", ".join(
+        f"{_SIDES[channel] if expected == 2 else f'channel {channel}'} {places[channel]}"
+        for channel in sorted(places)
+    )
+    raise UserError(
+        f"{decoder.name}: {channels} channel{'s' * (channels != 1)}, expected {expected} ({meaning});"
+        f" {AGAIN}"
+    )
+
+
+def _average(decoded: Samples) -> Samples:
+    """The mean of the channels (1, samples)."""
+    if len(decoded) == 1:
+        return decoded
+    # not mean(): decoded samples lie frame by frame, and it would go through them in pairs
+    total: Samples = decoded[0] + decoded[1]
+    for channel in decoded[2:]:
+        total += channel
+    total /= len(decoded)
+    averaged: Samples = total[None]
+    return averaged
+
+
+def _select(part: Part, decoded: Samples) -> Samples:
+    return decoded if part.channel is None else decoded[part.channel : part.channel + 1]

@@ -1,0 +1,273 @@
+"""From scores per track to means per test set, their spread, and the differences between models.
+
+Scores live on a grid of 0.01 dB. All sums are taken in whole hundredths, which double precision
+adds exactly in any order: the results are the same on every machine, and equal scores are equal.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.comparison.intervals import Values, bootstrap_interval, signed_rank
+from pipeline.errors import UserError, listing
+from pipeline.evaluation.scoring import UNSCORED, Score
+from pipeline.files import write_text
+from pipeline.params import DATASETS, REFERENCE_ROWS, Model
+
+MEASURED = ["SDR", "SIR", "SAR"]
+METRICS = [*MEASURED, "NSDR"]
+KEY = ["dataset", "track", "source"]
+COLUMNS = [*KEY, *MEASURED, "note"]
+DECIBELS = [
+    *("mean", "median", "std", "low", "high"),
+    *("difference", "difference_low", "difference_high"),
+]
+STATISTICS = ["test_set", "model", "source", "metric", "tracks", *DECIBELS, "p_value"]
+ALL = "all"
+
+Metrics = dict[str, dict[str, dict[str, float | int]]]
+"""{test_set: {model: {"SDR_vocals": dB, ..., "tracks": n}}}"""
+
+
+# ------------------------------------------------------------------------------- scores per track
+
+
+def tracks_frame(scored: Iterable[tuple[str, str, Sequence[Score]]]) -> pd.DataFrame:
+    """Rows of COLUMNS from (dataset, track, scores of its sources)."""
+    rows = [(dataset, track, *score) for dataset, track, scores in scored for score in scores]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def save_tracks(frame: pd.DataFrame, path: Path) -> None:
+    """Write scores per track as CSV: dB with two decimals, empty where there is no score."""
+    rounded = frame[COLUMNS].copy()
+    rounded[MEASURED] = rounded[MEASURED].round(2) + 0.0  # no -0.00
+    write_text(path, rounded.to_csv(index=False, float_format="%.2f", lineterminator="\n"))
+
+
+def load_tracks(path: Path) -> pd.DataFrame:
+    """Read what `save_tracks` wrote. Raises UserError when it is missing or damaged."""
+    rerun = "delete it and run `dvc repro`"
+    try:
+        # As text first: a track may be called "007" or "nan".
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        frame[MEASURED] = frame[MEASURED].replace("", "nan").astype(float)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run `dvc repro evaluate@{path.stem}`") from None
+    except (ValueError, KeyError) as error:  # pandas' parser errors are ValueErrors
+        raise UserError(f"{path}: not a table of scores ({error}); {rerun}") from None
+    if list(frame.columns) != COLUMNS:
+        raise UserError(f"{path}: expected the columns {','.join(COLUMNS)}; {rerun}")
+    if frame.empty:
+        raise UserError(f"{path}: holds no track; check that data/split.csv has any in role test")
+    if frame.duplicated(KEY).any():
+        twice = " / ".join(frame.loc[frame.duplicated(KEY), KEY].iloc[0])
+        raise UserError(f"{path}: {twice} is there twice; {rerun}")
+    return frame
+
+
+def collect(frames: Mapping[str, pd.DataFrame], sources: Sequence[str]) -> pd.DataFrame:
+    """All models' scores below each other: columns model, *KEY, *METRICS, note.
+
+    `frames` maps each row of the table, in its order, to its scores; `mixture` must be among them.
+    NSDR is the SDR less that of the mixture taken as the estimate. Rows are ordered by model, then
+    dataset, track and source. Raises UserError when the models were not scored on the same tracks
+    and sources, naming the file that is out of date.
+    """
+    _check_same_tracks(frames, sources)
+    mixture = frames["mixture"].set_index(KEY)["SDR"]
+    parts = []
+    for model, frame in frames.items():
+        part = frame.set_index(KEY)
+        # The difference of two infinite ratios is no number, and no reason for a warning.
+        with np.errstate(invalid="ignore"):
+            part["NSDR"] = (part["SDR"] - mixture.reindex(part.index)).round(2)
+        part = part.reset_index().sort_values(
+            KEY, key=partial(_ranked, sources=sources), kind="stable"
+        )
+        parts.append(part.assign(model=model)[["model", *KEY, *METRICS, "note"]])
+    return pd.concat(parts, ignore_index=True)
+
+
+def _ranked(column: pd.Series, sources: Sequence[str]) -> pd.Series:
+    """A sort key: datasets as in the paper, sources as in the parameters, the rest by name."""
+    if column.name == "track":
+        return column
+    ranks = {name: f"{rank:03}" for rank, name in enumerate((*DATASETS, *sources))}
+    return column.map(lambda name: ranks.get(name, name))
+
+
+def _check_same_tracks(frames: Mapping[str, pd.DataFrame], sources: Sequence[str]) -> None:
+    def scored(frame: pd.DataFrame) -> frozenset[tuple[object, ...]]:
+        return frozenset(
+            zip(*(frame[name] for name in KEY), frame["note"].isin(UNSCORED), strict=True)
+        )
+
+    rows = {model: scored(frame) for model, frame in frames.items()}
+    # What most files agree on is taken to be current; the first of equals is the mixture's.
+    current = Counter(rows.values()).most_common(1)[0][0]
+    for model, found in rows.items():
+        rerun = "is out of date; delete it and run `dvc repro`"
+        if found != current:
+            odd = sorted({f"{row[0]} / {row[1]}" for row in found ^ current})
+            raise UserError(
+                f"results/tracks/{model}.csv: {rerun}: it differs from the other models' files in"
+                f" {listing(odd, limit=3)}"
+            )
+        named = {str(row[2]) for row in found}
+        if named != set(sources):
+            raise UserError(
+                f"results/tracks/{model}.csv: {rerun}: expected the sources {', '.join(sources)},"
+                f" found {', '.join(sorted(named))}"
+            )
+
+
+# --------------------------------------------------------------------------------- the aggregation
+
+
+def baseline(models: Mapping[str, Model]) -> str | None:
+    """The model that the others are compared with: the first that is purely supervised."""
+    return next((name for name, model in models.items() if not model.unlabelled), None)
+
+
+def by_test_set(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """`all` and each dataset in it, with the rows of `collect` that belong to it."""
+    names = [str(name) for name in frame["dataset"].unique()]
+    return {ALL: frame} | {name: frame[frame["dataset"] == name] for name in names}
+
+
+def metrics(frame: pd.DataFrame, sources: Sequence[str]) -> Metrics:
+    """Unweighted means over tracks in dB, rounded to 0.01, from the rows of `collect`.
+
+    {test_set: {model: {"SDR_<source>": ..., "NSDR_<source>": ..., "tracks": n}}}. Tracks without
+    scores (`scoring.UNSCORED`) are left out and infinite ratios too; a mean of nothing has no key.
+    """
+    result: Metrics = {}
+    for name, part in by_test_set(frame).items():
+        result[name] = {}
+        for model in part["model"].unique():
+            rows = part[(part["model"] == model) & ~part["note"].isin(UNSCORED)]
+            cells: dict[str, float | int] = {}
+            for metric in METRICS:
+                for source in sources:
+                    values = _hundredths(rows.loc[rows["source"] == source, metric])
+                    if np.isfinite(values).any():
+                        cells[f"{metric}_{source}"] = _decibels(float(np.nanmean(values)))
+            cells["tracks"] = len(rows[["dataset", "track"]].drop_duplicates())
+            result[name][str(model)] = cells
+    return result
+
+
+def save_metrics(values: Metrics, path: Path) -> None:
+    """Write metrics as JSON in their own order, so that a diff shows changed numbers only."""
+    write_text(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def statistics(
+    frame: pd.DataFrame,
+    sources: Sequence[str],
+    baseline: str | None,
+    bootstrap_samples: int,
+    confidence: float,
+    seed: int,
+) -> pd.DataFrame:
+    """The table in long form: a row per test set, model, source and metric, in dB.
+
+    tracks, mean, median, std (of a sample) and low, high: the percentile bootstrap interval of the
+    mean over tracks. For the models that are compared with `baseline` also the mean paired
+    difference to it, that difference's interval, and the p-value of a two-sided Wilcoxon
+    signed-rank test; empty for the reference rows, the baseline itself and when `baseline` is None.
+    In a test set all intervals come from the same resampled tracks.
+    """
+    parts = []
+    for name, part in by_test_set(frame).items():
+        values = _by_track(part, sources)
+        paired = _paired(values, baseline)
+        # One matrix for values and differences: the same tracks are drawn for all of them.
+        low, high = bootstrap_interval(
+            np.hstack([values.to_numpy(), paired.to_numpy()]),
+            bootstrap_samples,
+            confidence,
+            [seed, *name.encode()],  # a test set's intervals do not depend on the others
+        )
+        width = values.shape[1]
+        cells = _cells(values, low[:width], high[:width])
+        cells = cells.join(_differences(paired, low[width:], high[width:]))
+        parts.append(cells.reset_index().assign(test_set=name))
+    return _rounded(pd.concat(parts, ignore_index=True))
+
+
+def save_statistics(table: pd.DataFrame, path: Path) -> None:
+    """Write the table as CSV; a cell without a value is empty."""
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def _by_track(part: pd.DataFrame, sources: Sequence[str]) -> pd.DataFrame:
+    """Hundredths of a dB: a row per scored track, a column per (model, source, metric)."""
+    scored = part[~part["note"].isin(UNSCORED)]
+    columns = pd.MultiIndex.from_product(
+        [part["model"].unique(), sources, METRICS], names=["model", "source", "metric"]
+    )
+    wide = (
+        scored.melt(["dataset", "track", "model", "source"], METRICS, var_name="metric")
+        .pivot(index=["dataset", "track"], columns=["model", "source", "metric"], values="value")
+        .reindex(columns=columns)
+    )
+    return pd.DataFrame(_hundredths(wide), wide.index, columns)
+
+
+def _paired(values: pd.DataFrame, baseline: str | None) -> pd.DataFrame:
+    """Per track the differences to the baseline, of the models that are compared with it."""
+    models = values.columns.get_level_values("model")
+    if baseline is None:
+        return values.loc[:, models == ""]
+    kept = values.loc[:, ~models.isin([*REFERENCE_ROWS, baseline])]
+    its_cells = kept.columns.to_frame().assign(model=baseline)
+    return kept - values.reindex(columns=pd.MultiIndex.from_frame(its_cells)).to_numpy()
+
+
+def _cells(values: pd.DataFrame, low: Values, high: Values) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "tracks": values.count(),
+            "mean": values.mean(),
+            "median": values.median(),
+            "std": values.std(ddof=1),
+            "low": low,
+            "high": high,
+        }
+    )
+
+
+def _differences(paired: pd.DataFrame, low: Values, high: Values) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "difference": paired.mean(),
+            "difference_low": low,
+            "difference_high": high,
+            "p_value": [signed_rank(column) for column in paired.to_numpy().T],
+        }
+    )
+
+
+def _rounded(table: pd.DataFrame) -> pd.DataFrame:
+    table = table.reindex(columns=STATISTICS)
+    for name in DECIBELS:
+        table[name] = table[name].astype(float).round() / 100 + 0.0  # no -0.0
+    table["p_value"] = table["p_value"].map(lambda p: float(f"{p:.3g}"))
+    return table
+
+
+def _hundredths(scores: pd.Series | pd.DataFrame) -> Values:
+    """Whole hundredths of a dB; NaN for what has no place in a mean (missing, infinite)."""
+    values = scores.to_numpy(dtype=np.float64)
+    return np.where(np.isfinite(values), np.rint(values * 100), np.nan)
+
+
+def _decibels(hundredths: float) -> float:
+    return round(hundredths) / 100

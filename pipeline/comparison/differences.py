@@ -1,0 +1,165 @@
+"""What changed between the results of two revisions, and whether it is more than noise."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.comparison.aggregation import ALL, KEY, METRICS, Metrics, load_tracks
+from pipeline.comparison.intervals import bootstrap_interval
+from pipeline.comparison.revisions import Change
+from pipeline.errors import UserError
+from pipeline.evaluation.scoring import UNSCORED
+
+METRICS_FILE = Path("results/metrics.json")
+TRACK_SCORES = Path("results/tracks")
+
+SAMPLES = 10_000
+CONFIDENCE = 0.95
+"""Of the noise; fixed, for the two revisions may have other parameters."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results of one revision."""
+
+    means: Metrics
+    """results/metrics.json"""
+    scores: pd.DataFrame
+    """results/tracks/*.csv below each other: model, dataset, track, source, METRICS; scored rows"""
+
+    def tracks(self, test_set: str) -> set[tuple[str, str]]:
+        """(dataset, track) of what was scored."""
+        pairs = set(zip(self.scores["dataset"], self.scores["track"], strict=True))
+        return {pair for pair in pairs if test_set in (ALL, pair[0])}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One score of the table in both revisions, in dB; None where a revision does not have it."""
+
+    test_set: str
+    model: str
+    source: str
+    metric: str
+    old: float | None
+    new: float | None
+    by: float | None
+    """New less old; over the tracks that both have when their tracks are not the same."""
+    low: float
+    high: float
+    """Interval of the mean paired difference; NaN when there are fewer than two pairs."""
+    pairs: int
+    """Tracks that both have."""
+    moved: bool
+    """Whether the mean or any track's score is another one."""
+
+    @property
+    def outside(self) -> bool:
+        """Whether the difference is outside the noise: its interval does not contain 0."""
+        return self.low > 0 or self.high < 0
+
+
+def load(folder: Path, name: str) -> Results:
+    """The results under `folder`. UserError (which calls the folder `name`) when there are none."""
+    try:
+        means: Metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+        models = {model: None for cells in means.values() for model in cells}
+        frames = {model: load_tracks(folder / TRACK_SCORES / f"{model}.csv") for model in models}
+    except FileNotFoundError:
+        raise UserError(
+            f"{METRICS_FILE}: not in {name}: no results to compare; run `make repro`, commit results/"
+        ) from None
+    except (ValueError, AttributeError) as error:
+        raise UserError(
+            f"{METRICS_FILE} in {name}: not the results of `compare`: {error}"
+        ) from None
+    except UserError as error:
+        raise UserError(f"{name}: {str(error).replace(f'{folder}/', '')}") from None
+    return Results(means, _scored(frames))
+
+
+def _scored(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    parts = []
+    for model, frame in frames.items():
+        part = frame[~frame["note"].isin(UNSCORED)].set_index(KEY)
+        mixture = frames["mixture"].set_index(KEY)["SDR"] if "mixture" in frames else part["SDR"]
+        with np.errstate(invalid="ignore"):
+            part["NSDR"] = part["SDR"] - mixture.reindex(part.index)
+        parts.append(part.reset_index().assign(model=model)[["model", *KEY, *METRICS]])
+    return pd.concat(parts, ignore_index=True)
+
+
+def differences(old: Results, new: Results, values: Mapping[str, Change]) -> list[Difference]:
+    """Every score of both revisions, in the order of the new one; what it lacks comes last.
+
+    `values` are the means: {"<test_set>.<model>.<metric>_<source>": Change}, from DVC.
+    """
+    found = []
+    for test_set in ordered(new.means, old.means):
+        paired = _paired(old, new, test_set)
+        same_tracks = old.tracks(test_set) == new.tracks(test_set)
+        before, after = (side.means.get(test_set, {}) for side in (old, new))
+        for model in ordered(after, before):
+            keys = ordered(after.get(model, {}), before.get(model, {}))
+            for metric in METRICS:
+                for key in keys:
+                    if not key.startswith(f"{metric}_"):
+                        continue
+                    source = key.removeprefix(f"{metric}_")
+                    change = values.get(f"{test_set}.{model}.{key}", Change(None, None))
+                    noise = paired.get((model, source, metric), NO_PAIRS)
+                    found.append(
+                        _difference((test_set, model, source, metric), change, noise, same_tracks)
+                    )
+    return found
+
+
+def ordered(new: Mapping[str, object], old: Mapping[str, object]) -> list[str]:
+    """The names of both, those of the new one first."""
+    return list(dict.fromkeys([*new, *old]))
+
+
+Noise = tuple[float, float, float, int, bool]
+"""(mean, low, high, pairs, whether any pair differs) of paired differences in dB."""
+NO_PAIRS: Noise = (np.nan, np.nan, np.nan, 0, False)
+
+
+def _difference(
+    cell: tuple[str, str, str, str], change: Change, noise: Noise, same_tracks: bool
+) -> Difference:
+    mean, low, high, pairs, moved = noise
+    by: float | None = None
+    if change.old is not None and change.new is not None:
+        by = round(change.new - change.old if same_tracks else mean, 2)
+        by = by if np.isfinite(by) else None
+    return Difference(
+        *cell, change.old, change.new, by, low, high, pairs, moved or change.old != change.new
+    )
+
+
+def _paired(old: Results, new: Results, test_set: str) -> dict[tuple[str, str, str], Noise]:
+    """By (model, source, metric): what the tracks that both revisions have say."""
+    both = old.scores.merge(new.scores, on=["model", *KEY], suffixes=(" old", " new"))
+    if test_set != ALL:
+        both = both[both["dataset"] == test_set]
+    if both.empty:
+        return {}
+    for metric in METRICS:
+        with np.errstate(invalid="ignore"):
+            # Whole hundredths are added exactly in any order: the same text on every machine.
+            both[metric] = (100 * (both[f"{metric} new"] - both[f"{metric} old"])).round()
+    wide = both.pivot(index=["dataset", "track"], columns=["model", "source"], values=METRICS)
+    values = wide.to_numpy(dtype=np.float64)
+    changes = np.where(np.isfinite(values), values, np.nan)
+    low, high = bootstrap_interval(changes, SAMPLES, CONFIDENCE, [0, *test_set.encode()])
+    found: dict[tuple[str, str, str], Noise] = {}
+    for k, (metric, model, source) in enumerate(wide.columns.to_frame().itertuples(index=False)):
+        here = changes[np.isfinite(changes[:, k]), k]
+        mean = here.mean() / 100 if len(here) else np.nan
+        noise = (mean, low[k] / 100, high[k] / 100, len(here), bool(here.any()))
+        found[model, source, metric] = noise
+    return found

@@ -1,0 +1,300 @@
+"""A change of results as Markdown: what a reviewer of a pull request has to know."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from pipeline.comparison import differences as changes
+from pipeline.comparison import revisions
+from pipeline.comparison.aggregation import ALL, MEASURED
+from pipeline.comparison.differences import CONFIDENCE, Difference, Results, ordered
+from pipeline.comparison.revisions import Change
+from pipeline.comparison.table import grid
+from pipeline.errors import listing
+from pipeline.params import REFERENCE_ROWS
+
+LIMIT = 65_000
+"""Bytes; a comment on GitHub has at most 65,536 characters."""
+
+ROWS = 300
+"""Rows of all tables of scores together, before the full list."""
+
+WORKING_TREE = "the working tree"
+
+
+def review(base: str, head: str | None) -> str:
+    """What changed from `base` to `head` (None: the working tree), as Markdown of at most LIMIT bytes.
+
+    Numbers are DVC's; the noise is that of the tracks, from results/tracks of both. The user's files
+    stay as they are. Raises UserError for an unknown revision, one without results, and outside a
+    repository of git and DVC.
+    """
+    repository = revisions.top()
+    old_commit = revisions.commit(repository, base)
+    new_commit = revisions.commit(repository, head) if head else None
+    with (
+        revisions.files(repository, old_commit) as old_folder,
+        revisions.files(repository, new_commit) as new_folder,
+    ):
+        old = changes.load(old_folder, base)
+        new = changes.load(new_folder, head or WORKING_TREE)
+        means = revisions.metrics(repository, old_commit, new_commit)
+        parameters = revisions.parameters(repository, old_commit, new_commit)
+        behind = revisions.behind(new_folder)
+    title = f"{_short(base)} → {_short(head or WORKING_TREE)}"
+    return markdown(old, new, means, parameters, behind, title)
+
+
+def markdown(
+    old: Results,
+    new: Results,
+    means: Mapping[str, Change],
+    parameters: Mapping[str, Change],
+    behind: Sequence[str],
+    title: str,
+) -> str:
+    """The text of `review` from what it collected; `behind` is why dvc.lock is not current."""
+    found = changes.differences(old, new, means)
+    moved = [score for score in found if score.moved]
+    lines = [verdict(found, parameters, old, new), ""]
+    if behind:
+        lines += [*_warning(behind), ""]
+    if parameters:
+        lines += ["### Parameters", "", *_parameters(parameters), ""]
+    if moved:
+        lines += [f"### Scores: {_plain(title)}", "", *_scores(found), *_notes(found, old, new), ""]
+        lines = _with_full_list(lines, moved)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+# ------------------------------------------------------------------------------------- the verdict
+
+
+def verdict(
+    found: Sequence[Difference], parameters: Mapping[str, Change], old: Results, new: Results
+) -> str:
+    """The first line: what got better and worse by more than the noise, what is new and gone."""
+    said = _better_and_worse(found) + _new_and_gone(found, old, new)
+    moved = [score for score in found if score.moved]
+    if not moved and not said:
+        if not parameters:
+            return "**Nothing changed**: parameters and results are the same."
+        return f"**No score changed**; {_count(len(parameters), 'parameter')} did."
+    differing = [abs(score.by) for score in moved if score.by is not None]
+    if differing and not any(score.outside for score in moved):
+        said.append(
+            "**No difference outside the noise**"
+            f" ({_count(len(differing), 'score')} changed, by at most {max(differing):.2f} dB)."
+            if max(differing) > 0
+            else "On the tracks that both have, no score is another one."
+        )
+    if any(s.model in REFERENCE_ROWS and s.by is not None for s in moved):
+        said.append(
+            "The scores of `mixture` or `oracle`, which no model is part of, changed too:"
+            " the recordings, the split or the scoring are not the same."
+        )
+    return " ".join(said)
+
+
+def _better_and_worse(found: Sequence[Difference]) -> list[str]:
+    """SDR over all tracks; then what single test sets say against it or in its place."""
+    sdr = [s for s in found if s.metric == "SDR" and s.model not in REFERENCE_ROWS and s.outside]
+    overall = {(s.model, s.source): s for s in sdr if s.test_set == ALL}
+
+    def is_news(score: Difference) -> bool:
+        whole = overall.get((score.model, score.source))
+        return whole is None or (whole.low > 0) != (score.low > 0)
+
+    told = [s for s in sdr if s.test_set == ALL or is_news(s)]
+    if told:
+        return [*_sentences(told), "(SDR; the mean over all tracks where no test set is named.)"]
+    others = [s for s in found if s.model not in REFERENCE_ROWS and s.outside]
+    return _sentences([s for s in others if s.test_set == ALL] or others)
+
+
+def _sentences(scores: Sequence[Difference]) -> list[str]:
+    better, worse = [s for s in scores if s.low > 0], [s for s in scores if s.high < 0]
+    return [
+        f"**{word}**: {listing([_in_words(score) for score in chosen], limit=6)}."
+        for word, chosen in (("Better", better), ("Worse", worse))
+        if chosen
+    ]
+
+
+def _in_words(score: Difference) -> str:
+    where = "" if score.test_set == ALL else f" in {_plain(score.test_set)}"
+    metric = "" if score.metric == "SDR" else f" in {score.metric}"
+    amount = f"by {abs(score.by or 0):.2f} dB"
+    return f"{_code(score.model)} on {_plain(score.source)}{where}{metric} {amount}"
+
+
+def _new_and_gone(found: Sequence[Difference], old: Results, new: Results) -> list[str]:
+    said = []
+    sides: tuple[tuple[str, Results, Results, Callable[[Difference], float | None]], ...] = (
+        ("New", new, old, lambda score: score.new),
+        ("Gone", old, new, lambda score: score.old),
+    )
+    for word, here, there, value in sides:
+        names = [
+            f"test set {_plain(name)} ({_count(len(here.tracks(name)), 'track')})"
+            for name in here.means
+            if name not in there.means
+        ]
+        for model in here.means.get(ALL, {}):
+            if model not in there.means.get(ALL, {}):
+                sdr = [
+                    f"{_plain(score.source)} {value(score):.2f}"
+                    for score in found
+                    if (score.test_set, score.model, score.metric) == (ALL, model, "SDR")
+                ]
+                names.append(f"model {_code(model)} (SDR in dB: {', '.join(sdr)})")
+        if names:
+            said.append(f"**{word}**: {listing(names, limit=6)}.")
+    return said
+
+
+# ---------------------------------------------------------------------------------- what it is from
+
+
+def _warning(behind: Sequence[str], limit: int = 10) -> list[str]:
+    lines = [
+        "> [!WARNING]",
+        "> **These results do not belong to this code and these parameters**: `dvc.lock` is not"
+        " current. Run `make repro` and commit what it changes. What changed since:",
+        ">",
+    ]
+    lines += [f"> - {_plain(reason)}" for reason in behind[:limit]]
+    more = len(behind) - limit
+    return lines + ([f"> - and {_count(more, 'stage')} more"] if more > 0 else [])
+
+
+def _parameters(parameters: Mapping[str, Change], limit: int = 100) -> list[str]:
+    rows = [
+        [_code(name), _value(change.old), _value(change.new)]
+        for name, change in sorted(parameters.items())
+    ]
+    more = len(rows) - limit
+    lines = grid(["parameter", "old", "new"], rows[:limit], text_columns=3)
+    return lines + (["", f"and {more} more: `dvc params diff`"] if more > 0 else [])
+
+
+def _value(value: object, limit: int = 80) -> str:
+    text = "–" if value is None else str(value)
+    return _plain(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+# -------------------------------------------------------------------------------------- the scores
+
+
+def _scores(found: Sequence[Difference]) -> list[str]:
+    """A table per source: the rows in which something changed, the measured metrics side by side."""
+    lines = []
+    sources = list(dict.fromkeys(score.source for score in found))
+    limit = ROWS // len(sources)
+    for source in sources:
+        by_row: dict[tuple[str, str], dict[str, Difference]] = {}
+        for score in found:
+            if score.source == source and score.metric in MEASURED:
+                by_row.setdefault((score.test_set, score.model), {})[score.metric] = score
+        rows = [
+            [_plain(test_set), _plain(model), *(_cell(cells.get(metric)) for metric in MEASURED)]
+            for (test_set, model), cells in by_row.items()
+            if any(score.moved for score in cells.values())
+        ]
+        if rows:
+            header = ["test set", "model", *MEASURED]
+            lines += [f"**{_plain(source)}** (dB)", "", *grid(header, rows[:limit], 2), ""]
+        if len(rows) > limit:
+            lines += [f"and {len(rows) - limit} more rows", ""]
+    return lines
+
+
+def _cell(score: Difference | None) -> str:
+    """Old → new, difference: bold outside the noise, small within it."""
+    if score is None or (score.old is None and score.new is None):
+        return "–"
+    if not score.moved:
+        return f"<sub>{score.new:.2f}</sub>"
+    values = f"{_decibels(score.old)} → {_decibels(score.new)}"
+    if score.old is None or score.new is None:
+        return values
+    if score.outside:
+        return f"{values} **{_signed(score.by)}**"
+    return f"<sub>{values} {_signed(score.by)}</sub>"
+
+
+def _notes(found: Sequence[Difference], old: Results, new: Results) -> list[str]:
+    notes = [
+        "Old → new, difference. **Bold**: outside the noise; <sub>small</sub>: within it, or no change."
+        f" The noise is that of the choice of tracks: a {CONFIDENCE:.0%} bootstrap interval of the mean"
+        " paired difference per track. What another seed would give is not in it (`make seeds`)."
+    ]
+    moved = {score.model for score in found if score.moved}
+    still = [_code(model) for model in ordered(new.means[ALL], {}) if model not in moved]
+    if still:
+        notes += ["", f"No score changed of {', '.join(still)}."]
+    before, after = old.tracks(ALL), new.tracks(ALL)
+    if before != after:
+        notes += [
+            "",
+            f"**The tracks are not the same**: {len(before)} old, {len(after)} new, {len(before & after)}"
+            " in both. Where they differ, the difference and its noise are those of the tracks in both,"
+            " old and new the means over each revision's own tracks.",
+        ]
+    return notes
+
+
+def _with_full_list(lines: Sequence[str], moved: Sequence[Difference]) -> list[str]:
+    """All metrics and sources of the scores that changed, folded; cut to what LIMIT leaves."""
+    rows = [
+        [
+            *(_plain(name) for name in (s.test_set, s.model, s.source)),
+            s.metric,
+            *(_decibels(value) for value in (s.old, s.new)),
+            _signed(s.by),
+            "–" if s.low != s.low else f"{s.low:+.2f} to {s.high:+.2f}",
+            str(s.pairs),
+        ]
+        for s in moved
+    ]
+    header = ["test set", "model", "source", "metric", "old", "new", "difference"]
+    table = grid([*header, f"{CONFIDENCE:.0%} interval", "tracks"], rows, text_columns=4)
+    start = ["<details>", f"<summary>All {len(rows)} scores that changed</summary>", ""]
+    end = ["", "</details>"]
+    note = "Cut: the rest is in `dvc metrics diff`."
+    room = LIMIT - len("\n".join([*lines, *start, *end, "", note]).encode())
+    width = max(len(line.encode()) for line in table) + 1
+    fitting = max(0, room // width)
+    if fitting < len(table):
+        table = [*table[:fitting], "", note]
+    return [*lines, *start, *table, *end]
+
+
+# ------------------------------------------------------------------------------------- small pieces
+
+
+def _short(revision: str) -> str:
+    """A whole hash as git abbreviates it."""
+    return revision[:7] if re.fullmatch("[0-9a-f]{40}", revision) else revision
+
+
+def _decibels(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.2f}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _plain(text: str) -> str:
+    """Text that breaks no table and hides no markup: names and values are the author's."""
+    for sign, safe in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "'"), ("\n", " ")):
+        text = text.replace(sign, safe)
+    return text
+
+
+def _code(text: str) -> str:
+    return "`" + text.replace("`", "'").replace("|", "\\|").replace("\n", " ") + "`"

@@ -1,0 +1,182 @@
+"""The table for people: Markdown that reads well on GitHub and in a terminal."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from pipeline.comparison.aggregation import METRICS, Metrics
+from pipeline.comparison.intervals import FEWEST_PAIRS
+from pipeline.datasets.inventory import Inventory
+from pipeline.evaluation.scoring import CEILING, SILENT_ESTIMATE, UNSCORED
+from pipeline.params import DATASETS, FOLDER, REFERENCE_ROWS
+
+
+def markdown(
+    frame: pd.DataFrame,
+    means: Metrics,
+    statistics: pd.DataFrame,
+    sources: Sequence[str],
+    *,
+    baseline: str | None,
+    confidence: float,
+    filter_length: int,
+    sample_rate: int,
+    notes: Sequence[str] = (),
+) -> str:
+    """results/table.md from what `comparison.collect`, `metrics` and `statistics` gave.
+
+    Per source a table in the layout of the paper's Figure 2: blocks of test sets, a row per metric,
+    the models side by side between the two reference rows, the best of them in bold. Then the
+    SDR differences to the baseline (none when it is None or alone), and what the means leave out.
+    `notes` are further lines for the end.
+    """
+    lines = [
+        "# Comparison of the models",
+        "",
+        f"Means over tracks in dB. BSS Eval v3, sources, {filter_length} taps, over whole tracks,"
+        f" mono, {sample_rate} Hz; a ratio above {CEILING:g} dB counts as {CEILING:g}. NSDR is the SDR"
+        " less that of the mixture. Bold: the best model;"
+        " `mixture` (the mixture as the estimate) and `oracle` (the true magnitudes with the"
+        " mixture's phase) are the frame, not competitors.",
+        "",
+    ]
+    for source in sources:
+        lines += [f"## {source}", "", *_scores(means, source), ""]
+    compared = _compared(statistics)
+    if baseline is not None and len(compared):
+        lines += [
+            f"## Difference in SDR to {baseline}",
+            "",
+            *_differences(compared, confidence),
+            "",
+            f"Mean over tracks of the paired difference in dB, its {confidence:.0%} bootstrap"
+            " interval, and the p-value of a two-sided Wilcoxon signed-rank test (none when fewer"
+            f" than {FEWEST_PAIRS} tracks differ; not corrected for the number of tests).",
+            "",
+        ]
+    lines += ["## Notes", ""]
+    lines += [f"- {line}" for line in (*_left_out(frame), _silent_estimates(frame), *notes)]
+    return "\n".join(lines) + "\n"
+
+
+def about_data(inventories: Sequence[Inventory]) -> list[str]:
+    """Lines for the notes: what the numbers were made from, and what was left out."""
+    names = [found.dataset for found in inventories]
+    lines = [f"LEFT OUT: {found.dataset}: {found.absent}." for found in inventories if found.absent]
+    unnamed = [name for name in DATASETS if name not in names]
+    if unnamed:
+        lines.append(f"Not part of this experiment (params.yaml): {', '.join(unnamed)}.")
+    embedded = [found.dataset for found in inventories if found.origin == "synthetic"]
+    if embedded:
+        lines.append(
+            f"Embedded synthetic recordings in the layout of {', '.join(embedded)}: their numbers"
+            " show that the pipeline works, not how well it separates real music."
+        )
+    for found in inventories:
+        count = len(found.recordings)
+        if found.origin == FOLDER:
+            held = ", ".join(found.signals)
+            lines.append(f"{found.dataset}: {count} unpaired recordings ({held}), unlabelled.")
+        elif found.collection and not found.absent:
+            lines.append(f"{found.dataset}: {count} of its songs, read from {found.collection}.")
+        lacking = {
+            "published tracks missing": len(found.missing),
+            "tracks that cannot be used": len(found.rejected),
+        }
+        if any(lacking.values()):
+            told = ", ".join(f"{number} {what}" for what, number in lacking.items() if number)
+            lines.append(
+                f"{found.dataset}: incomplete: {told} (`data/inventory/{found.dataset}.json`)."
+            )
+    return lines
+
+
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int) -> list[str]:
+    """Lines of a Markdown table with aligned columns, the first `text_columns` to the left."""
+    widths = [max(3, *(len(row[k]) for row in (header, *rows))) for k in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(width) if k < text_columns else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * w if k < text_columns else "-" * (w - 1) + ":" for k, w in enumerate(widths)]
+    return [line(header), line(rule), *(line(row) for row in rows)]
+
+
+def _scores(means: Metrics, source: str) -> list[str]:
+    models = list(next(iter(means.values())))
+    rows = []
+    for name, cells in means.items():
+        tracks = str(max(cells[model]["tracks"] for model in models))
+        for metric in METRICS:
+            values = {model: cells[model].get(f"{metric}_{source}") for model in models}
+            first = metric == METRICS[0]
+            rows.append(
+                [name if first else "", metric, tracks if first else "", *_bold_best(values)]
+            )
+    return grid(["test set", "metric", "tracks", *models], rows, text_columns=2)
+
+
+def _bold_best(values: Mapping[str, float | None]) -> list[str]:
+    """Formatted cells; the best in bold, and its equals. Reference rows do not compete."""
+    competing = [
+        value
+        for model, value in values.items()
+        if model not in REFERENCE_ROWS and value is not None
+    ]
+    best = max(competing) if len(competing) > 1 else None
+    cells = []
+    for model, value in values.items():
+        text = "–" if value is None else f"{value:.2f}"
+        wins = best is not None and value == best and model not in REFERENCE_ROWS
+        cells.append(f"**{text}**" if wins else text)
+    return cells
+
+
+def _compared(statistics: pd.DataFrame) -> pd.DataFrame:
+    return statistics[(statistics["metric"] == "SDR") & statistics["difference"].notna()]
+
+
+def _differences(compared: pd.DataFrame, confidence: float) -> list[str]:
+    rows = []
+    for row in compared.to_dict("records"):
+        interval = (
+            "–"
+            if pd.isna(row["difference_low"])
+            else f"{row['difference_low']:+.2f} to {row['difference_high']:+.2f}"
+        )
+        p_value = "–" if pd.isna(row["p_value"]) else f"{row['p_value']:.2g}"
+        rows.append(
+            [
+                *(str(row[name]) for name in ("test_set", "source", "model", "tracks")),
+                f"{row['difference']:+.2f}",
+                interval,
+                p_value,
+            ]
+        )
+    header = ["test set", "source", "model", "tracks", "mean", f"{confidence:.0%} interval", "p"]
+    return grid(header, rows, text_columns=3)
+
+
+def _left_out(frame: pd.DataFrame) -> list[str]:
+    """A line per reason and dataset, with every track that has no scores."""
+    lines = []
+    tracks = frame[["dataset", "track", "note"]].drop_duplicates()
+    for note in UNSCORED:
+        for dataset, part in tracks[tracks["note"] == note].groupby("dataset", sort=False):
+            names = ", ".join(f"`{track}`" for track in part["track"])
+            lines.append(f"Left out of all means ({note}): {len(part)} of {dataset}: {names}.")
+    return lines or ["No track was left out of the means."]
+
+
+def _silent_estimates(frame: pd.DataFrame) -> str:
+    silent = frame[frame["note"] == SILENT_ESTIMATE]
+    if silent.empty:
+        return "No estimate was silent."
+    counts = Counter(zip(silent["model"], silent["source"], strict=True))
+    listed = ", ".join(f"{model} {source}: {count}" for (model, source), count in counts.items())
+    return f"Silent estimates, scored as noise and part of the means (tracks): {listed}."

@@ -1,0 +1,59 @@
+"""Hold a copy of a dataset against what is published: what is missing, what does not belong."""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from pipeline.datasets import catalogue
+from pipeline.datasets.readers import folder
+from pipeline.datasets.readers.base import Listing, Reader
+from pipeline.errors import UserError
+from pipeline.params import MIXTURE
+
+
+def missing(dataset: str, collection: str | None, listing: Listing) -> list[str]:
+    """Published tracks of a dataset that are not in the listing, sorted; none where none is published.
+
+    From another `collection` only those are missed that it should hold.
+    """
+    if collection:
+        published = [song.original for song in catalogue.musdb18() if song.dataset == dataset]
+    else:
+        published = [entry.id for entry in catalogue.tracks(dataset)]
+    there = {track.id for track in listing.tracks} | {entry.track for entry in listing.rejected}
+    return sorted(set(published) - there)
+
+
+def extra(reader: Reader, root: Path, listing: Listing) -> list[str]:
+    """Audio files below `root` that the dataset does not have, sorted.
+
+    Files that no track uses, but for those that the layout has beside them (`Reader.unused`), and
+    the tracks that are not published.
+    """
+    published = {entry.id for entry in catalogue.tracks(reader.name)}
+    unknown = {
+        part.file
+        for track in listing.tracks
+        if published and track.id not in published
+        for parts in track.sources.values()
+        for part in parts
+    }
+    used = {
+        part.file for track in listing.tracks for parts in track.sources.values() for part in parts
+    }
+    strangers = {
+        name
+        for name in _audio_files(root, reader.name)
+        if name not in used
+        and not any(PurePosixPath(name).match(pattern) for pattern in reader.unused)
+    }
+    return sorted(unknown | strangers)
+
+
+def _audio_files(root: Path, dataset: str) -> Iterator[str]:
+    try:
+        tracks = folder.list_tracks(root, dataset, MIXTURE).tracks
+    except UserError:
+        return  # no audio at all
+    for track in tracks:
+        for part in track.sources[MIXTURE]:
+            yield part.file

@@ -1,0 +1,157 @@
+"""Get a dataset's recordings into place."""
+
+import hashlib
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline.datasets import catalogue
+from pipeline.datasets.catalogue import Collection
+from pipeline.datasets.download.fetch import alone, existing, fetch, local, room
+from pipeline.datasets.download.http import Transfer
+from pipeline.datasets.download.unpack import refuse_visible, unpack, visible
+from pipeline.errors import UserError
+from pipeline.files import PARTIAL, atomic_path, md5, recover, remove
+
+MARKER = ".rendered.json"
+"""Written with the embedded recordings: what they were rendered from, and which files they are."""
+
+
+class Rendered(NamedTuple):
+    """The embedded recordings in a folder: what they were made from, and the size of each file."""
+
+    made_from: dict[str, Any]
+    files: dict[str, int]
+
+
+def embedded(dataset: str, root: Path, tracks: int, seconds: float, seed: int) -> Rendered:
+    """Render the embedded recordings of a dataset into `root`.
+
+    Nothing is done when the same parameters and the same renderer already did, and their files are
+    all there in full length. Other files in the folder are a user's own and stay there. Raises
+    UserError when the disk cannot be written.
+    """
+    made_from = {
+        "dataset": dataset,
+        "tracks": tracks,
+        "seconds": seconds,
+        "seed": seed,
+        "renderer": _renderer_md5(),
+    }
+    recover(root)
+    before, present = _marker(root), _sizes(root)
+    if before.made_from == made_from and before.files.items() <= present.items():
+        return before
+    # Rendering needs scipy, which takes a second to import.
+    from pipeline.datasets import synthetic
+
+    with atomic_path(root) as partial:
+        partial.mkdir()
+        synthetic.render(dataset, partial, tracks, seconds, seed)
+        rendered = Rendered(made_from, _sizes(partial))
+        marker = json.dumps(rendered._asdict(), indent=1)
+        (partial / MARKER).write_text(marker, encoding="utf-8")
+        for name in present.keys() - before.files.keys() - rendered.files.keys():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, partial / name)
+    return rendered
+
+
+def public(collection: Collection, root: Path, say: Callable[[str], None] = print) -> None:
+    """Bring a public collection into the folder `root`, unless something is there already.
+
+    What is there is a user's copy or ours from before, and is left alone. Else the archive is loaded
+    to `root`/../archives (one that lies there is used) and unpacked; killed at any moment and run
+    again, that ends with the whole collection. Raises UserError, one line, when the disk has no room
+    for it, no address gives it, or it is not what was published.
+    """
+    if _there(collection, root, say):
+        return
+    place = root.parent / "archives" / collection.file
+    with alone(place.with_name(f"{collection.file}.unpack.lock"), say):
+        if _there(collection, root, say):
+            return
+        say(f"{collection.name}: {collection.page}")
+        say(f"{collection.name}: licence: {collection.licence}")
+        say(f"{collection.name}: please cite: {collection.citation}")
+        # What a killed run had unpacked: removed now, so that it does not count as used.
+        remove(root.resolve().with_name(root.resolve().name + PARTIAL))
+        _check_room(collection, place, root.resolve())
+        packed = fetch(
+            collection.urls, place, checksum=collection.checksum, size=collection.bytes, say=say
+        )
+        unpack(packed, root)
+    say(f"{collection.name}: unpacked to {root}")
+    if packed == place:
+        say(f"{collection.name}: its archive {packed} may be deleted now")
+
+
+def publisher(name: str, url: str | None = None, checksum: str | None = None) -> Collection:
+    """The catalogue's entry of a collection, with another address or checksum of its archive.
+
+    Another checksum means another archive: the published sizes do not hold for it. Raises UserError
+    when it cannot be downloaded, saying how to get it.
+    """
+    found = catalogue.collection(name)
+    if not found.file:
+        raise UserError(
+            f"{name}: cannot be downloaded: {found.apply}; use origin: local with a copy of yours"
+        )
+    if url:
+        found = found._replace(urls=(url,))
+    if checksum:
+        found = found._replace(checksum=checksum, bytes=None, unpacked_bytes=None)
+    return found
+
+
+def is_empty(root: Path) -> bool:
+    """Whether there is nothing at `root`: no folder, or none with anything visible in it."""
+    return not visible(root) and (root.is_dir() or not root.exists())
+
+
+def _there(collection: Collection, root: Path, say: Callable[[str], None]) -> bool:
+    if visible(root):
+        say(f"{collection.name}: {root} holds files: they are used as they are, nothing is loaded")
+        return True
+    refuse_visible(root)
+    return False
+
+
+def _check_room(collection: Collection, place: Path, root: Path) -> None:
+    """Raise UserError unless what is still missing fits on the disk, or on the two disks."""
+    load = max((collection.bytes or 0) - Transfer(place).length(), 0)
+    if place.exists() or (collection.urls and local(collection.urls[0])):
+        load = 0
+    unpacked = collection.unpacked_bytes or 0
+    if existing(place).stat().st_dev == existing(root).stat().st_dev:
+        room(root, load + unpacked, f"{collection.name} and its archive")
+    else:
+        room(place, load, f"the archive of {collection.name}")
+        room(root, unpacked, collection.name)
+
+
+def _marker(root: Path) -> Rendered:
+    """What the last rendering noted; of nothing and no files where there was none."""
+    try:
+        marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
+        return Rendered(dict(marker["made_from"]), dict(marker["files"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Rendered({}, {})
+
+
+def _sizes(root: Path) -> dict[str, int]:
+    """Bytes of every file below `root` but the marker."""
+    paths = sorted(path for path in root.rglob("*") if path.is_file() and path.name != MARKER)
+    return {path.relative_to(root).as_posix(): path.stat().st_size for path in paths}
+
+
+def _renderer_md5() -> str:
+    """A hash of the renderer's source code: found, not imported."""
+    spec = importlib.util.find_spec("pipeline.datasets.synthetic")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("pipeline.datasets.synthetic")
+    code = "".join(md5(path) for path in sorted(Path(spec.origin).parent.rglob("*.py")))
+    return hashlib.md5(code.encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,148 @@
+"""MUSDB18 and MUSDB18-HQ: the same 150 songs, compressed and not.
+
+Pages: https://sigsep.github.io/datasets/musdb.html; Zenodo records 1117372 and 3338373. A song of
+MUSDB18 is one file of five audio streams, a song of MUSDB18-HQ a folder of WAV files. Either has the
+mixture too, which is not read: here the mixture always is the sum of the sources.
+
+100 of the songs are DSD100's, 46 are MedleyDB's: `stand_in` makes them tracks of those datasets.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.datasets import catalogue
+from pipeline.datasets.readers import dsd100, medleydb
+from pipeline.datasets.readers.base import (
+    ACCOMPANIMENT,
+    VOCALS,
+    Entries,
+    Listing,
+    Reader,
+    content_folder,
+    files_ending,
+    no_tracks,
+    relative,
+    subfolders,
+    track_id,
+)
+from pipeline.errors import UserError
+from pipeline.tracks import Part, Track
+
+PARTITIONS = ("train", "test")
+STREAMS = {"drums": 1, "bass": 2, "other": 3, VOCALS: 4}
+"""The audio stream of each source in a MUSDB18 file; stream 0 is the mixture."""
+
+_ENDING = ".stem.mp4"
+_BACKING = ("bass", "drums", "other")
+
+
+class _Form(NamedTuple):
+    """How one of the two collections stores a song."""
+
+    name: str
+    layout: str
+    songs: Callable[[Path], Entries]
+    """The songs in a partition's folder."""
+    ending: str
+    """What a song's file has behind the track's name."""
+    part: Callable[[str, str], Part]
+    """Where a source of a song is, by the song's path and the source's name."""
+    unused: tuple[str, ...]
+
+
+def list_tracks(root: Path, form: _Form) -> Listing:
+    """The songs below `root`/train and `root`/test; `<Artist> - <Title>` is the id."""
+    found = Listing([], [])
+    for partition in PARTITIONS:
+        folder = content_folder(root, partition, form.layout)
+        if folder == root:  # no such partition
+            continue
+        songs, rejected = form.songs(folder)
+        found.tracks.extend(_track(song, root, form, partition) for song in songs)
+        found.rejected.extend(rejected)
+    if not found.tracks and not found.rejected:
+        raise no_tracks(root, form.layout)
+    found.tracks.sort(key=lambda track: track.id)
+    return found
+
+
+def artist(name: str) -> str:
+    """The artist in `<Artist> - <Title>`, without guests: they do not make another artist."""
+    return name.split(" - ")[0].split(" feat. ")[0]
+
+
+def stand_in(listing: Listing, dataset: str) -> Listing:
+    """The songs of DSD100 or MedleyDB in a listing of MUSDB18 or MUSDB18-HQ, as tracks of that dataset.
+
+    Id, artist and partition are the original's, files and sources stay. Songs of other origin are
+    left out. Raises UserError for a dataset of which MUSDB18 has no songs.
+    """
+    songs = {song.track: song.original for song in catalogue.musdb18() if song.dataset == dataset}
+    if not songs:
+        raise UserError(
+            f"{dataset}: MUSDB18 has no songs of it; it has those of {dsd100.NAME} and {medleydb.NAME}"
+        )
+    partitions = {entry.id: entry.partition for entry in catalogue.tracks(dataset)}
+    name_artist = dsd100.artist if dataset == dsd100.NAME else medleydb.artist
+    tracks = [
+        Track(
+            dataset=dataset,
+            id=songs[track.id],
+            artist=name_artist(songs[track.id]),
+            sources=track.sources,
+            partition=partitions[songs[track.id]],
+        )
+        for track in listing.tracks
+        if track.id in songs
+    ]
+    rejected = [
+        entry.model_copy(update={"track": songs[entry.track]})
+        for entry in listing.rejected
+        if entry.track in songs
+    ]
+    return Listing(sorted(tracks, key=lambda track: track.id), rejected)
+
+
+def _track(song: Path, root: Path, form: _Form, partition: str) -> Track:
+    name = track_id(song.name[: len(song.name) - len(form.ending)])
+    path = relative(song, root)
+    stems = {stem: (form.part(path, stem),) for stem in (VOCALS, *_BACKING)}
+    backing = tuple(part for stem in _BACKING for part in stems[stem])
+    return Track(
+        dataset=form.name,
+        id=name,
+        artist=artist(name),
+        sources={**stems, ACCOMPANIMENT: backing},
+        partition=partition,
+    )
+
+
+_COMPRESSED = _Form(
+    name="MUSDB18",
+    layout="{train,test}/<Artist> - <Title>.stem.mp4",
+    songs=partial(files_ending, ending=_ENDING),
+    ending=_ENDING,
+    part=lambda song, stem: Part(file=song, stream=STREAMS[stem]),
+    unused=(),
+)
+_UNCOMPRESSED = _Form(
+    name="MUSDB18-HQ",
+    layout="{train,test}/<Artist> - <Title>/{vocals,drums,bass,other}.wav",
+    songs=subfolders,
+    ending="",
+    part=lambda song, stem: Part(file=f"{song}/{stem}.wav"),
+    unused=("mixture.wav",),
+)
+
+READERS = tuple(
+    Reader(
+        form.name,
+        (ACCOMPANIMENT, VOCALS, *_BACKING),
+        form.layout,
+        partial(list_tracks, form=form),
+        unused=form.unused,
+    )
+    for form in (_COMPRESSED, _UNCOMPRESSED)
+)

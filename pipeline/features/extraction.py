@@ -1,0 +1,75 @@
+"""The features of one recording: waveforms at the working rate and their log magnitudes."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.audio import reading
+from pipeline.errors import UserError
+from pipeline.features.stft import frame_count, log_magnitude, pad, stft_of_padded
+from pipeline.params import MIXTURE, Signal
+from pipeline.tracks import Recording
+
+BLOCK_FRAMES = 2048
+"""Frames that are transformed at a time: a long track's complex spectrum is several times its size."""
+
+FloatArray = NDArray[np.float32]
+
+
+def resampled_length(recording: Recording, sample_rate: int) -> int:
+    """Samples of a recording at the working rate, at least 1."""
+    return reading.resampled_length(recording.samples, recording.sample_rate, sample_rate)
+
+
+def extract(
+    recording: Recording, root: Path, signals: Sequence[str], signal: Signal, folder: Path
+) -> Path:
+    """Compute the waveforms and log magnitudes of one recording into a new file in `folder`.
+
+    A file and no arrays: a worker hands its results over through a pipe, which would need several
+    times their size in memory, here and where they wait. `load_extracted` reads it. Waveforms are
+    those of the sources behind a mixture; a signal that stands alone has none.
+    """
+    paired = signals[0] == MIXTURE and len(signals) > 1
+    sources = signals[1:] if paired else signals
+    waveforms = reading.read_mono(recording.track, root, sources, signal.sample_rate)
+    expected = resampled_length(recording, signal.sample_rate)
+    if waveforms.shape[1] != expected:
+        raise UserError(
+            f"{root}: {recording.track.id} has another length than data/inventory says; run"
+            f" `dvc repro -f download@{recording.track.dataset}`"
+        )
+    with NamedTemporaryFile(dir=folder, delete=False) as file:
+        stored = waveforms if paired else waveforms[:0]
+        for waveform in stored:
+            file.write(waveform.data)
+        shown = (waveforms.sum(axis=0), *waveforms) if paired else waveforms
+        for waveform in shown:
+            for block in _log_magnitudes(waveform, signal):
+                file.write(block.data)
+    return Path(file.name)
+
+
+def load_extracted(
+    path: Path, samples: int, sources: int, signal: Signal
+) -> tuple[FloatArray, FloatArray]:
+    """Waveforms (sources, samples) and log magnitudes (signals, frames, bins) from `extract`."""
+    data = np.memmap(path, np.float32, "r")
+    waveforms, spectrograms = np.split(data, [sources * samples])
+    frames = frame_count(samples, signal)
+    return waveforms.reshape(sources, samples), spectrograms.reshape(-1, frames, signal.bins)
+
+
+def _log_magnitudes(waveform: FloatArray, signal: Signal) -> Iterator[FloatArray]:
+    """Log magnitudes (frames, bins) of a waveform (samples,), up to BLOCK_FRAMES at a time."""
+    padded = pad(torch.from_numpy(waveform), signal)
+    frames = frame_count(len(waveform), signal)
+    for first in range(0, frames, BLOCK_FRAMES):
+        count = min(BLOCK_FRAMES, frames - first)
+        start = first * signal.hop_size
+        stretch = padded[start : start + (count - 1) * signal.hop_size + signal.fft_size]
+        yield log_magnitude(stft_of_padded(stretch, signal)).T.contiguous().numpy()

@@ -1,0 +1,323 @@
+"""Files and folders of songs, separated into files: what `python -m pipeline separate` does."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePath
+from time import monotonic
+from typing import Any, NamedTuple, cast, get_args
+from unicodedata import normalize
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from pipeline.audio import ffmpeg
+from pipeline.audio.decoding import Decoder, open_audio
+from pipeline.audio.reading import BLOCK
+from pipeline.datasets.readers.base import printable
+from pipeline.datasets.readers.folder import list_tracks
+from pipeline.errors import UserError
+from pipeline.files import PARTIAL, atomic_path
+from pipeline.params import Precision
+from pipeline.separation.separator import Separator, resolve_device
+from pipeline.separation.streams import InputRate, ModelRate, Stream
+
+FORMATS = ("wav", "flac")
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+MakeStream = Callable[[Separator, int, int], Stream]
+RATES: dict[str, MakeStream] = {"model": ModelRate, "input": InputRate}
+FLAC_CHANNELS, FLAC_RATE = 8, 655_350
+"""The most that a FLAC file can have."""
+
+
+class Song(NamedTuple):
+    """A file to be separated."""
+
+    path: Path
+    name: PurePath
+    """Where it lies below the folder that was named, or its file name."""
+
+
+def separate_files(
+    songs: list[Path],
+    model: Path,
+    out: Path,
+    *,
+    format: str = "wav",
+    rate: str = "model",
+    overwrite: bool = False,
+    device: str = "auto",
+    precision: str = "",
+    onnx: Path | None = None,
+) -> int:
+    """Separate files, and all audio files in folders, into out/<song>/<source>.<format>.
+
+    A song that cannot be separated is a line on stderr, and the others go on. Returns the exit status:
+    1 if there was any. Raises UserError, before anything is read, when model or options are no good.
+    """
+    started = monotonic()
+    for option, given, expected in (
+        ("format", format, FORMATS),
+        ("rate", rate, tuple(RATES)),
+        ("precision", precision or PRECISIONS[0], PRECISIONS),
+    ):
+        if given not in expected:
+            raise UserError(f"--{option} {printable(given)}: expected {' or '.join(expected)}")
+    separator = load(model, device, cast(Precision, precision) if precision else None, onnx)
+    found, failures = find(songs, out)
+    for failure in failures:
+        _say(f"error: {failure}")
+    announced = sum(_seconds(song.path) for song in found)
+    done, audio = 0, 0.0
+    with tqdm(
+        total=announced, disable=None, desc="separated", unit="s", dynamic_ncols=True,
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]",
+    ) as progress:  # fmt: skip
+
+        def advance(seconds: float) -> None:
+            # more than was announced, or of a song that announced nothing
+            progress.total = max(progress.total or 0.0, progress.n + seconds)
+            progress.update(seconds)
+
+        for song, target in zip(found, places(found, out), strict=True):
+            try:
+                check_target(target, separator, overwrite)
+                seconds = separate_song(song.path, target, separator, format, RATES[rate], advance)
+            except UserError as error:
+                failures.append(str(error))
+                _say(f"error: {error}")
+                continue
+            done, audio = done + 1, audio + seconds
+    songs_done = f"{done} song{'s' * (done != 1)} separated"
+    failed = f", {len(failures)} failed" if failures else ""
+    print(f"{songs_done}{failed}, {audio / 60:.1f} min of audio in {monotonic() - started:.0f} s")
+    return 1 if failures else 0
+
+
+def load(
+    model: Path, device: str, precision: Precision | None = None, onnx: Path | None = None
+) -> Separator:
+    """The separator of a model folder, with its network from `onnx` if that is given."""
+    if onnx is None:
+        return Separator.load(model, resolve_device(device), precision)
+    if device not in ("auto", "cpu"):
+        raise UserError(f"--onnx runs on the CPU, not with --device {printable(device)}")
+    if precision == "bfloat16":
+        raise UserError("--onnx computes in float32, not with --precision bfloat16")
+    from pipeline.report.export import load_onnx
+
+    return load_onnx(model, onnx)
+
+
+def find(given: list[Path], out: Path) -> tuple[list[Song], list[str]]:
+    """The songs in files and folders, each once, and a line for everything that is none.
+
+    What lies in `out` is left out, unless `out` is the folder itself: it is what was separated before.
+    """
+    songs: dict[Path, Song] = {}
+    failures: list[str] = []
+    for path in given:
+        if not os.path.isdir(path):  # noqa: PTH112 - raises nothing, as realpath
+            if os.path.lexists(path):
+                songs.setdefault(_real(path), Song(path, PurePath(path.name)))
+            else:
+                failures.append(f"{path}: no such file or folder")
+            continue
+        try:
+            listing = list_tracks(path, "songs", "mixture")
+        except UserError as error:
+            failures.append(str(error))
+            continue
+        failures += [rejected.reason for rejected in listing.rejected]
+        within = _real(path) in _real(out).parents
+        for track in listing.tracks:
+            name = PurePath(track.sources["mixture"][0].file)
+            song = _real(path / name)
+            if not (within and song.is_relative_to(_real(out))):
+                songs.setdefault(song, Song(path / name, name))
+    return list(songs.values()), failures
+
+
+def places(songs: list[Song], out: Path) -> list[Path]:
+    """A folder for each song, none of which is another's or lies in another's.
+
+    It is named like the song without its suffix. Songs that would share a folder keep their suffix, and
+    those that still do get a number.
+    """
+    # on some disks the same name may be spelt in several ways
+    bare = [_spelling(song.name.with_suffix("")) for song in songs]
+    count = Counter(bare)
+    inner = {parent for song in songs for parent in map(_spelling, song.name.parents)}
+    taken: set[str] = set()
+    targets = []
+    for song, plain in zip(songs, bare, strict=True):
+        name = song.name.with_suffix("")
+        # files.atomic_path writes to names that end so
+        if count[plain] > 1 or plain in inner or plain.endswith(PARTIAL):
+            name = song.name
+        number = 1
+        while _spelling(name) in taken | inner or name.name.endswith(PARTIAL):
+            number += 1
+            name = song.name.with_name(f"{song.name.name} ({number})")
+        taken.add(_spelling(name))
+        targets.append(out / name)
+    return targets
+
+
+def check_target(target: Path, separator: Separator, overwrite: bool) -> None:
+    """Raise UserError when `target` is there and may not, or must not, be replaced."""
+    if not os.path.lexists(target):
+        return
+    if not overwrite:
+        raise UserError(f"{printable(target)}: is there already; use --overwrite to replace it")
+    ours = {f"{source}.{format}" for source in separator.sources for format in FORMATS}
+    if not target.is_dir() or {entry.name for entry in target.iterdir()} - ours:
+        raise UserError(
+            f"{printable(target)}: holds other things than separated sources; choose another --out"
+        )
+
+
+def separate_song(
+    song: Path,
+    target: Path,
+    separator: Separator,
+    format: str,
+    make_stream: MakeStream,
+    progress: Callable[[float], Any],
+) -> float:
+    """Write the sources of a song into the folder `target`, all or none; returns its seconds.
+
+    progress: called with seconds as they are done. Raises UserError when the song cannot be read or
+    its sources cannot be written.
+    """
+    with open_audio(song) as decoder:
+        stream = make_stream(separator, decoder.sample_rate, decoder.channels)
+        if format == "flac":
+            _check_flac(song, stream)
+        with atomic_path(target) as folder, _disk(target):
+            folder.mkdir()
+            waves = [folder / f"{source}.wav" for source in separator.sources]
+            peak = write_waves(waves, stream, decoder, progress)
+            if format == "flac":
+                # no sample may leave +-1, and the sources must keep their balance
+                factor = 1 / max(peak, 1.0)
+                for wave in waves:
+                    write_flac(wave, factor)
+                if factor < 1:
+                    decibels = 20 * np.log10(factor)
+                    _say(
+                        f"{printable(song)}: sources scaled by {factor:.3f} ({decibels:.1f} dB)"
+                        " to fit into FLAC; WAV would keep them as they are"
+                    )
+        return decoder.position / decoder.sample_rate
+
+
+def write_waves(
+    waves: list[Path], stream: Stream, decoder: Decoder, progress: Callable[[float], Any]
+) -> float:
+    """Separate what a decoder gives into a 32-bit float WAV file a source; returns the largest sample."""
+    peak, written, last = 0.0, 0, False
+    with ExitStack() as stack:
+        files = [
+            stack.enter_context(
+                _sound_file(wave, stream.sample_rate, stream.channels, "RF64", "FLOAT")
+            )
+            for wave in waves
+        ]
+        for file in files:
+            # RF64 has no limit of 4 GiB; below it, the file becomes WAV when it is closed
+            # (SFC_RF64_AUTO_DOWNGRADE, which soundfile has no name for)
+            soundfile._snd.sf_command(file._file, 0x1210, soundfile._ffi.NULL, 1)
+        while not last:
+            samples = decoder.read(BLOCK)
+            last = samples.shape[1] < BLOCK
+            for sources in stream.push(samples, last):
+                peak = max(peak, float(np.abs(sources).max(initial=0)))
+                written += sources.shape[2]
+                for file, source in zip(files, sources, strict=True):
+                    file.write(np.ascontiguousarray(source.T))
+            progress(samples.shape[1] / decoder.sample_rate)
+    for wave in waves:
+        _check_written(wave, written)
+    return peak
+
+
+def write_flac(wave: Path, factor: float) -> None:
+    """Replace a WAV file by a 24-bit FLAC file of its samples times `factor`."""
+    flac = wave.with_suffix(".flac")
+    with (
+        soundfile.SoundFile(_name(wave)) as source,
+        _sound_file(flac, source.samplerate, source.channels, "FLAC", "PCM_24") as file,
+    ):
+        samples = source.frames
+        for block in source.blocks(BLOCK, dtype="float32", always_2d=True):
+            file.write(block * np.float32(factor))
+    _check_written(flac, samples)
+    wave.unlink()
+
+
+@contextmanager
+def _disk(target: Path) -> Iterator[None]:
+    """Writing with soundfile: what goes wrong is a UserError."""
+    try:
+        yield
+    # soundfile asserts that every sample was written; on a full disk not every one is
+    except (soundfile.LibsndfileError, AssertionError) as error:
+        reason = (
+            getattr(error, "error_string", "") or "not all samples were written, is the disk full?"
+        )
+        raise UserError(f"{printable(target)}: cannot be written: {reason.rstrip('.')}") from error
+
+
+def _check_written(path: Path, samples: int) -> None:
+    """Raise AssertionError unless all samples are there: closing a file fails without a word."""
+    with soundfile.SoundFile(_name(path)) as file:
+        file.seek(max(samples - 1, 0))
+        assert file.frames == samples, path
+        assert len(file.read(1)) == 1, path
+
+
+def _sound_file(path: Path, rate: int, channels: int, format: str, subtype: str) -> Any:
+    return soundfile.SoundFile(_name(path), "w", rate, channels, subtype, format=format)
+
+
+def _name(path: Path) -> bytes:
+    """soundfile would refuse a name that is not valid UTF-8."""
+    return bytes(path)
+
+
+def _check_flac(song: Path, stream: Stream) -> None:
+    for there, most, unit in (
+        (stream.channels, FLAC_CHANNELS, "channels"), (stream.sample_rate, FLAC_RATE, "Hz"),
+    ):  # fmt: skip
+        if there > most:
+            raise UserError(
+                f"{printable(song)}: {there} {unit}, FLAC has {most} at most; use --format wav"
+            )
+
+
+def _seconds(song: Path) -> float:
+    """The length that a song's header announces; 0 if unknown, or if it cannot be opened."""
+    try:
+        with open_audio(song) as decoder:
+            if decoder.samples is not None:
+                return decoder.samples / decoder.sample_rate
+        with song.open("rb") as file:
+            return ffmpeg.streams(file.fileno())[0].seconds or 0.0
+    except (UserError, ffmpeg.FfmpegError, OSError):
+        return 0.0  # the reason is said when it is its turn
+
+
+def _spelling(name: PurePath) -> str:
+    return normalize("NFC", str(name)).casefold()
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _say(line: str) -> None:
+    tqdm.write(printable(line), file=sys.stderr)

@@ -1,0 +1,221 @@
+"""One training run from the feature files to the model folder; a killed run goes on where it was."""
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import lightning
+import pandas as pd
+import torch
+from dvclive.lightning import DVCLiveLogger
+from lightning.pytorch.callbacks import EarlyStopping, TQDMProgressBar
+from safetensors.torch import save_file
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline import files
+from pipeline.datasets.split import check_roles
+from pipeline.errors import UserError
+from pipeline.params import MIXTURE, Params
+from pipeline.separation.separator import Separator, build
+from pipeline.separation.separator import resolve_device as resolve_device
+from pipeline.tracks import Role
+from pipeline.training.batches import Batches, BatchesAhead
+from pipeline.training.checkpoints import Checkpoints, fingerprint, open_checkpoints
+from pipeline.training.module import MONITOR, AdversarialSeparation
+from pipeline.training.pools import FramesOnDisk, load_pool
+from pipeline.training.replicas import ALONE, Processes, Replicas, together
+
+EXCERPT_FRAMES = 66
+"""Output frames of an excerpt (paper, section 4.2); the U-Net takes the next size it can."""
+
+PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {
+    "float32": "32-true",
+    "bfloat16": "bf16-mixed",
+}
+"""What Lightning calls `training.precision`."""
+
+
+def train(
+    params: Params,
+    name: str,
+    split: pd.DataFrame,
+    features: Path,
+    target: Path,
+    checkpoints: Path,
+    device: str = "auto",
+    features_in: str = "auto",
+    say: Callable[[str], None] = print,
+) -> None:
+    """Train model `name` and write its folder `target`.
+
+    features: the folder of the feature files; checkpoints: a folder for this run's state, removed
+    when it is done; device: auto, cpu or cuda; features_in: auto, device, memory or disk (`pools`);
+    say: where one-line messages go.
+    Raises UserError when a role has no tracks, a loss is not finite, or an output is dead.
+    """
+    check_roles(split, needs_unlabelled=params.models[name].unlabelled)
+    accelerator = resolve_device(device)
+    with together(accelerator) as processes:
+        local = f"cuda:{processes.local_rank}" if accelerator == "cuda" else "cpu"
+        module = prepare(params, name, split, features, torch.device(local), processes, features_in)
+        resume = None
+        if processes.first:
+            resume = open_checkpoints(checkpoints, fingerprint(params, name, split, features), say)
+        resume = processes.from_first(resume)
+        if resume is not None and not resume.exists():
+            raise UserError(
+                f"{resume}: not on this machine; machines that train together need a shared folder"
+            )
+        best = Checkpoints(checkpoints)
+        fit(module, params, accelerator, processes, best, resume)
+        if processes.first:
+            finish(module, params, name, Path(best.best_model_path), target)
+            files.remove(checkpoints)
+
+
+def fit(
+    module: AdversarialSeparation,
+    params: Params,
+    accelerator: str,
+    processes: Processes,
+    checkpoints: Checkpoints,
+    resume: Path | None,
+) -> None:
+    """Train until the validation loss no longer falls."""
+    quiet()
+    logger = DVCLiveLogger(
+        dir=str(checkpoints.last.parent / "history"), resume=True, dvcyaml=None, save_dvc_exp=False
+    )
+    trainer = lightning.Trainer(
+        accelerator="gpu" if accelerator == "cuda" else "cpu",
+        devices=processes.local_count,
+        num_nodes=processes.count // processes.local_count,
+        strategy=Replicas() if processes.count > 1 else "auto",
+        precision=PRECISIONS[params.training.precision],
+        max_epochs=params.training.max_epochs,
+        logger=logger if processes.first else False,
+        callbacks=[
+            EarlyStopping(
+                MONITOR,
+                patience=params.training.patience,
+                check_finite=False,
+                check_on_train_epoch_end=True,
+            ),
+            checkpoints,
+            Progress(),
+        ],
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    tiles = module.validation.tiles()[processes.rank :: processes.count]
+    trainer.fit(
+        module,
+        loader(range(params.training.steps_per_epoch)),
+        loader(torch.split(tiles, params.training.batch_size)),
+        ckpt_path=resume,
+        weights_only=True,
+    )
+
+
+class Progress(TQDMProgressBar):
+    """Lightning's progress bar without the logger's version, which says nothing here."""
+
+    def get_metrics(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics
+
+
+def loader(items: Sequence[Any]) -> DataLoader[Any]:
+    """A loader that hands out `items` as they are: batches are drawn by step, not loaded."""
+    return DataLoader(cast(Dataset[Any], items), batch_size=None)
+
+
+def prepare(
+    params: Params,
+    name: str,
+    split: pd.DataFrame,
+    features: Path,
+    device: torch.device,
+    processes: Processes = ALONE,
+    features_in: str = "auto",
+) -> AdversarialSeparation:
+    """Load what a model trains on and build it."""
+    model, settings = params.models[name], params.training
+    network = build(params)
+    pool = partial(
+        load_pool, split, folder=features, length=network.valid_frames(EXCERPT_FRAMES),
+        context=network.context, device=device, place=features_in,
+    )  # fmt: skip
+    everything = (MIXTURE, *params.sources)
+    numbers = [params.sources.index(source) for source in model.critics]
+    supervised = pool(Role.SUPERVISED, signals=everything)
+    mixtures = pool(Role.UNLABELLED, signals=[MIXTURE]) if model.unlabelled else None
+    recordings = {
+        number: pool(Role.UNLABELLED, signals=[params.sources[number]]) for number in numbers
+    }
+    on_disk = [
+        one
+        for one in (supervised, mixtures, *recordings.values())
+        if one is not None and isinstance(one.frames, FramesOnDisk)
+    ]
+    batches = (BatchesAhead if on_disk else Batches)(
+        seed=params.seed,
+        batch_size=settings.batch_size,
+        gain=(settings.gain[0], settings.gain[1]),
+        supervised=supervised,
+        mixtures=mixtures,
+        recordings=recordings,
+        part=processes.part(settings.batch_size),
+    )
+    validation = pool(Role.VALIDATION, signals=everything)
+    if len(validation.tiles()) < processes.count:
+        raise UserError(
+            f"validation has {len(validation.tiles())} excerpts for {processes.count} processes;"
+            " start fewer"
+        )
+    return AdversarialSeparation(params, model, batches, validation, processes)
+
+
+def finish(
+    module: AdversarialSeparation, params: Params, name: str, best: Path, target: Path
+) -> None:
+    """Write the model folder from the best epoch's checkpoint."""
+    checkpoint = torch.load(best, map_location="cpu", weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"])
+    history = best.parent / "history"
+    with files.atomic_path(target) as folder:
+        precision = params.training.precision
+        Separator(module.separator, tuple(params.sources), params.signal, precision).save(
+            folder,
+            {
+                "model": name,
+                **params.models[name].model_dump(),
+                "seed": params.seed,
+                "critic": params.critic.model_dump(),
+                "training": params.training.model_dump(),
+                "best": {"epoch": checkpoint["epoch"], "steps": checkpoint["steps"]},
+            },
+        )
+        for source, network in module.critics.items():
+            # contiguous: safetensors stores no channels_last strides
+            weights = {key: value.contiguous() for key, value in network.state_dict().items()}
+            save_file(weights, folder / f"critic-{source}.safetensors")
+        for metric in sorted((history / "plots" / "metrics").rglob("*.tsv")):
+            place = folder / "history" / metric.relative_to(history / "plots" / "metrics")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(metric.read_bytes())
+
+
+def quiet() -> None:
+    """Silence the trainer's advertisements and advice on data loaders that load nothing."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*num_workers.*")
+    warnings.filterwarnings("ignore", ".*Checkpoint directory.*exists.*")

@@ -1,0 +1,107 @@
+"""The curves of training as one table, and as DVC plots them."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from dvc.repo import Repo
+
+from pipeline.comparison import histories
+from pipeline.errors import UserError
+from stages import compare
+from tests.conftest import TOP, inside
+from tests.helpers.revision_control import git
+
+
+def write_history(models: Path, model: str, curve: str, rows: list[tuple[int, float]]) -> None:
+    path = models / model / f"history/{curve}.tsv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"step\t{path.stem}", *(f"{step}\t{value}" for step, value in rows)]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_curves_of_all_models_are_one_table(tmp_path: Path) -> None:
+    write_history(tmp_path, "V", "training/L_u", [(5, -1.23456789), (5, -2.0), (10, 1e-9)])
+    write_history(tmp_path, "V", "training/L", [(5, 9.0)])
+    write_history(tmp_path, "V", "validation/L_s", [(5, 0.5)])
+    write_history(tmp_path, "baseline", "validation/L_s", [(5, 0.25)])
+    table = histories.collect(tmp_path, ["baseline", "V"])
+    assert table is not None
+    histories.save(table, tmp_path / "curves.csv")
+    assert (tmp_path / "curves.csv").read_text().splitlines() == [
+        "model,curve,step,value",
+        "baseline,validation/L_s,5,0.25",
+        "V,validation/L_s,5,0.5",
+        "V,training/L_u,5,-2",
+        "V,training/L_u,10,1e-09",
+    ]
+    assert histories.collect(tmp_path, ["baseline", "V", "absent"]) is None
+    (tmp_path / "V/history/training/L_u.tsv").write_text("step\tother\n1\t2\n")
+    with pytest.raises(UserError, match=r"V/history/training/L_u.tsv: not a curve of training"):
+        histories.collect(tmp_path, ["V"])
+
+
+def plots(folder: Path, *arguments: str) -> dict[str, list[dict[str, Any]]]:
+    """Vega-Lite specifications by plot, from the real command line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "plots", *arguments, "--json"],
+        cwd=folder, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    answer = json.loads(done.stdout)
+    assert not answer.get("errors"), answer
+    return answer["data"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.slow
+def test_dvc_plots_show_every_curve_and_score(copied: Path, quiet_git: None) -> None:
+    """dvc.yaml's plots on the fixture experiment, alone and against another revision."""
+    for name in ("dvc.yaml", ".dvcignore"):
+        shutil.copy(TOP / name, copied)
+    git(copied, "init", "--quiet", "--initial-branch", "main")
+    Repo.init(str(copied)).close()
+    shutil.copytree(TOP / ".dvc/plots", copied / ".dvc/plots")
+    with inside(copied):
+        compare.main()
+    git(copied, "add", "results", "dvc.yaml", "params.yaml", ".dvc", ".dvcignore")
+    git(copied, "commit", "--quiet", "--message", "results")
+
+    written = pd.read_csv(copied / "results/curves.csv")
+    for path in copied.glob("models/*/history/*/*.tsv"):
+        model, curve = path.parts[-4], f"{path.parts[-2]}/{path.stem}"
+        rows = (written["model"] == model) & (written["curve"] == curve)
+        own = written.loc[rows, "value"].to_numpy()
+        recorded = pd.read_csv(path, sep="\t")[path.stem].to_numpy()
+        assert curve == "training/L" or own == pytest.approx(recorded, rel=1e-5)
+
+    shown = plots(copied, "show")
+    assert set(shown) == {"curves", "scores"}
+    for name, fields in {
+        "curves": {"model", "curve", "step", "value", "rev"},
+        "scores": {"model", "test_set", "source", "metric", "mean", "low", "high", "rev"},
+    }.items():
+        spec = shown[name][0]["content"]
+        assert "<DVC_METRIC" not in json.dumps(spec)
+        rows = spec["data"]["values"]
+        assert fields <= set(rows[0])
+        used = set(re.findall(r'"field": "(\w+)"', json.dumps(spec)))
+        assert used <= fields, "an encoding names a column that is not there"
+    assert len(shown["curves"][0]["content"]["data"]["values"]) == len(written)
+
+    lower = (copied / "results/curves.csv").read_text().replace(",0.", ",0.0")
+    (copied / "results/curves.csv").write_text(lower)
+    compared = plots(copied, "diff", "main")["curves"][0]["content"]["data"]["values"]
+    assert {row["rev"] for row in compared} == {"main", "workspace"}
+    assert len(compared) == 2 * len(written)
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "plots", "diff", "main", "--out", "plots"],
+        cwd=copied,
+        check=True,
+    )
+    assert done.returncode == 0
+    assert (copied / "plots/index.html").read_text().count("vegaEmbed(") == 2

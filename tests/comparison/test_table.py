@@ -1,0 +1,79 @@
+"""The Markdown table."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.comparison import aggregation, table
+from pipeline.datasets.inventory import Inventory, absent
+from pipeline.datasets.readers.base import Rejected
+from pipeline.evaluation.scoring import SILENT_ESTIMATE
+from pipeline.params import DATASETS
+from pipeline.tracks import Part, Recording, Track
+from tests.helpers.score_tables import SOURCES, markdown
+
+ROOT = Path(__file__).parents[2]
+
+
+def cells_of(text: str, heading: str) -> list[list[str]]:
+    lines = text.split(f"## {heading}\n\n")[1].split("\n\n")[0].splitlines()
+    assert len({len(line) for line in lines}) == 1, "columns are aligned"
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_markdown(collected: pd.DataFrame) -> None:
+    text = markdown(collected)
+    header, _, *rows = cells_of(text, "vocals")
+    assert header == ["test set", "metric", "tracks", *collected["model"].unique()]
+    assert [row[0] for row in rows[::4]] == ["all", "DSD100", "iKala"]
+    assert [row[1] for row in rows[:4]] == aggregation.METRICS
+    assert rows[0] == ["all", "SDR", "4", "4.25", "6.25", "**7.25**", "6.75", "13.25"]
+    # Equals are all in bold; the oracle, better, never is.
+    assert rows[1][3:] == ["3.25", "**3.25**", "**3.25**", "**3.25**", "3.25"]
+    first = cells_of(text, "Difference in SDR to baseline")[2]
+    assert first[:5] == ["all", "accompaniment", "V", "4", "+1.00"]
+    assert first[6] == "–"
+    assert "silent reference): 1 of DSD100: `no vocals`." in text
+    assert "No estimate was silent." in text
+    assert text.endswith("- a note\n")
+
+
+def test_markdown_counts_silent_estimates(frames: dict[str, pd.DataFrame]) -> None:
+    dead = frames["VA"].copy()
+    dead.loc[(dead["source"] == "vocals") & (dead["note"] == ""), "note"] = SILENT_ESTIMATE
+    text = markdown(aggregation.collect({**frames, "VA": dead}, SOURCES))
+    assert "Silent estimates, scored as noise and part of the means (tracks): VA vocals: 4." in text
+
+
+def test_one_model_is_not_the_best_of_anything(frames: dict[str, pd.DataFrame]) -> None:
+    few = {model: frames[model] for model in ("mixture", "baseline", "oracle")}
+    text = markdown(aggregation.collect(few, SOURCES))
+    assert "**" not in text
+    assert "Difference" not in text
+
+
+def test_the_notes_say_what_the_numbers_were_made_from() -> None:
+    track = Track(dataset="x", id="x", artist="x", sources={"vocals": (Part(file="x"),)})
+    song = Recording(track=track, sample_rate=8000, channels=1, samples=9)
+    damaged = Rejected(track="y", reason="truncated")
+    lines = table.about_data(
+        [
+            Inventory(dataset="DSD100", origin="download", collection="MUSDB18", recordings=(song,)),
+            absent("iKala", "local"),
+            Inventory(
+                dataset="MedleyDB", origin="local", recordings=(song,), missing=("a", "b"),
+                rejected=(damaged,),
+            ),
+            Inventory(dataset="DAMP", origin="folder", recordings=(song, song)),
+        ]
+    )  # fmt: skip
+    assert lines == [
+        "LEFT OUT: iKala: no recordings at DATA_ROOT/iKala when the experiment was run.",
+        "Not part of this experiment (params.yaml): CCMixter.",
+        "DSD100: 1 of its songs, read from MUSDB18.",
+        "MedleyDB: incomplete: 2 published tracks missing, 1 tracks that cannot be used"
+        " (`data/inventory/MedleyDB.json`).",
+        "DAMP: 2 unpaired recordings (vocals), unlabelled.",
+    ]
+    (line,) = table.about_data([Inventory(dataset=name, origin="synthetic") for name in DATASETS])
+    assert line.startswith("Embedded synthetic recordings in the layout of DSD100, MedleyDB, CCM")

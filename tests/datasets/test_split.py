@@ -1,0 +1,361 @@
+"""Roles on the datasets' whole real lists, on parts of them, and on recordings of one's own."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.datasets import catalogue, split
+from pipeline.datasets.inventory import Inventory
+from pipeline.datasets.readers import ccmixter, dsd100, ikala, medleydb
+from pipeline.errors import UserError
+from pipeline.params import DATASETS, Model
+from pipeline.tracks import Part, Recording, Role, Track
+
+ARTIST = {
+    "DSD100": dsd100.artist,
+    "MedleyDB": medleydb.artist,
+    "CCMixter": ccmixter.artist,
+    "iKala": ikala.artist,
+}
+
+
+def recording(
+    dataset: str,
+    name: str,
+    artist: str,
+    partition: str | None = None,
+    vocals: bool = True,
+    silent: tuple[str, ...] = (),
+) -> Recording:
+    sources: dict[str, tuple[Part, ...]] = {
+        "accompaniment": (Part(file="a.wav"),),
+        "vocals": (Part(file="v.wav"),) if vocals else (),
+    }
+    track = Track(dataset=dataset, id=name, artist=artist, sources=sources, partition=partition)
+    return Recording(track=track, sample_rate=44_100, channels=2, samples=9, silent=silent)
+
+
+def inventory(dataset: str, recordings: Iterable[Recording]) -> Inventory:
+    ordered = tuple(sorted(recordings, key=lambda item: item.track.id))
+    return Inventory(dataset=dataset, origin="local", recordings=ordered, files={})
+
+
+def published(dataset: str) -> Inventory:
+    """The whole dataset as its makers list it."""
+    stems = catalogue.medleydb_stems()
+    return inventory(
+        dataset,
+        (
+            recording(
+                dataset,
+                entry.id,
+                ARTIST[dataset](entry.id),
+                entry.partition,
+                dataset != "MedleyDB"
+                or medleydb.is_vocal(stem.instrument for stem in stems[entry.id]),
+            )
+            for entry in catalogue.tracks(dataset)
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def whole() -> list[Inventory]:
+    return [published(dataset) for dataset in DATASETS]
+
+
+def roles(frame: pd.DataFrame, dataset: str) -> dict[str, str]:
+    chosen = frame[frame["dataset"] == dataset]
+    return dict(zip(chosen["track"], chosen["role"], strict=True))
+
+
+def counts(frame: pd.DataFrame, dataset: str) -> dict[str, int]:
+    return dict(Counter(roles(frame, dataset).values()))
+
+
+# ------------------------------------------------------------------------------------------- paper
+
+
+def test_paper_gives_the_published_numbers(whole: list[Inventory]) -> None:
+    frame = split.assign(whole, "paper", seed=0)
+    assert counts(frame, "DSD100") == {"supervised": 50, "validation": 25, "test": 25}
+    assert counts(frame, "MedleyDB") == {"unlabelled": 40, "validation": 40, "test": 42}
+    assert counts(frame, "CCMixter") == {"unlabelled": 16, "validation": 16, "test": 18}
+    assert counts(frame, "iKala") == {"unlabelled": 84, "validation": 84, "test": 84}
+    lacking = frame[(frame["dataset"] == "MedleyDB") & ~frame["has_vocals"]]
+    assert lacking["role"].value_counts().to_dict() == {
+        "unlabelled": 15, "validation": 21, "test": 22,
+    }  # fmt: skip
+    assert frame["has_vocals"].sum() == 100 + 64 + 50 + 252
+
+
+def test_paper_follows_the_authors_order_not_the_alphabet(whole: list[Inventory]) -> None:
+    frame = split.assign(whole, "paper", seed=0)
+    # Read off the authors' lists: the 75th and 76th of DSD100, the 16th, 32nd and 33rd of CCMixter.
+    found = roles(frame, "DSD100")
+    assert found["032 - Raft Monk - Tiring"] == "validation"
+    assert found["033 - Sambasevam Shanmugam - Kaathaadi"] == "test"
+    assert found["012 - Dark Ride - Burning Bridges"] == "validation"
+    assert found["030 - Patrick Talbot - A Reason To Leave"] == "test"
+    found = roles(frame, "CCMixter")
+    assert found["stellarartwars_-_Go_Time_(scratched_perversion_mix)_inc_stems"] == "unlabelled"
+    assert found["unreal_dm_-_Big_John (with_snowflake)"] == "validation"
+    assert found["unreal_dm_-_Californian_Winter"] == "test"
+    assert found["AlexBeroza_-_To_Be_Sensitive_(with_mindmapthat)"] == "unlabelled"
+
+
+def test_rows_are_by_dataset_as_given_then_by_track(whole: list[Inventory]) -> None:
+    frame = split.assign(whole[::-1], "paper", seed=0)
+    assert list(frame.columns) == ["dataset", "track", "artist", "role", "has_vocals"]
+    assert list(dict.fromkeys(frame["dataset"])) == list(DATASETS[::-1])
+    for _, rows in frame.groupby("dataset"):
+        assert list(rows["track"]) == sorted(rows["track"])
+
+
+def test_paper_roles_do_not_move_when_tracks_are_missing(whole: list[Inventory]) -> None:
+    everything = split.assign(whole, "paper", seed=0)
+    few = [inventory(item.dataset, item.recordings[::7]) for item in whole]
+    some = split.assign(few, "paper", seed=3)
+    assert len(some) < len(everything) / 6
+    merged = some.merge(everything, on=["dataset", "track"], suffixes=("", "_whole"))
+    assert len(merged) == len(some)
+    assert (merged["role"] == merged["role_whole"]).all()
+
+
+def test_unknown_tracks_are_cut_by_the_same_rule_beside_the_known() -> None:
+    own = [recording("CCMixter", f"own_{i}", "me") for i in range(7)]
+    known = recording("CCMixter", "unreal_dm_-_Jerusalem", "unreal_dm")
+    frame = split.assign([inventory("CCMixter", [*own, known])], "paper", seed=0)
+    assert list(frame["role"]) == ["unlabelled"] * 2 + ["validation"] * 2 + ["test"] * 3 + ["test"]
+
+    own = [recording("DSD100", f"{i}", "me", "Dev" if i < 3 else "Test") for i in range(8)]
+    frame = split.assign([inventory("DSD100", own)], "paper", seed=0)
+    assert list(frame["role"]) == ["supervised"] * 3 + ["validation"] * 2 + ["test"] * 3
+
+
+def test_has_vocals_needs_a_vocal_file_that_sounds() -> None:
+    recordings = [
+        recording("MedleyDB", "a", "x"),
+        recording("MedleyDB", "b", "x", vocals=False),
+        recording("MedleyDB", "c", "x", silent=("vocals",)),
+        recording("MedleyDB", "d", "x", silent=("accompaniment",)),
+    ]
+    frame = split.assign([inventory("MedleyDB", recordings)], "paper", seed=0)
+    assert list(frame["has_vocals"]) == [True, False, False, True]
+
+
+# --------------------------------------------------------------------------------------- by_artist
+
+NEAR = {
+    "DSD100": {"supervised": 50, "validation": 25, "test": 25},
+    "MedleyDB": {"unlabelled": 40, "validation": 40, "test": 42},
+    "iKala": {"unlabelled": 84, "validation": 84, "test": 84},
+}
+
+
+@pytest.mark.parametrize("seed", [-1, 0, 1, 2**40])
+def test_by_artist_leaks_no_artist_and_keeps_the_proportions(
+    whole: list[Inventory], seed: int
+) -> None:
+    frame = split.assign(whole, "by_artist", seed)
+    assert len(frame) == 100 + 122 + 50 + 252
+    # Not the artists' names as given, but what stands before the first separator of the track's.
+    first = frame["track"].str.replace(r"^\d{3} - ", "", regex=True).str.lower()
+    first = first.str.split(r" - | feat\. |_", regex=True).str[0]
+    assert frame.groupby(["dataset", first])["role"].nunique().max() == 1
+    for dataset, expected in NEAR.items():
+        for role, count in counts(frame, dataset).items():
+            assert abs(count - expected[role]) <= 1
+    # 24 of the 50 songs are by one artist.
+    assert sorted(counts(frame, "CCMixter").values())[-1] == 24
+    assert set(counts(frame, "CCMixter")) == {"unlabelled", "validation", "test"}
+
+
+def test_by_artist_depends_on_the_seed_alone(whole: list[Inventory]) -> None:
+    first = split.assign(whole, "by_artist", 1)
+    pd.testing.assert_frame_equal(first, split.assign(whole, "by_artist", 1))
+    backwards = [
+        item.model_copy(update={"recordings": item.recordings[::-1]}) for item in whole[::-1]
+    ]
+    again = split.assign(backwards, "by_artist", 1)
+    other = split.assign(whole, "by_artist", 2)
+    for dataset in DATASETS:
+        assert roles(again, dataset) == roles(first, dataset)
+        assert roles(other, dataset) != roles(first, dataset)
+
+
+def test_spelling_of_an_artist_makes_no_other_artist() -> None:
+    names = ["The Band", " the band ", "THE BAND", "x", "y", "z"]
+    recordings = [recording("iKala", f"{i}", name) for i, name in enumerate(names)]
+    frame = split.assign([inventory("iKala", recordings)], "by_artist", 0)
+    assert frame["role"][:3].nunique() == 1
+    assert set(frame["role"]) == {"unlabelled", "validation", "test"}
+
+
+@pytest.mark.parametrize("strategy", split.STRATEGIES)
+@pytest.mark.parametrize("tracks", [1, 2, 3])
+def test_a_handful_of_tracks(strategy: str, tracks: int) -> None:
+    recordings = [recording("iKala", f"{i}", f"{i}") for i in range(tracks)]
+    frame = split.assign([inventory("iKala", recordings)], strategy, 0)
+    assert (
+        sorted(frame["role"])
+        == [["test"], ["test"] * 2, ["test", "unlabelled", "validation"]][tracks - 1]
+    )
+
+
+# ----------------------------------------------------------------------------- file and its checks
+
+
+def test_saved_and_loaded(whole: list[Inventory], tmp_path: Path) -> None:
+    frame = split.assign(whole, "paper", 0)
+    frame.loc[0, "track"] = 'NA, or "null"'
+    frame.loc[1, "track"] = "NA"
+    frame.loc[2, "artist"] = "Ça va, ''Møller''"
+    path = tmp_path / "data/split.csv"
+    split.save_split(frame, path)
+    loaded = split.load_split(path)
+    pd.testing.assert_frame_equal(loaded, frame, check_dtype=False)
+    assert loaded["has_vocals"].dtype == bool
+    assert loaded.loc[loaded["dataset"] == "iKala", "artist"].iloc[0] == "10161"
+    assert b"\r" not in path.read_bytes()
+
+
+HEADER = "dataset,track,artist,role,has_vocals\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "not a CSV file"),
+        ("dataset,track\niKala,1\n", "expected columns dataset, track, artist, role, has_vocals"),
+        (
+            HEADER + "iKala,a,b,test,True\niKala,c,b,train,True\n",
+            "line 3: role: expected supervised",
+        ),
+        (HEADER + "iKala,a,b,test,maybe\n", "line 2: has_vocals: expected True or False"),
+        (HEADER + "iKala,a,b,test,True\niKala,a,b,test,True\n", "line 3: a is in it twice"),
+    ],
+)
+def test_a_damaged_file_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "split.csv"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        split.load_split(path)
+    assert str(error.value).startswith(str(path))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_names_the_stage(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"run `python -m stages\.split` first"):
+        split.load_split(tmp_path / "split.csv")
+
+
+def test_check_roles(whole: list[Inventory]) -> None:
+    everything = split.assign(whole, "paper", 0)
+    split.check_roles(everything, needs_unlabelled=True)
+    dsd100_alone = split.assign(whole[:1], "paper", 0)
+    split.check_roles(dsd100_alone, needs_unlabelled=False)
+    with pytest.raises(UserError, match="no track is unlabelled in DSD100"):
+        split.check_roles(dsd100_alone, needs_unlabelled=True)
+    with pytest.raises(UserError, match="no track is supervised in MedleyDB, CCMixter, iKala"):
+        split.check_roles(split.assign(whole[1:], "paper", 0), needs_unlabelled=True)
+    for role in (Role.VALIDATION, Role.TEST):
+        with pytest.raises(UserError, match=f"no track is {role} in"):
+            split.check_roles(everything[everything["role"] != role], needs_unlabelled=True)
+    with pytest.raises(UserError, match="in no dataset"):
+        split.check_roles(split.assign([], "paper", 0), needs_unlabelled=False)
+
+
+# ------------------------------------------------------------------ unpaired, open, parts of datasets
+
+
+def unpaired(name: str, holds: str, count: int) -> Inventory:
+    recordings = [
+        Recording(
+            track=Track(
+                dataset=name, id=f"{n}.mp3", artist="?", sources={holds: (Part(file=f"{n}.mp3"),)}
+            ),
+            sample_rate=44_100, channels=1, samples=9,
+        )
+        for n in range(count)
+    ]  # fmt: skip
+    return Inventory(dataset=name, origin="folder", recordings=tuple(recordings))
+
+
+@pytest.mark.parametrize("strategy", split.STRATEGIES)
+def test_folders_are_unlabelled_and_move_nothing_else(
+    whole: list[Inventory], strategy: str
+) -> None:
+    folders = [unpaired("radio", "mixture", 7), unpaired("DAMP", "vocals", 5)]
+    frame = split.assign([*whole, *folders], strategy, 1)
+    assert counts(frame, "radio") == {"unlabelled": 7}
+    assert counts(frame, "DAMP") == {"unlabelled": 5}
+    assert frame.loc[frame["dataset"] == "DAMP", "has_vocals"].all()
+    assert not frame.loc[frame["dataset"] == "radio", "has_vocals"].any()
+    before = split.assign(whole, strategy, 1)
+    pd.testing.assert_frame_equal(frame.iloc[: len(before)], before)
+
+
+def test_a_datasets_third_can_be_left_out(whole: list[Inventory]) -> None:
+    """Then folders give the unlabelled recordings instead of it."""
+    kept = {"CCMixter": ["validation", "test"], "iKala": ["test"]}
+    frame = split.assign(whole, "paper", 1, kept)
+    assert counts(frame, "CCMixter") == {"validation": 16, "test": 18}
+    assert counts(frame, "iKala") == {"test": 84}
+    everything = split.assign(whole, "paper", 1)
+    same = everything.merge(frame, how="inner")
+    pd.testing.assert_frame_equal(same, frame)
+
+
+def test_what_the_critics_need_must_be_there(whole: list[Inventory]) -> None:
+    def check(inventories: list[Inventory], models: dict[str, Model], **kept: list[str]) -> None:
+        frame = split.assign(inventories, "paper", 1, kept)
+        split.check_unlabelled(frame, inventories, models)
+
+    baseline = Model(critics=[], alpha=0.0, beta=0.0)
+    vocals = Model(critics=["vocals"], alpha=0.1, beta=0.1)
+    both = Model(critics=["vocals", "accompaniment"], alpha=0.1, beta=0.1)
+    add = Model(critics=[], alpha=0.0, beta=0.1)
+    check(whole[:1], {"baseline": baseline})
+    check(whole[:2], {"V": vocals, "VA": both, "add": add})
+    mixtures, solos = unpaired("radio", "mixture", 3), unpaired("DAMP", "vocals", 3)
+    check([whole[0], mixtures, solos], {"V": vocals, "add": add})
+    with pytest.raises(UserError, match=r"models\.VA: no unlabelled track has a recording of acc"):
+        check([whole[0], mixtures, solos], {"V": vocals, "VA": both})
+    with pytest.raises(UserError, match=r"models\.V: .* recording of mixture; .* holds mixture"):
+        check([whole[0], solos], {"V": vocals})
+    with pytest.raises(UserError, match=r"models\.V: no unlabelled track has a recording of voc"):
+        check([whole[0], whole[2], mixtures], {"V": vocals}, CCMixter=["test"])
+
+
+def test_musdb18_alone_gives_no_unlabelled_track() -> None:
+    """Its own partition: the training songs are paired, as DSD100's."""
+    songs = catalogue.musdb18()
+    found = inventory("MUSDB18", (recording("MUSDB18", s.track, "?", s.partition) for s in songs))
+    by_role: dict[str, set[str]] = {}
+    for track, role in roles(split.assign([found], "paper", 1), "MUSDB18").items():
+        by_role.setdefault(role, set()).add(track)
+    assert {role: len(tracks) for role, tracks in by_role.items()} == {
+        "supervised": 86, "validation": 14, "test": 50,
+    }  # fmt: skip
+    assert by_role["test"] == {song.track for song in songs if song.partition == "test"}
+    assert "Actions - One Minute Smile" in by_role["validation"]
+
+
+def test_songs_from_musdb18_have_the_roles_of_the_paper(whole: list[Inventory]) -> None:
+    """Whether DSD100 is read from its own archive or from MUSDB18, a song has one role."""
+    names = {song.original for song in catalogue.musdb18()}
+    part = [
+        found.model_copy(
+            update={"recordings": tuple(r for r in found.recordings if r.track.id in names)}
+        )
+        for found in whole[:2]
+    ]
+    frame, everything = split.assign(part, "paper", 1), split.assign(whole, "paper", 1)
+    assert counts(frame, "DSD100") == {"supervised": 50, "validation": 25, "test": 25}
+    assert counts(frame, "MedleyDB") == {"unlabelled": 16, "validation": 14, "test": 16}
+    assert roles(frame, "MedleyDB").items() <= roles(everything, "MedleyDB").items()

@@ -1,0 +1,243 @@
+"""What DVC reruns, and what not: dvc.yaml on the finished fixture experiment."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.repo import Repo
+
+from tests.conftest import TOP, inside, small_params, write_params
+
+MODELS = ("baseline", "V", "VA")
+TRAINED = {f"train@{name}" for name in MODELS}
+SCORED = {f"evaluate@{name}" for name in MODELS} | {"reference@mixture", "reference@oracle"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """This interpreter as `python`, and DVC's own state out of the way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+        patch.setenv("DVC_NO_ANALYTICS", "1")
+        patch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path_factory.mktemp("dvc-site")))
+        patch.delenv("DATA_ROOT", raising=False)
+        yield
+
+
+def start_repository(folder: Path) -> None:
+    """Code, dvc.yaml and an empty DVC in `folder`; no git."""
+    for name in ("pipeline", "stages", "scripts"):
+        shutil.copytree(TOP / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", ".dvcignore"):
+        shutil.copy(TOP / name, folder)
+    Repo.init(str(folder), no_scm=True).close()
+    config = (TOP / ".dvc/config").read_text()
+    (folder / ".dvc/config").write_text(config.replace("[core]\n", "[core]\n    no_scm = true\n"))
+
+
+@pytest.fixture(scope="module")
+def finished(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fixture experiment as `dvc repro` would have left it, without running anything again."""
+    folder = tmp_path_factory.mktemp("dvc") / "experiment"
+    shutil.copytree(experiment, folder, ignore=shutil.ignore_patterns("synthetic", "work"))
+    start_repository(folder)
+    with inside(folder), Repo() as repo:
+        repo.commit(force=True)
+    return folder
+
+
+@pytest.fixture
+def clone(finished: Path, tmp_path: Path) -> Path:
+    """What git has of it: neither recordings nor features, models or DVC's cache."""
+    folder = tmp_path / "clone"
+
+    def not_in_git(where: str, _: list[str]) -> set[str]:
+        return {
+            str(finished): {"models"},
+            str(finished / "data"): {"features", "ready"},
+            str(finished / "results"): {"report"},
+            str(finished / ".dvc"): {"cache", "tmp"},
+        }.get(where, set())
+
+    shutil.copytree(finished, folder, ignore=not_in_git)
+    return folder
+
+
+def changed(folder: Path) -> set[str]:
+    """The stages whose code, parameters, inputs or outputs differ from dvc.lock."""
+    with inside(folder), Repo() as repo:
+        return set(repo.status())
+
+
+def edit(folder: Path, sections: dict[str, dict[str, Any]]) -> None:
+    data = small_params()
+    for section, values in sections.items():
+        data[section] |= values
+    write_params(data, folder)
+
+
+def run(folder: Path, *command: str) -> tuple[int, str]:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+# ---------------------------------------------------------------------------------------- one by one
+
+
+def test_nothing_is_to_do_after_a_run(finished: Path) -> None:
+    assert changed(finished) == set()
+
+
+@pytest.mark.parametrize(
+    ("sections", "stale"),
+    [
+        (
+            {"models": small_params()["models"] | {"VA": {"critics": [], "alpha": 1.0, "beta": 1.0}}},
+            {"train@VA", "compare", "report"},
+        ),
+        ({"split": {"strategy": "by_artist", "seed": 3}}, {"split"}),
+        ({"evaluation": {"bootstrap_samples": 100}}, {"compare"}),
+        ({"evaluation": {"filter_length": 256}}, SCORED | {"compare"}),
+        ({"training": {"patience": 9}}, TRAINED),
+        ({"synthetic": {"seed": 8}},
+         {f"download@{name}" for name in ("DSD100", "MedleyDB", "CCMixter", "iKala")}),
+    ],
+)  # fmt: skip
+def test_a_parameter_touches_its_own_stages_alone(
+    finished: Path, sections: dict[str, Any], stale: set[str]
+) -> None:
+    edit(finished, sections)
+    found = changed(finished)
+    edit(finished, {})
+    assert found == stale
+
+
+@pytest.mark.parametrize(
+    ("file", "stale"),
+    [
+        ("pipeline/evaluation/scoring.py", SCORED),
+        ("pipeline/evaluation/bss_eval.py", SCORED),
+        ("pipeline/separation/separator.py", TRAINED | SCORED - {"reference@mixture", "reference@oracle"}),
+        ("pipeline/training/losses.py", TRAINED),
+        ("pipeline/comparison/table.py", {"compare"}),
+        ("pipeline/features/stft.py",
+         SCORED | {f"preprocess@{name}" for name in ("DSD100", "MedleyDB", "CCMixter", "iKala")}),
+        ("pipeline/datasets/catalogue/ikala.csv",
+         {"split"} | {f"download@{name}" for name in ("DSD100", "MedleyDB", "CCMixter", "iKala")}),
+    ],
+)  # fmt: skip
+def test_a_change_of_code_reaches_all_that_it_decides(
+    finished: Path, file: str, stale: set[str]
+) -> None:
+    before = (finished / file).read_bytes()
+    (finished / file).write_bytes(before + b"\n")
+    found = changed(finished)
+    (finished / file).write_bytes(before)
+    assert found == stale
+
+
+def test_a_fresh_clone_is_known_to_be_current_until_a_parameter_changes(clone: Path) -> None:
+    assert not (clone / "models").exists()
+    assert run(clone, "scripts/lock-current") == (0, "dvc.lock is current\n")
+    edit(clone, {"critic": {"filters": 3}})
+    status, said = run(clone, "scripts/lock-current")
+    assert status == 1
+    assert "Stage 'preprocess@iKala' didn't change" in said
+    assert said.endswith(
+        "dvc.lock is behind the code or the parameters: run make repro and commit what it changes\n"
+    )
+
+
+def test_a_stage_that_dvc_lock_does_not_have_is_noticed(clone: Path) -> None:
+    data = small_params()
+    data["models"]["fourth"] = {"critics": ["vocals"], "alpha": 0.1, "beta": 0.0}
+    write_params(data, clone)
+    status, said = run(clone, "scripts/lock-current")
+    assert status == 1
+    assert "fourth" in said
+
+
+def test_a_stage_that_fails_loses_nothing(finished: Path, tmp_path: Path) -> None:
+    """DVC deletes outputs before it runs their stage, unless told to leave them."""
+    folder = tmp_path / "failing"
+    shutil.copytree(finished, folder)
+    inventory = (folder / "data/inventory/DSD100.json").read_bytes()
+    edit(folder, {"datasets": {"DSD100": {"origin": "local", "path": "no/where"}}})
+    status, said = run(folder, "dvc", "repro", "download@DSD100")
+    assert status != 0
+    assert "error: no/where: no such folder" in said
+    assert (folder / "data/inventory/DSD100.json").read_bytes() == inventory
+    assert "download@DSD100" in changed(folder)
+
+
+def test_no_output_of_a_path_or_a_machine_is_in_the_lock(finished: Path) -> None:
+    lock = (finished / "dvc.lock").read_text()
+    assert str(finished.parent) not in lock
+    assert str(TOP) not in lock
+    assert "DATA_ROOT" not in lock
+
+
+def test_metrics_are_the_only_ones_and_dvc_reads_them(finished: Path, experiment: Path) -> None:
+    with inside(finished), Repo() as repo:
+        shown = repo.metrics.show()
+    expected = json.loads((experiment / "results/metrics.json").read_text())
+    assert shown[""]["data"] == {"results/metrics.json": {"data": expected}}
+
+
+@pytest.mark.skipif(not (TOP / "dvc.lock").exists(), reason="dvc.lock is not there yet")
+def test_raw_recordings_never_enter_the_cache() -> None:
+    """What is stored as a DVC output: features and models, neither recordings nor results."""
+    lock = (TOP / "dvc.lock").read_text()
+    assert "data/raw" not in lock
+    assert "data/synthetic" not in lock
+
+
+# ------------------------------------------------------------------------------------------- for real
+
+
+def repro(folder: Path, *options: str) -> list[str]:
+    status, said = run(folder, "dvc", "repro", *options)
+    assert status == 0, said
+    return re.findall(r"Running stage '(.*)'", said)
+
+
+@pytest.mark.slow
+def test_dvc_repro(tmp_path: Path) -> None:
+    """From nothing to the table, again, with one model's alpha, with another split."""
+    small: dict[str, dict[str, Any]] = {
+        "synthetic": {"seconds": 3.0},
+        "training": {"max_epochs": 1, "steps_per_epoch": 2},
+    }
+    edit(tmp_path, small)
+    start_repository(tmp_path)
+    stages = repro(tmp_path)
+    assert len(stages) == len(set(stages)) == 4 + 1 + 4 + 3 + 3 + 2 + 1 + 1
+    assert (tmp_path / "results/table.md").read_text().startswith("# Comparison of the models")
+    assert repro(tmp_path) == []
+
+    models = small_params()["models"]
+    models["VA"]["alpha"] = 0.5
+    edit(tmp_path, small | {"models": models})
+    assert repro(tmp_path) == ["train@VA", "evaluate@VA", "compare", "report"]
+
+    again = {"split": {"strategy": "by_artist", "seed": 5}}
+    edit(tmp_path, small | {"models": models} | again)
+    ran = repro(tmp_path)
+    assert ran[0] == "split"
+    assert set(ran) == {"split", *TRAINED, *SCORED, "compare", "report"}
+    assert repro(tmp_path) == []
+
+    # A clone has no recordings and no cache: they are rendered again, to the same features.
+    for name in ("data/ready", "data/synthetic", "data/features", "models", ".dvc/cache"):
+        shutil.rmtree(tmp_path / name)
+    assert run(tmp_path, "scripts/lock-current")[0] == 0
+    before = (tmp_path / "dvc.lock").read_text()
+    repro(tmp_path)
+    assert (tmp_path / "dvc.lock").read_text() == before

@@ -1,0 +1,405 @@
+"""From recordings to features: against librosa; whole or not there; nothing read twice."""
+
+import re
+import subprocess
+import sys
+import wave
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+import yaml
+from numpy.typing import NDArray
+
+from pipeline import files, params
+from pipeline.datasets import inventory
+from pipeline.datasets.inventory import Inventory
+from pipeline.errors import UserError
+from pipeline.features import extraction, preprocess
+from pipeline.features.store import FeatureFile
+from pipeline.params import Params
+from tests.conftest import TOP, TRACKS
+from tests.test_files import small_files_only
+
+SIGNALS = ("mixture", "accompaniment", "vocals")
+
+
+@pytest.fixture
+def settings(experiment: Path) -> Params:
+    return params.load(experiment / "params.yaml")
+
+
+def taken(experiment: Path, dataset: str) -> Inventory:
+    return inventory.load(experiment / f"data/inventory/{dataset}.json")
+
+
+def write(experiment: Path, found: Inventory, target: Path, settings: Params) -> int:
+    root = experiment / "data/synthetic" / found.dataset
+    return preprocess.write(found, root, settings.sources, settings.signal, target)
+
+
+# ------------------------------------------------------------------------------------- the content
+
+
+def stereo_sources(root: Path, dataset: str, track: str) -> dict[str, tuple[NDArray[Any], int]]:
+    """The sources of a track (channels, samples), read by the datasets' own documentation."""
+
+    def read(path: Path) -> NDArray[Any]:
+        samples: NDArray[Any] = soundfile.read(path, always_2d=True)[0]
+        return samples.T
+
+    if dataset == "iKala":
+        left, right = read(root / f"Wavfile/{track}.wav")
+        found = {"accompaniment": left[None], "vocals": right[None]}
+    elif dataset == "CCMixter":
+        folder = root / "ccmixter_corpus" / track
+        found = {
+            "accompaniment": read(folder / "source-01.wav"),
+            "vocals": read(folder / "source-02.wav"),
+        }
+    elif dataset == "DSD100":
+        (folder,) = (root / "Sources").glob(f"*/{track}")
+        stems = {
+            name: read(folder / f"{name}.wav") for name in ("vocals", "bass", "drums", "other")
+        }
+        found = {
+            "accompaniment": stems["bass"] + stems["drums"] + stems["other"],
+            "vocals": stems["vocals"],
+        }
+    else:
+        (metadata,) = root.rglob(f"{track}_METADATA.yaml")
+        (folder,) = root.rglob(f"{track}_STEMS")
+        parts: dict[str, list[NDArray[Any]]] = {"accompaniment": [], "vocals": []}
+        for stem in yaml.safe_load(metadata.read_text())["stems"].values():
+            sung = re.search(r"singer|vocalists|choir|speaker|rapper|screamer", stem["instrument"])
+            parts["vocals" if sung else "accompaniment"].append(read(folder / stem["filename"]))
+        shape = parts["accompaniment"][0].shape
+        found = {name: np.sum([np.zeros(shape), *stems], axis=0) for name, stems in parts.items()}
+    return {name: (samples, 44_100) for name, samples in found.items()}
+
+
+def log_magnitudes(waveform: NDArray[Any]) -> NDArray[Any]:
+    """(frames, bins) as section 4.2 of the paper describes them."""
+    padded = np.pad(waveform, (0, -len(waveform) % 256))
+    spectrum = librosa.stft(padded, n_fft=512, hop_length=256, window="hann", pad_mode="reflect")
+    magnitudes: NDArray[Any] = np.log1p(np.abs(spectrum)).T
+    return magnitudes
+
+
+@pytest.mark.parametrize("dataset", TRACKS)
+def test_content_equals_librosas(experiment: Path, dataset: str) -> None:
+    """Channel mean, 8 kHz, the mixture as the sum of the sources, log(1 + |STFT|)."""
+    store = FeatureFile.open(experiment / f"data/features/{dataset}.h5")
+    row = len(store.index) - 1
+    found = stereo_sources(experiment / "data/synthetic" / dataset, dataset, store.index.index[row])
+    expected = {
+        name: librosa.resample(
+            samples.mean(axis=0), orig_sr=rate, target_sr=8000, res_type="soxr_vhq"
+        )
+        for name, (samples, rate) in found.items()
+    }
+    expected["mixture"] = expected["accompaniment"] + expected["vocals"]
+
+    waveforms = store.waveforms(row)
+    spectrograms = store.spectrogram(row, SIGNALS)
+    assert waveforms.dtype == spectrograms.dtype == np.float32
+    for number, name in enumerate(SIGNALS[1:]):
+        samples = min(len(expected[name]), waveforms.shape[1])
+        assert abs(len(expected[name]) - waveforms.shape[1]) <= 1
+        np.testing.assert_allclose(waveforms[number, :samples], expected[name][:samples], atol=1e-4)
+    for number, name in enumerate(SIGNALS):
+        frames = log_magnitudes(expected[name])
+        assert spectrograms[number].shape == frames.shape
+        assert frames.max() > 1 or name == "vocals"
+        np.testing.assert_allclose(spectrograms[number], frames, atol=1e-3)
+
+
+@pytest.mark.parametrize("dataset", TRACKS)
+def test_the_index_is_the_inventorys(experiment: Path, dataset: str, settings: Params) -> None:
+    """Every recording, in its order, one behind the other, without gap or overlap."""
+    recordings = taken(experiment, dataset).recordings
+    store = FeatureFile.open(experiment / f"data/features/{dataset}.h5")
+    assert store.sources == tuple(settings.sources)
+    assert store.signal == settings.signal
+    assert store.index.index.tolist() == [recording.track.id for recording in recordings]
+    for row, recording in enumerate(recordings):
+        seconds = recording.samples / recording.sample_rate
+        assert store.index["samples"].iloc[row] == pytest.approx(seconds * 8000, abs=1)
+        assert (
+            store.index["frames"].iloc[row] == np.ceil(store.index["samples"].iloc[row] / 256) + 1
+        )
+        assert store.waveforms(row).shape == (2, store.index["samples"].iloc[row])
+        silent = [
+            name for name, quiet in zip(store.sources, store.silent[row], strict=True) if quiet
+        ]
+        assert set(silent) == set(recording.silent) & set(store.sources)
+        assert [not waveform.any() for waveform in store.waveforms(row)] == list(store.silent[row])
+    for first, length, total in (
+        ("first_frame", "frames", store.file["spectrogram"].shape[1]),
+        ("first_sample", "samples", store.file["waveform"].shape[1]),
+    ):
+        ends = store.index[first] + store.index[length]
+        assert store.index[first].tolist() == [0, *ends[:-1]]
+        assert ends.iloc[-1] == total
+
+
+def test_some_fixture_tracks_are_instrumental(experiment: Path) -> None:
+    """Otherwise the test above would not see `silent`."""
+    assert FeatureFile.open(experiment / "data/features/MedleyDB.h5").silent[:, 1].any()
+
+
+def test_the_block_size_changes_nothing(
+    experiment: Path, settings: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    recording = taken(experiment, "iKala").recordings[0]
+    root = experiment / "data/synthetic/iKala"
+    store = FeatureFile.open(experiment / "data/features/iKala.h5")
+    waveforms, spectrogram = store.waveforms(0), store.spectrogram(0, SIGNALS)
+    for frames in (1, 7, spectrogram.shape[1] - 1):
+        monkeypatch.setattr(extraction, "BLOCK_FRAMES", frames)
+        path = extraction.extract(recording, root, SIGNALS, settings.signal, tmp_path)
+        blocks = extraction.load_extracted(path, waveforms.shape[1], 2, settings.signal)
+        np.testing.assert_array_equal(blocks[0], waveforms)
+        np.testing.assert_allclose(blocks[1], spectrogram, atol=1e-6)
+
+
+@pytest.mark.parametrize("number", ["1", "2"])
+def test_the_same_bytes_again_with_any_number_of_processes(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Params, number: str
+) -> None:
+    """DVC would take other bytes for other features and train again."""
+    monkeypatch.setenv("PIPELINE_PROCESSES", number)
+    write(experiment, taken(experiment, "iKala"), tmp_path / "iKala.h5", settings)
+    assert files.md5(tmp_path / "iKala.h5") == files.md5(experiment / "data/features/iKala.h5")
+
+
+# ------------------------------------------------------------------------------- nothing read twice
+
+
+def test_only_new_and_changed_recordings_are_read(
+    experiment: Path, tmp_path: Path, settings: Params, one_process: None
+) -> None:
+    """Rows are copied from the replaced file, and the bytes are those of a file made from nothing."""
+    whole = taken(experiment, "DSD100")
+    some = whole.model_copy(update={"recordings": whole.recordings[1:3] + whole.recordings[4:6]})
+    target, fresh = tmp_path / "DSD100.h5", tmp_path / "fresh.h5"
+    assert write(experiment, some, target, settings) == 4
+    assert write(experiment, some, target, settings) == 0
+    assert write(experiment, whole, target, settings) == len(whole.recordings) - 4
+    assert write(experiment, whole, fresh, settings) == len(whole.recordings)
+    assert files.md5(target) == files.md5(fresh)
+    assert files.md5(target) == files.md5(experiment / "data/features/DSD100.h5")
+
+    name = whole.recordings[2].track.sources["vocals"][0].file
+    other = {**whole.files, name: whole.files[name].model_copy(update={"md5": "0" * 32})}
+    changed = whole.model_copy(update={"files": other})
+    assert write(experiment, changed, target, settings) == 1
+    reordered = changed.model_copy(update={"recordings": changed.recordings[::-1]})
+    assert write(experiment, reordered, target, settings) == 0
+    store = FeatureFile.open(target)
+    last = FeatureFile.open(fresh)
+    for recording in whole.recordings:
+        (row,), (place,) = store.rows([recording.track.id]), last.rows([recording.track.id])
+        np.testing.assert_array_equal(
+            store.spectrogram(row, SIGNALS), last.spectrogram(place, SIGNALS)
+        )
+        np.testing.assert_array_equal(store.waveforms(row), last.waveforms(place))
+
+
+def test_other_parameters_or_code_read_everything_again(
+    experiment: Path,
+    tmp_path: Path,
+    settings: Params,
+    one_process: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = taken(experiment, "iKala")
+    root, target = experiment / "data/synthetic/iKala", tmp_path / "iKala.h5"
+    everything = len(found.recordings)
+    assert write(experiment, found, target, settings) == everything
+    longer = settings.signal.model_copy(update={"fft_size": 1024, "hop_size": 512})
+    assert preprocess.write(found, root, settings.sources, longer, target) == everything
+    assert preprocess.write(found, root, ["vocals"], longer, target) == everything
+    monkeypatch.setattr(preprocess, "CODE", preprocess.CODE[1:])
+    assert preprocess.write(found, root, ["vocals"], longer, target) == everything
+
+
+def test_runs_are_what_lies_together_in_both_files() -> None:
+    cases: list[tuple[list[int | None], list[tuple[int, int, int | None]]]] = [
+        ([], []),
+        ([None, None], [(0, 2, None)]),
+        ([0, 1, 2], [(0, 3, 0)]),
+        ([3, 4, None, 5, 7], [(0, 2, 3), (2, 1, None), (3, 1, 5), (4, 1, 7)]),
+    ]
+    for rows, expected in cases:
+        assert list(preprocess.runs(rows)) == expected
+
+
+def test_a_dataset_that_is_absent_has_an_empty_file(tmp_path: Path, settings: Params) -> None:
+    found = inventory.absent("iKala", "local")
+    target = tmp_path / "iKala.h5"
+    assert preprocess.write(found, tmp_path, settings.sources, settings.signal, target) == 0
+    store = FeatureFile.open(target)
+    assert (len(store.index), store.signals) == (0, SIGNALS)
+
+
+# --------------------------------------------------------------------------------------- bad input
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """An older feature file that a failing stage must not touch."""
+    path = tmp_path / "features" / "iKala.h5"
+    path.parent.mkdir()
+    path.write_bytes(b"older features")
+    return path
+
+
+def untouched(old: Path) -> bool:
+    return old.read_bytes() == b"older features" and [*old.parent.iterdir()] == [old]
+
+
+@pytest.mark.parametrize("reason", [KeyboardInterrupt, UserError])
+def test_a_write_that_ends_early_leaves_what_was_there_and_keeps_what_it_computed(
+    experiment: Path,
+    old: Path,
+    settings: Params,
+    one_process: None,
+    reason: type[BaseException],
+) -> None:
+    """The second run reads the other tracks alone, and its file is the same to the byte."""
+
+    def interrupted(function: Any, items: Sequence[Any], *_: Any) -> Iterator[Any]:
+        yield from map(function, items[:2])
+        raise reason
+
+    found = taken(experiment, "iKala")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preprocess, "parallel_map", interrupted)
+        with pytest.raises(reason):
+            write(experiment, found, old, settings)
+    kept = old.with_name("iKala.h5.kept.partial")
+    assert sorted(old.parent.iterdir()) == [old, kept]
+    assert old.read_bytes() == b"older features"
+    assert write(experiment, found, old, settings) == len(found.recordings) - 2
+    assert [*old.parent.iterdir()] == [old]
+    assert old.read_bytes() == (experiment / "data/features/iKala.h5").read_bytes()
+
+
+def test_lost_tracks_are_named_and_the_others_kept(
+    experiment: Path, old: Path, settings: Params, one_process: None
+) -> None:
+    def losing(function: Any, items: Sequence[Any], _: str, lost: Any) -> Iterator[Any]:
+        yield from (lost(item) if n in (0, 2) else function(item) for n, item in enumerate(items))
+
+    found = taken(experiment, "DSD100")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preprocess, "parallel_map", losing)
+        with pytest.raises(UserError) as caught:
+            write(experiment, found, old, settings)
+    message = str(caught.value)
+    first, third = (found.recordings[number].track.id for number in (0, 2))
+    assert f"2 of 8 tracks are lost: {first}, {third}: its worker process died twice" in message
+    assert "\n" not in message
+    assert old.read_bytes() == b"older features"
+    assert write(experiment, found, old, settings) == 2
+    assert old.read_bytes() == (experiment / "data/features/DSD100.h5").read_bytes()
+
+
+def test_of_two_older_files_the_one_with_more_tracks_is_used(
+    experiment: Path, tmp_path: Path, settings: Params, one_process: None
+) -> None:
+    """An early end after one new track must not hide the features of all the others."""
+
+    def interrupted(function: Any, items: Sequence[Any], *_: Any) -> Iterator[Any]:
+        yield function(items[0])
+        raise KeyboardInterrupt
+
+    found = taken(experiment, "DSD100")
+    target = tmp_path / "DSD100.h5"
+    some = found.model_copy(update={"recordings": found.recordings[2:6]})
+    assert write(experiment, some, target, settings) == 4
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preprocess, "parallel_map", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write(experiment, found, target, settings)
+    assert write(experiment, found, target, settings) == 3
+    assert target.read_bytes() == (experiment / "data/features/DSD100.h5").read_bytes()
+
+
+@pytest.mark.parametrize("size", [0, 4096, 300_000])
+def test_a_full_disk_is_one_line(
+    experiment: Path, old: Path, settings: Params, one_process: None, size: int
+) -> None:
+    """Full at once, full at the first track, full in the middle of one."""
+    with small_files_only(size), pytest.raises(UserError) as caught:
+        write(experiment, taken(experiment, "iKala"), old, settings)
+    assert str(caught.value).startswith(f"{old}: cannot be written: ")
+    assert "\n" not in str(caught.value)
+    assert untouched(old)
+
+
+def test_recordings_that_are_no_longer_what_the_inventory_says(
+    experiment: Path, old: Path, settings: Params, one_process: None
+) -> None:
+    found = taken(experiment, "iKala")
+    first, *rest = found.recordings
+    longer = first.model_copy(update={"samples": first.samples + 1000})
+    changed = found.model_copy(update={"recordings": (longer, *rest)})
+    with pytest.raises(UserError) as caught:
+        write(experiment, changed, old, settings)
+    assert first.track.id in str(caught.value)
+    assert "another length than data/inventory says" in str(caught.value)
+    assert "download@iKala" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert untouched(old)
+
+
+def test_recordings_that_are_gone(
+    experiment: Path, old: Path, settings: Params, one_process: None, tmp_path: Path
+) -> None:
+    found = taken(experiment, "iKala")
+    with pytest.raises(UserError, match=r"nowhere/Wavfile/.*\.wav: no such file"):
+        preprocess.write(found, tmp_path / "nowhere", settings.sources, settings.signal, old)
+    assert untouched(old)
+
+
+# ------------------------------------------------------------------------------------------ memory
+
+MEASURE = r"""
+import re, sys
+from pathlib import Path
+from pipeline.features import extraction
+from pipeline.params import Signal
+from pipeline.tracks import Part, Recording, Track
+from pipeline.parallel.workers import single_thread
+single_thread()
+sources = {name: (Part(file=f"{name}.wav"),) for name in ("accompaniment", "vocals")}
+track = Track(dataset="iKala", id="x", artist="x", sources=sources)
+samples = 20 * 60 * 44100
+recording = Recording(track=track, sample_rate=44100, channels=2, samples=samples)
+signal = Signal(sample_rate=8000, fft_size=512, hop_size=256)
+root = Path(sys.argv[1])
+path = extraction.extract(recording, root, ("mixture", *sources), signal, root)
+assert path.stat().st_size == 4 * (2 * 9_600_000 + 3 * 37_501 * 257)
+print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1))
+"""
+
+
+def test_twenty_minutes_of_stereo_need_less_than_a_gigabyte(tmp_path: Path) -> None:
+    second = (np.random.default_rng(1).standard_normal((44_100, 2)) * 3000).astype("<i2").tobytes()
+    for name in SIGNALS[1:]:
+        with wave.open(str(tmp_path / f"{name}.wav"), "wb") as file:
+            file.setparams((2, 2, 44_100, 0, "NONE", ""))
+            file.setnframes(20 * 60 * 44_100)
+            for _ in range(20):
+                file.writeframes(second * 60)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(tmp_path)], cwd=TOP, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 1e9 / 1024  # kB

@@ -1,0 +1,50 @@
+"""`python -m stages.train` in double precision, for tests that compare runs.
+
+Where gradients cancel, Adam makes full steps of what is left, which in single precision is rounding
+alone: runs that sum in another order part company after one update of a critic.
+
+Prints "step N" after every step, for tests that wait for one.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from pipeline.training import run as trainer
+from pipeline.training.batches import Pool
+from pipeline.training.module import AdversarialSeparation
+from stages import common
+from stages.train import train
+
+in_single = trainer.prepare
+silent_step = AdversarialSeparation.training_step
+
+
+def in_double(*arguments: Any) -> AdversarialSeparation:
+    module = in_single(*arguments).double()
+    batches = module.batches
+    module.batches = replace(
+        batches,
+        supervised=doubled(batches.supervised),
+        mixtures=batches.mixtures and doubled(batches.mixtures),
+        recordings={number: doubled(pool) for number, pool in batches.recordings.items()},
+    )
+    module.validation = doubled(module.validation)
+    return module
+
+
+def doubled(pool: Pool) -> Pool:
+    assert isinstance(pool.frames, Tensor)
+    return replace(pool, frames=pool.frames.double())
+
+
+def printed_step(module: AdversarialSeparation, *arguments: Any) -> None:
+    silent_step(module, *arguments)
+    print("step", module.steps, flush=True)
+
+
+if __name__ == "__main__":
+    trainer.prepare = in_double  # type: ignore[assignment]
+    AdversarialSeparation.training_step = printed_step  # type: ignore[assignment]
+    common.run(train)

@@ -1,0 +1,343 @@
+"""Songs into files: what goes wrong is a line, what is written is whole."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError
+from pipeline.separation import songs as batch
+from pipeline.separation import streams
+from pipeline.separation.separator import CONFIG, Separator
+from pipeline.separation.songs import Song, places, separate_files
+from tests.conftest import TOP
+from tests.helpers.small_recordings import encode, music, put
+from tests.separation.test_separator import small_separator
+from tests.test_files import small_files_only
+
+SOURCES = ("accompaniment", "vocals")
+SONG = music(2, 50_000)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    small_separator().save(folder, {})
+    return folder
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> Path:
+    put(tmp_path / "songs/album/one.wav", SONG, subtype="FLOAT")
+    put(tmp_path / "songs/two.wav", SONG[:1], rate=16_000, subtype="FLOAT")
+    return tmp_path / "songs"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def written(out: Path) -> list[str]:
+    """Every file below `out`; nothing half-written is among them."""
+    found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert not [name for name in found if "partial" in name]
+    return found
+
+
+def read(path: Path) -> NDArray[np.float32]:
+    samples: NDArray[np.float32] = soundfile.read(path, dtype="float32", always_2d=True)[0].T
+    return samples
+
+
+def test_files_and_folders(
+    model: Path, songs: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert separate_files([songs, songs / "two.wav"], model, out) == 0
+    assert written(out) == [
+        f"{song}/{source}.wav" for song in ("album/one", "two") for source in SOURCES
+    ]
+    expected = Separator.load(model).separate(SONG, 44_100)
+    for source in SOURCES:
+        info = soundfile.info(out / f"album/one/{source}.wav")
+        assert (info.samplerate, info.channels, info.subtype) == (8000, 1, "FLOAT")
+        np.testing.assert_array_equal(read(out / f"album/one/{source}.wav")[0], expected[source])
+    assert "2 songs separated, 0.1 min of audio in" in capsys.readouterr().out
+
+
+def test_in_bfloat16(model: Path, songs: Path, out: Path) -> None:
+    separate_files([songs / "two.wav"], model, out, precision="bfloat16")
+    separate_files([songs / "two.wav"], model, out / "exact")
+    found, exact = (read(one / "two/vocals.wav") for one in (out, out / "exact"))
+    assert 0 < np.abs(found - exact).max() < 0.05 * np.abs(exact).max()
+
+
+def test_what_was_separated_before_is_no_song(model: Path, songs: Path) -> None:
+    out = songs / "separated"
+    for _ in range(2):
+        assert separate_files([songs], model, out, overwrite=True) == 0
+    assert len(written(out)) == 4
+
+
+@pytest.mark.parametrize("format", ["wav", "flac"])
+def test_the_rate_of_the_input(model: Path, songs: Path, out: Path, format: str) -> None:
+    assert separate_files([songs], model, out, format=format, rate="input") == 0
+    sources = [read(out / f"album/one/{source}.{format}") for source in SOURCES]
+    np.testing.assert_allclose(sum(sources), SONG, atol=1e-6 if format == "wav" else 3e-7)
+    assert soundfile.info(out / f"two/vocals.{format}").samplerate == 16_000
+
+
+def test_small_files_are_plain_wav(model: Path, songs: Path, out: Path) -> None:
+    separate_files([songs / "two.wav"], model, out)
+    assert (out / "two/vocals.wav").read_bytes()[:4] == b"RIFF"
+
+
+@pytest.mark.parametrize("loud", [0.5, 4.0])
+def test_flac_is_scaled_rather_than_clipped(
+    model: Path, tmp_path: Path, loud: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(tmp_path / "loud.wav", loud * SONG / np.abs(SONG).max(), subtype="FLOAT")
+    for format in ("flac", "wav"):
+        song, out = tmp_path / "loud.wav", tmp_path / format
+        assert separate_files([song], model, out, format=format, rate="input") == 0
+    wav = np.stack([read(tmp_path / f"wav/loud/{source}.wav") for source in SOURCES])
+    flac = np.stack([read(tmp_path / f"flac/loud/{source}.flac") for source in SOURCES])
+    assert soundfile.info(tmp_path / "flac/loud/vocals.flac").subtype == "PCM_24"
+    said = capsys.readouterr().err
+    if np.abs(wav).max() > 1:
+        assert said.count("to fit into FLAC") == 1
+        np.testing.assert_allclose(flac, wav / np.abs(wav).max(), atol=3e-7)
+    else:
+        assert said == ""
+        np.testing.assert_allclose(flac, wav, atol=3e-7)
+    assert (np.abs(wav).max() > 1) == (loud > 1)
+
+
+def test_nothing_is_replaced_unasked(
+    model: Path, songs: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (out / "two").mkdir(parents=True)
+    (out / "two/vocals.wav").write_text("mine")
+    assert separate_files([songs], model, out) == 1
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [
+        f"error: {out}/two: is there already; use --overwrite to replace it"
+    ]
+    assert said.out.startswith("1 song separated, 1 failed")
+    assert (out / "two/vocals.wav").read_text() == "mine"
+    assert separate_files([songs], model, out, overwrite=True) == 0
+    assert (out / "two/vocals.wav").read_bytes()[:4] == b"RIFF"
+
+
+def test_a_folder_with_other_things_is_never_replaced(
+    model: Path, songs: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (out / "two").mkdir(parents=True)
+    (out / "two/diary.txt").write_text("mine")
+    assert separate_files([songs / "two.wav"], model, out, overwrite=True) == 1
+    assert "holds other things than separated sources" in capsys.readouterr().err
+    assert (out / "two/diary.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a.mp3", "b.mp3"], ["a", "b"]),
+        (["a.mp3", "a.wav", "b.wav"], ["a.mp3", "a.wav", "b"]),
+        (["x/a.mp3", "a.mp3"], ["x/a", "a"]),
+        (["a.mp3", "A.wav"], ["a.mp3", "A.wav"]),
+        (["a.mp3", "a.mp3", "a.wav"], ["a.mp3", "a.mp3 (2)", "a.wav"]),
+        (["a.mp3", "a/b.mp3"], ["a.mp3", "a/b"]),
+        (["a.mp3", "a/vocals.wav.mp3"], ["a.mp3", "a/vocals.wav"]),
+        (["a.mp3", "a.mp3/b.mp3", "a/c.mp3"], ["a.mp3 (2)", "a.mp3/b", "a/c"]),
+        (["a.partial.mp3", "a.mp3"], ["a.partial.mp3", "a"]),
+        (["a", "a.mp3"], ["a", "a.mp3"]),
+        (["dots.in.it.mp3"], ["dots.in.it"]),
+    ],
+)
+def test_every_song_has_a_folder_of_its_own(names: list[str], expected: list[str]) -> None:
+    songs = [Song(Path(name), PurePath(name)) for name in names]
+    assert places(songs, Path("out")) == [Path("out") / name for name in expected]
+
+
+def no_sound(path: Path) -> None:
+    shape = ["-f", "lavfi", "-i", "testsrc=d=1:s=64x64", "-f", "mp4", f"file:{path}"]
+    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", *shape], check=True)
+
+
+def not_a_number(path: Path) -> None:
+    samples = SONG.copy()
+    samples[1, 40_000] = np.nan
+    put(path, samples, subtype="FLOAT")
+
+
+def cut(path: Path) -> None:
+    put(path, SONG)
+    path.write_bytes(path.read_bytes()[:50_000])
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "said"),
+    [
+        ("film.mp4", no_sound, "no audio stream"),
+        ("zero.wav", lambda path: path.write_bytes(b""), "empty file"),
+        ("text.mp3", lambda path: path.write_text("not music\n" * 99), "not an audio file"),
+        ("nan.wav", not_a_number, "NaN or infinite samples"),
+        ("cut.wav", cut, "truncated"),
+        ("folder", lambda path: path.mkdir(), "no audio file in this folder"),
+        ("missing.mp3", lambda path: None, "no such file or folder"),
+        ("odd\nna\udcffme.mp3", lambda path: path.write_bytes(b""), r"odd\nna\udcffme.mp3: empty"),
+        ("loop.wav", lambda path: path.symlink_to(path), "loop.wav: "),
+    ],
+)
+@pytest.mark.parametrize("format", ["wav", "flac"])
+def test_bad_input_is_one_line_and_the_others_go_on(
+    model: Path,
+    songs: Path,
+    out: Path,
+    name: str,
+    make: Callable[[Path], Any],
+    said: str,
+    format: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bad = songs.parent / name
+    make(bad)
+    assert separate_files([bad, songs / "two.wav"], model, out, format=format) == 1
+    told = capsys.readouterr()
+    (line,) = told.err.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+    assert told.out.startswith("1 song separated, 1 failed, 0.1 min of audio in ")
+    assert written(out) == [f"two/{source}.{format}" for source in SOURCES]
+
+
+def test_names_that_are_not_text(model: Path, songs: Path, out: Path) -> None:
+    odd = songs.parent / "na\udcffme \x1b[31m.wav"
+    put(songs.parent / "x.wav", SONG)
+    (songs.parent / "x.wav").rename(odd)
+    for format in ("wav", "flac"):
+        assert separate_files([odd], model, out / format, format=format) == 0
+        assert (out / format / odd.stem / f"vocals.{format}").stat().st_size > 1000
+
+
+def test_lossy_files_whose_length_only_decoding_tells(model: Path, out: Path) -> None:
+    song = out.parent / "song.mp3"
+    encode(song, [SONG], options="-c:a libmp3lame -write_xing 0 -f mp3")
+    assert separate_files([song], model, out, rate="input") == 0
+    assert abs(soundfile.info(out / "song/vocals.wav").frames - 50_000) < 4000
+
+
+@pytest.mark.parametrize("format", ["wav", "flac"])
+@pytest.mark.parametrize("room", [0, 20_000])
+def test_a_full_disk(
+    model: Path, songs: Path, out: Path, room: int, format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with small_files_only(room):
+        assert separate_files([songs / "album"], model, out, rate="input", format=format) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {out}/one: cannot be written: ")
+    assert written(out) == []
+
+
+def test_flac_that_does_not_fit_while_wav_did(model: Path, songs: Path, out: Path) -> None:
+    """Closing a FLAC file writes what is left and tells nobody whether it could."""
+    separate_files([songs / "two.wav"], model, out, rate="input", format="flac")
+    whole = (out / "two/vocals.flac").stat().st_size
+    wave = out / "vocals.wav"
+    put(wave, read(out / "two/vocals.flac"), subtype="FLOAT", rate=16_000)
+    with small_files_only(whole - 100), pytest.raises((AssertionError, soundfile.LibsndfileError)):
+        batch.write_flac(wave, 1.0)
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_target_that_cannot_be(
+    model: Path, songs: Path, out: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (out.parent / "file").write_text("mine")
+    assert separate_files([songs / "two.wav"], model, out.parent / name) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot be written: " in line
+    assert (out.parent / "file").read_text() == "mine"
+
+
+def test_an_interrupt_leaves_nothing(
+    model: Path, songs: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> Any:
+        yield np.zeros((2, 1, 9), np.float32)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(streams.ModelRate, "push", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        separate_files([songs], model, out)
+    assert written(out) == []
+
+
+def test_flac_has_limits(
+    model: Path, songs: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(songs / "nine.wav", music(9, 9000))
+    given = [songs / "nine.wav"]
+    assert separate_files(given, model, out, rate="input", format="flac") == 1
+    assert "9 channels, FLAC has 8 at most; use --format wav" in capsys.readouterr().err
+    assert separate_files(given, model, out, format="flac") == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"format": "mp3"}, "--format mp3: expected wav or flac"),
+        ({"rate": "48000"}, "--rate 48000: expected model or input"),
+        ({"precision": "fp16"}, "--precision fp16: expected float32 or bfloat16"),
+        ({"onnx": Path("x.onnx"), "precision": "bfloat16"}, "--onnx computes in float32"),
+        ({"device": "gpu"}, "--device gpu: expected auto, cpu or cuda"),
+        ({"onnx": Path("x.onnx"), "device": "cuda"}, "--onnx runs on the CPU"),
+    ],
+)
+def test_options_that_make_no_sense(
+    model: Path, songs: Path, out: Path, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        separate_files([songs], model, out, **options)
+    assert not out.exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(model: Path, songs: Path, out: Path) -> None:
+    with pytest.raises(UserError, match="no CUDA device"):
+        separate_files([songs], model, out, device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("config", "said"), [("{", "damaged model folder"), ('{"format": 2}', "model format 2")]
+)
+def test_a_model_that_is_none(
+    songs: Path, model: Path, out: Path, config: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / CONFIG).write_text(config)
+    with pytest.raises(UserError, match=said):
+        separate_files([songs], tmp_path / "m", out)
+    assert not out.exists()
+
+
+def test_the_command(model: Path, songs: Path, out: Path) -> None:
+    """As people call it: lines on stderr, the summary on stdout, the status of the process."""
+    (songs / "text.mp3").write_text("no")
+    command = [sys.executable, "-m", "pipeline", "separate", str(songs), "--model", str(model)]
+    done = subprocess.run(
+        [*command, "--out", str(out), "--format", "flac"], cwd=TOP, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {songs}/text.mp3: not an audio file")
+    assert done.stdout.startswith("2 songs separated, 1 failed, ")
+    assert len(written(out)) == 4

@@ -1,0 +1,128 @@
+"""Pools: what the feature files hold, wherever the frames are."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.datasets import split
+from pipeline.errors import UserError
+from pipeline.features.store import FeatureFile
+from pipeline.tracks import Role
+from pipeline.training import pools
+from pipeline.training.batches import Batches, BatchesAhead, Pool
+from pipeline.training.pools import FramesOnDisk, load_pool
+from tests.conftest import fingerprints, small_params, write_params
+from tests.training.test_training import run
+
+LENGTH, CONTEXT = 66, 46
+CPU = torch.device("cpu")
+GIB = 2**30
+
+
+def loaded(experiment: Path, place: str, *signals: str, role: Role = Role.UNLABELLED) -> Pool:
+    frame = split.load_split(experiment / "data/split.csv")
+    return load_pool(
+        frame, role, experiment / "data/features", signals, LENGTH, CONTEXT, CPU, place
+    )
+
+
+def test_a_pool_holds_what_the_feature_files_hold(experiment: Path) -> None:
+    frame = split.load_split(experiment / "data/split.csv")
+    pool = loaded(experiment, "memory", "mixture", "vocals")
+    assert isinstance(pool.frames, torch.Tensor)
+    chosen = frame[frame["role"] == "unlabelled"].reset_index()
+    assert len(pool.first) == len(chosen)
+    for first, length, (_, row) in zip(
+        pool.first.tolist(), pool.lengths.tolist(), chosen.iterrows(), strict=True
+    ):
+        features = FeatureFile.open(experiment / f"data/features/{row['dataset']}.h5")
+        expected = features.spectrogram(features.rows([row["track"]])[0], ("mixture", "vocals"))
+        np.testing.assert_array_equal(pool.frames[:, first : first + length], expected)
+        assert (pool.frames[:, first - CONTEXT : first] == 0).all()
+        assert (pool.frames[:, first + length : first + length + CONTEXT] == 0).all()
+
+
+@pytest.mark.parametrize("open_files", [1, 256])
+def test_on_the_disk_are_the_same_batches(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, open_files: int
+) -> None:
+    monkeypatch.setattr(pools, "OPEN_FILES", open_files)
+    kinds = {"memory": Batches, "disk": BatchesAhead}
+    drawn = []
+    for place, kind in kinds.items():
+        everything = ("mixture", "accompaniment", "vocals")
+        paired = loaded(experiment, place, *everything, role=Role.SUPERVISED)
+        assert isinstance(paired.frames, FramesOnDisk) == (place == "disk")
+        mixtures, vocals = loaded(experiment, place, "mixture"), loaded(experiment, place, "vocals")
+        batches = kind(1, 32, (0.2, 1.2), paired, mixtures, {1: vocals}, slice(8, 24))
+        drawn += [
+            [
+                *batches.paired(step),
+                batches.mixture("critics", step),
+                batches.mixture("separator", step),
+                batches.real(1, step),
+            ]
+            for step in (0, 1, 2, 9, 4)  # in order, as training does, and out of it
+        ]
+        tiles = paired.tiles()
+        drawn.append([paired.gather(tiles, 2), paired.gather(tiles, 0, context=True)])
+    half = len(drawn) // 2
+    for memory, disk in zip(drawn[:half], drawn[half:], strict=True):
+        torch.testing.assert_close(disk, memory, rtol=0, atol=0)
+
+
+def test_the_next_batch_is_drawn_in_the_background(experiment: Path) -> None:
+    vocals = loaded(experiment, "disk", "vocals")
+    batches = BatchesAhead(1, 4, (0.2, 1.2), vocals, None, {1: vocals})
+    first = batches.real(1, 0)
+    (waiting,) = batches._coming.values()
+    second = waiting.result(10)
+    assert not torch.equal(first, second)
+    assert batches.real(1, 1) is second
+
+
+def test_training_from_the_disk_gives_the_same_model(experiment: Path, copied: Path) -> None:
+    shutil.rmtree(copied / "models/VA")
+    run(copied, write_params(small_params(), copied), "VA", features_in="disk")
+    assert fingerprints(copied / "models/VA") == fingerprints(experiment / "models/VA")
+
+
+def test_a_pool_takes_at_most_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "free_memory", lambda: 10 * GIB)
+    assert pools.choose("auto", 5 * GIB, CPU) == "memory"
+    assert pools.choose("auto", 5 * GIB + 1, CPU) == "disk"
+    assert pools.choose("memory", 50 * GIB, CPU) == "memory"
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (4 * GIB, 80 * GIB))
+    gpu = torch.device("cuda:0")
+    assert pools.choose("auto", 2 * GIB, gpu) == "device"
+    assert pools.choose("auto", 3 * GIB, gpu) == "memory"
+    assert pools.choose("auto", 6 * GIB, gpu) == "disk"
+    with pytest.raises(UserError, match="--features-in cloud: expected one of auto, device"):
+        pools.choose("cloud", 1, CPU)
+
+
+def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unlimited = pools.free_memory()
+    monkeypatch.setattr(pools, "CGROUP", tmp_path)
+    (tmp_path / "memory.current").write_text("1000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert pools.free_memory() == pytest.approx(unlimited, rel=0.2)
+    (tmp_path / "memory.max").write_text("5000\n")
+    assert pools.free_memory() == 4000
+
+
+def test_a_truncated_feature_file_is_one_line(copied: Path) -> None:
+    pool = loaded(copied, "disk", "vocals")
+    for path in (copied / "data/features").iterdir():
+        with path.open("r+b") as file:
+            file.truncate(10_000)
+    with pytest.raises(UserError, match=r"\.h5: ends too early; delete it and run `dvc repro`$"):
+        pool.gather(pool.tiles(), 0)
+
+
+def test_no_track_with_the_signals_is_one_line(experiment: Path) -> None:
+    with pytest.raises(UserError, match="no track with the role unlabelled has drums; add"):
+        loaded(experiment, "auto", "drums")

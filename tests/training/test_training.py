@@ -1,0 +1,377 @@
+"""Training on the fixture experiment: order of updates, resume, and what stops a run."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline import params
+from pipeline.datasets import split
+from pipeline.errors import UserError
+from pipeline.params import Params
+from pipeline.training import checkpoints
+from pipeline.training import losses as objectives
+from pipeline.training import module as training
+from pipeline.training import run as trainer
+from pipeline.training.module import AdversarialSeparation
+from tests.conftest import THREADS, TOP, small_params, write_params
+
+CPU = torch.device("cpu")
+
+
+def module(experiment: Path, model: str = "VA", **changes: Any) -> AdversarialSeparation:
+    data = small_params()
+    data["training"] |= changes
+    return trainer.prepare(
+        params.parse(data, "test"),
+        model,
+        split.load_split(experiment / "data/split.csv"),
+        experiment / "data/features",
+        CPU,
+    )
+
+
+def by_hand(built: AdversarialSeparation, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Make training_step callable without a trainer; returns the optimisers."""
+    optimisers = built.configure_optimizers()
+    several = optimisers if len(optimisers) > 1 else optimisers[0]
+    monkeypatch.setattr(built, "optimizers", lambda: several)
+    monkeypatch.setattr(built, "manual_backward", lambda loss: loss.backward())
+    monkeypatch.setattr(built, "log", lambda *_, **__: None)
+    monkeypatch.setattr(built, "log_dict", lambda *_, **__: None)
+    return optimisers
+
+
+def note_and_call(order: list[str], name: str, step: Callable[[], None]) -> None:
+    order.append(name)
+    step()
+
+
+def test_critics_are_updated_first_and_n_disc_times(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = module(experiment)
+    names = ["separator", "vocals", "accompaniment"]
+    order: list[str] = []
+    for name, optimiser in zip(names, by_hand(built, monkeypatch), strict=True):
+        noted = partial(note_and_call, order, name, optimiser.step)
+        monkeypatch.setattr(optimiser, "step", noted)
+    built.training_step(0, 0)
+    assert order == ["vocals", "accompaniment"] * 2 + ["separator"]
+
+
+def test_every_network_learns_and_only_in_its_own_update(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = module(experiment)
+    critics = built.configure_optimizers()[1:]
+    before = {name: value.clone() for name, value in built.state_dict().items()}
+    by_hand(built, monkeypatch)
+    built.update_critics(critics, 0)
+    changed = {n.split(".")[0] for n, v in built.state_dict().items() if (v != before[n]).any()}
+    assert changed == {"critics"}
+    built.zero_grad()
+    built.separator_losses(0)["L"].backward()
+    assert all(p.grad is None for p in built.critics.parameters())
+    assert all(
+        p.grad is not None and p.grad.abs().sum() > 0
+        for p in built.separator.unet.last.parameters()
+    )
+
+
+def test_losses_add_up_as_the_paper_says(experiment: Path) -> None:
+    built = module(experiment)
+    losses = built.separator_losses(0)
+    model = built.model
+    expected = losses["L_s"] + model.alpha * losses["L_u"] + model.beta * losses["L_add"]
+    torch.testing.assert_close(losses["L"], expected)
+
+
+@pytest.mark.parametrize("kind", ["wasserstein", "js", "kl"])
+@pytest.mark.parametrize("domain", ["linear", "log"])
+def test_every_divergence_and_domain_takes_a_step(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, kind: str, domain: str
+) -> None:
+    built = module(experiment, divergence=kind, additivity_domain=domain)
+    before = built.separator.unet.last.weight.clone()
+    by_hand(built, monkeypatch)
+    built.training_step(0, 0)
+    assert built.steps == 1
+    assert (built.separator.unet.last.weight != before).any()
+
+
+def test_all_models_of_a_seed_start_from_the_same_separator(experiment: Path) -> None:
+    first, *others = (
+        module(experiment, name).separator.state_dict() for name in ("baseline", "V", "VA")
+    )
+    for other in others:
+        for name, value in first.items():
+            assert torch.equal(value, other[name])
+
+
+def test_it_can_overfit_two_excerpts(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = module(experiment, "baseline", learning_rate=3e-3)
+    by_hand(built, monkeypatch)
+    mixture, sources = built.batches.paired(0)
+    monkeypatch.setattr(
+        type(built.batches), "paired", lambda *_: (mixture[:2], sources[:2]), raising=True
+    )
+    first = built.separator_losses(0)["L_s"].item()
+    for step in range(120):
+        built.training_step(0, step)
+    assert built.separator_losses(0)["L_s"].item() < 0.5 * first
+
+
+def test_the_history_has_every_epoch_once(experiment: Path) -> None:
+    for model, curves in {
+        "baseline": {"L", "L_s"},
+        "VA": {"L", "L_s", "L_u", "L_add", "distance_vocals", "distance_accompaniment",
+               "penalty_vocals", "penalty_accompaniment"},
+    }.items():  # fmt: skip
+        history = experiment / "models" / model / "history"
+        assert {path.stem for path in (history / "training").iterdir()} == curves
+        for path in [*history.rglob("L_s.tsv")]:
+            frame = pd.read_csv(path, sep="\t")
+            assert frame["step"].tolist() == [6, 12, 18]
+
+
+def test_the_best_epoch_is_kept(experiment: Path) -> None:
+    for model in ("baseline", "V", "VA"):
+        folder = experiment / "models" / model
+        best = json.loads((folder / "config.json").read_text())["best"]
+        curve = pd.read_csv(folder / "history/validation/L_s.tsv", sep="\t")
+        assert best["steps"] == curve["step"].iloc[int(curve["L_s"].argmin())]
+
+
+def test_the_saved_model_is_the_one_that_was_validated(experiment: Path) -> None:
+    """The weights give the best L_s of the curve again, over every validation excerpt."""
+    built = module(experiment, "VA")
+    weights = load_file(experiment / "models/VA/model.safetensors")
+    built.separator.load_state_dict(weights)
+    pool = built.validation
+    starts = pool.tiles()
+    with torch.no_grad():
+        estimates = built.separator(pool.gather(starts, 0, context=True))
+    errors = [((estimates[:, k] - pool.gather(starts, 1 + k)) ** 2).mean() for k in (0, 1)]
+    curve = pd.read_csv(experiment / "models/VA/history/validation/L_s.tsv", sep="\t")
+    assert sum(map(float, errors)) == pytest.approx(curve["L_s"].min(), rel=1e-4)
+
+
+def test_early_stopping_after_patience_epochs(copied: Path) -> None:
+    """With a learning rate that moves no weight the first epoch stays the best."""
+    data = small_params()
+    data["training"] |= {"learning_rate": 1e-20, "max_epochs": 30, "patience": 2}
+    settings = write_params(data, copied)
+    run(copied, settings, "baseline")
+    curve = pd.read_csv(copied / "models/baseline/history/validation/L_s.tsv", sep="\t")
+    losses = curve["L_s"].to_list()
+    assert losses == losses[:1] * 3
+
+
+def run(folder: Path, settings: Params, model: str, **options: Any) -> list[str]:
+    said: list[str] = []
+    trainer.train(
+        settings, model, split.load_split(folder / "data/split.csv"), folder / "data/features",
+        folder / "models" / model, folder / "work" / model, "cpu", say=said.append, **options,
+    )  # fmt: skip
+    return said
+
+
+def test_in_bfloat16_the_critics_update_is_near(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the same estimates: gradients of about the same size and direction."""
+    gradients = []
+    for enabled in (False, True):
+        built = module(experiment)
+        critics = by_hand(built, monkeypatch)[1:]
+        estimates = built.separator(built.batches.mixture("critics", 0)).detach()
+        monkeypatch.setattr(built.separator, "forward", lambda _, made=estimates: made)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled, cache_enabled=False):
+            built.update_critics(critics, 0)
+        for critic in built.named_critics().values():
+            found = [weights.grad for weights in critic.parameters()]
+            assert {one.dtype for one in found if one is not None} == {torch.float32}
+            gradients.append(torch.cat([one.flatten() for one in found if one is not None]))
+    for exact, rounded in zip(gradients[:2], gradients[2:], strict=True):
+        assert not torch.equal(exact, rounded)
+        # what real and estimated excerpts ask for cancels in part, so the error shows
+        assert (exact - rounded).norm() < 0.3 * exact.norm()
+
+
+def test_in_bfloat16_a_run_is_near_and_its_weights_are_float32(
+    experiment: Path, copied: Path
+) -> None:
+    data = small_params()
+    data["training"]["precision"] = "bfloat16"
+    shutil.rmtree(copied / "models/VA")
+    run(copied, write_params(data, copied), "VA")
+    weights = [load_file(path) for path in (copied / "models/VA").glob("*.safetensors")]
+    assert {value.dtype for one in weights for value in one.values()} == {torch.float32}
+    # autocast would keep what it has rounded, of weights that change, and without their gradients
+    separator = load_file(copied / "models/VA/model.safetensors")
+    for name, value in module(copied, precision="bfloat16").separator.state_dict().items():
+        assert not torch.equal(value, separator[name]), name
+    for curve in ("training/L_s", "validation/L_s", "training/distance_vocals"):
+        rounded, exact = (
+            float(
+                pd.read_csv(folder / f"models/VA/history/{curve}.tsv", sep="\t").to_numpy()[0, -1]
+            )
+            for folder in (copied, experiment)
+        )
+        assert rounded != exact
+        assert rounded == pytest.approx(exact, rel=0.1)
+
+
+def test_a_killed_run_ends_as_if_it_had_not_been_killed(experiment: Path, copied: Path) -> None:
+    """SIGKILL in the middle of an epoch; the resumed run's weights equal the fixture's bit for bit."""
+    shutil.rmtree(copied / "models/VA")
+    command = [sys.executable, "-m", "stages.train", "VA", "--device", "cpu"]
+    environment = os.environ | {"PYTHONPATH": str(TOP), "OMP_NUM_THREADS": str(THREADS)}
+    slowed = (
+        "import time, runpy, sys; from pipeline.training.module import AdversarialSeparation as A;"
+        "f = A.training_step; A.training_step = lambda s, *a: (time.sleep(0.4), f(s, *a))[1];"
+        "sys.argv = ['train', 'VA', '--device', 'cpu'];"
+        "runpy.run_module('stages.train', run_name='__main__')"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", slowed], cwd=copied, env=environment, stderr=subprocess.DEVNULL
+    )
+    last = copied / "work/checkpoints/VA/last.ckpt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.9)  # into the next epoch
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert last.exists()
+    assert not (copied / "models/VA").exists()
+    done = subprocess.run(command, cwd=copied, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "resuming from" in done.stdout
+    for name in ("model", "critic-vocals", "critic-accompaniment"):
+        uninterrupted = load_file(experiment / f"models/VA/{name}.safetensors")
+        resumed = load_file(copied / f"models/VA/{name}.safetensors")
+        for key, value in uninterrupted.items():
+            assert torch.equal(value, resumed[key]), f"{name}: {key}"
+    curve = pd.read_csv(copied / "models/VA/history/validation/L_s.tsv", sep="\t")
+    assert curve["step"].tolist() == [6, 12, 18]
+    assert not (copied / "work/checkpoints/VA").exists()
+
+
+def test_a_checkpoint_of_other_parameters_is_not_continued(copied: Path) -> None:
+    settings = write_params(small_params(), copied)
+    data = split.load_split(copied / "data/split.csv")
+    mark = checkpoints.fingerprint(settings, "V", data, copied / "data/features")
+    folder = copied / "work/V"
+    assert checkpoints.open_checkpoints(folder, mark, print) is None
+    torch.save({"steps": 6}, folder / "last.ckpt")
+    assert checkpoints.open_checkpoints(folder, mark, print) == folder / "last.ckpt"
+    changed = small_params()
+    changed["models"]["V"]["alpha"] = 0.5
+    other = checkpoints.fingerprint(params.parse(changed, "x"), "V", data, copied / "data/features")
+    assert other != mark
+    said: list[str] = []
+    assert checkpoints.open_checkpoints(folder, other, said.append) is None
+    assert "starting afresh" in said[0]
+    assert not (folder / "last.ckpt").exists()
+
+
+def test_another_models_parameters_do_not_matter_to_a_checkpoint(copied: Path) -> None:
+    data = split.load_split(copied / "data/split.csv")
+    marks = []
+    for alpha in (0.1, 0.2):
+        changed = small_params()
+        changed["models"]["VA"]["alpha"] = alpha
+        marks.append(
+            checkpoints.fingerprint(params.parse(changed, "x"), "V", data, copied / "data/features")
+        )
+    assert marks[0] == marks[1]
+
+
+def test_curve_points_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "plots/metrics/training/L_s.tsv"
+    path.parent.mkdir(parents=True)
+    path.write_text("step\tL_s\n6\t0.5\n12\t0.25\n18\t0.1\n")
+    checkpoints.forget_after(tmp_path, 12)
+    assert path.read_text() == "step\tL_s\n6\t0.5\n12\t0.25\n"
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the step, the loss and the checkpoint; no model folder appears."""
+    shutil.rmtree(copied / "models/V")
+    original = objectives.additivity_loss
+
+    def poisoned(*arguments: Any) -> torch.Tensor:
+        poisoned.calls += 1  # type: ignore[attr-defined]
+        value = original(*arguments)
+        return value * float("nan") if poisoned.calls == 9 else value  # type: ignore[attr-defined]
+
+    poisoned.calls = 0  # type: ignore[attr-defined]
+    monkeypatch.setattr(training, "additivity_loss", poisoned)
+    with pytest.raises(UserError, match=r"L_add is nan at step 8 .*work/V/last\.ckpt") as caught:
+        run(copied, write_params(small_params(), copied), "V")
+    assert "\n" not in str(caught.value)
+    assert not (copied / "models/V").exists()
+    assert (copied / "work/V/last.ckpt").exists()
+
+
+def test_a_dead_output_is_noticed(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = trainer.prepare
+
+    def dead(*arguments: Any) -> AdversarialSeparation:
+        built = original(*arguments)
+        with torch.no_grad():
+            for weights in built.separator.unet.last.parameters():
+                weights[1] = -1
+        return built
+
+    monkeypatch.setattr(trainer, "prepare", dead)
+    with pytest.raises(UserError, match="dead output: vocals is estimated as silence"):
+        run(copied, write_params(small_params(), copied), "baseline")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_output_starts_dead(seed: int) -> None:
+    """The default start killed one seed in three."""
+    from pipeline.networks.separators.unet import SpectrogramUNet
+
+    torch.manual_seed(seed)
+    network = SpectrogramUNet(257, filters=2)
+    estimates = network(torch.rand(1, 257, 158))
+    assert (estimates.amax((0, 2, 3)) > 0).all()
+
+
+def test_no_cuda_is_said_plainly() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a CUDA device is visible")
+    with pytest.raises(UserError, match="--device cuda: no CUDA device is visible"):
+        trainer.resolve_device("cuda")
+    with pytest.raises(UserError, match="expected auto, cpu or cuda"):
+        trainer.resolve_device("gpu")
+
+
+@pytest.mark.parametrize(("role", "model"), [("supervised", "baseline"), ("unlabelled", "V")])
+def test_a_role_without_tracks_stops_at_once(copied: Path, role: str, model: str) -> None:
+    frame = split.load_split(copied / "data/split.csv")
+    settings = write_params(small_params(), copied)
+    with pytest.raises(UserError, match=role):
+        trainer.train(
+            settings, model, frame[frame["role"] != role], copied / "data/features",
+            copied / "m", copied / "w", "cpu",
+        )  # fmt: skip
+    assert not (copied / "m").exists()
