@@ -10,14 +10,14 @@ import soundfile
 import torch
 
 from pipeline import params
-from pipeline.datasets import catalogue, inventory
+from pipeline.datasets import catalogue, survey
 from pipeline.datasets.inventory import Inventory
 from pipeline.datasets.split import assign
 from pipeline.features import preprocess
 from pipeline.features.stft import frame_count
-from pipeline.params import DATASETS, MIXTURE, Params
+from pipeline.params import DATASETS, Params
 from pipeline.separation.separator import build
-from pipeline.tracks import Recording, Role, Track
+from pipeline.tracks import MIXTURE, Recording, Role, Track
 from pipeline.training import run
 from pipeline.training.batches import Batches, Pool, silence
 from pipeline.training.module import AdversarialSeparation
@@ -50,7 +50,7 @@ def songs(root: Path, count: int, seconds: float, rate: int = 44100, channels: i
 
 def look(root: Path) -> Inventory:
     """What `songs` wrote."""
-    return inventory.take("DSD100", "local", root, paper().sources)
+    return survey.take("DSD100", "local", root, paper().sources)
 
 
 def features(root: Path, target: Path) -> Inventory:

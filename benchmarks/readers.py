@@ -3,7 +3,7 @@
     python -m benchmarks.readers --seconds 180 --songs 6
 
 Renders a few embedded songs, writes them in each collection's layout (MUSDB18's stems and the folders'
-files are encoded by ffmpeg), and times `inventory.take` (decode all, hash all) and
+files are encoded by ffmpeg), and times `survey.take` (decode all, hash all) and
 `preprocessing.write` on all cores. Medians of several runs; prints a Markdown table.
 """
 
@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import soundfile
 import typer
 
-from pipeline.datasets import inventory, synthetic
+from pipeline.datasets import survey, synthetic
 from pipeline.datasets.inventory import Inventory
 from pipeline.features import preprocess
 from pipeline.params import Signal
@@ -93,14 +93,14 @@ def main(
             place = root / dataset
 
             def look(dataset: str = dataset, place: Path = place) -> Inventory:
-                return inventory.take(dataset, "local", place, SOURCES)
+                return survey.take(dataset, "local", place, SOURCES)
 
             lines.append(row(dataset, look, place, root / "features.h5", runs))
         for ending in ("flac", "mp3", "m4a"):
             place = root / ending
 
             def look_in(place: Path = place) -> Inventory:
-                return inventory.take_folder("solo", place, "vocals")
+                return survey.take_folder("solo", place, "vocals")
 
             lines.append(row(f"folder of {ending}", look_in, place, root / "features.h5", runs))
     typer.echo("\n".join(lines))

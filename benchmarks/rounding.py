@@ -14,8 +14,7 @@ import typer
 from safetensors.torch import load_model
 from torch import Tensor, nn
 
-from pipeline import params
-from pipeline.datasets import split
+from pipeline import params, roles
 from pipeline.errors import UserError
 from pipeline.separation.separator import WEIGHTS
 from pipeline.training import run as trainer
@@ -85,7 +84,7 @@ def main(
     settings = params.load(common.PARAMS)
     common.known_model(settings, model)
     module = trainer.prepare(
-        settings, model, split.load_split(common.SPLIT), common.FEATURES, torch.device("cpu")
+        settings, model, roles.load_split(common.SPLIT), common.FEATURES, torch.device("cpu")
     )
     module.manual_backward = Tensor.backward  # type: ignore[method-assign]
     typer.echo("| weights | network | rounding | of the mean | batch |\n|---|---|---:|---:|---:|")

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import UserError
+from pipeline.tracks import MIXTURE
 
 DATASETS = ("DSD100", "MedleyDB", "CCMixter", "iKala")
 """The paper's, in its order."""
@@ -25,7 +26,6 @@ SAME_SONGS = (
     ("MedleyDB", "MUSDB18", "MUSDB18-HQ"),
 )
 """Of each of these one can be in an experiment: the same song would have two roles."""
-MIXTURE = "mixture"
 FOLDER = "folder"
 """The origin of unpaired recordings."""
 REFERENCE_ROWS = (MIXTURE, "oracle")

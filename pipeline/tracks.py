@@ -1,8 +1,25 @@
-"""The vocabulary that every stage shares: a track, the parts of its sources, its role."""
+"""The vocabulary that every stage shares: a track, the parts of its sources, its role, its mixture."""
 
 from enum import StrEnum
+from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+
+MIXTURE = "mixture"
+"""The name of the sum of all sources, beside theirs."""
+
+Sample = TypeVar("Sample", np.float32, np.float64)
+
+
+def mixture_of(sources: NDArray[Sample]) -> NDArray[Sample]:
+    """The mixture of sources (sources, ...): their sum, everywhere and by definition.
+
+    A dataset's own mixture file is not read: MedleyDB's weighs the stems, and CCMixter does not say.
+    """
+    mixture: NDArray[Sample] = sources.sum(axis=0)
+    return mixture
 
 
 class Role(StrEnum):

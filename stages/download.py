@@ -31,13 +31,13 @@ def download(dataset: str = typer.Argument(help="a name under datasets: in param
 
 def _take(settings: "Params", dataset: str, entry: "Dataset", root: Path) -> "Inventory":
     """Bring the recordings to `root`, unless they are there, and look at them."""
-    from pipeline.datasets import inventory
+    from pipeline.datasets import survey
     from pipeline.datasets.download import obtain
 
     memory = common.INSPECTED / f"{dataset}.txt"
     if entry.origin == "folder":
         assert entry.holds is not None
-        return inventory.take_folder(dataset, root, entry.holds, memory=memory)
+        return survey.take_folder(dataset, root, entry.holds, memory=memory)
     collection, rendered = entry.collection or dataset, None
     if entry.origin == "synthetic":
         spec = settings.synthetic
@@ -49,8 +49,8 @@ def _take(settings: "Params", dataset: str, entry: "Dataset", root: Path) -> "In
     elif not entry.path and obtain.is_empty(root):
         # A path that was written down is a mistake when it leads nowhere; a dataset that one does
         # not have is not.
-        return inventory.absent(dataset, entry.origin, entry.collection)
-    return inventory.take(
+        return survey.absent(dataset, entry.origin, entry.collection)
+    return survey.take(
         dataset,
         entry.origin,
         root,

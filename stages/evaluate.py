@@ -17,9 +17,8 @@ def evaluate(
     from pipeline.parallel.workers import import_ahead
 
     import_ahead("pipeline.evaluation.evaluate")
-    from pipeline import params
+    from pipeline import params, roles
     from pipeline.comparison import aggregation
-    from pipeline.datasets import split
     from pipeline.errors import UserError
     from pipeline.evaluation import evaluate as evaluation
     from pipeline.tracks import Role
@@ -31,7 +30,7 @@ def evaluate(
         raise UserError(f"--role {role}: expected one of {', '.join(Role)}")
     if role != Role.TEST and out is None:
         raise UserError(f"--role {role}: results/ holds test scores; name a file with --out")
-    frame = split.load_split(common.SPLIT)
+    frame = roles.load_split(common.SPLIT)
     if role not in set(frame["role"]):
         raise UserError(f"{common.SPLIT}: no track has the role {role}; add tracks or datasets")
     scores = evaluation.evaluate(

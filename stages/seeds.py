@@ -9,6 +9,8 @@ import typer
 from stages import common
 
 SEEDS = list(range(1, 9))
+EVALUATION = "pipeline.evaluation.evaluate"
+"""The module whose rooms, besides those of training, decide a kept score."""
 
 
 def seeds(
@@ -25,10 +27,9 @@ def seeds(
     from pipeline.parallel.allocator import keep_freed_memory
 
     keep_freed_memory()
-    from pipeline import files, params
+    from pipeline import files, params, roles, rooms
     from pipeline.comparison import aggregation
     from pipeline.comparison import seeds as repeated
-    from pipeline.datasets import split
     from pipeline.evaluation import evaluate as evaluation
     from pipeline.tracks import Role
     from pipeline.training import checkpoints
@@ -41,7 +42,7 @@ def seeds(
         given["training"]["precision"] = precision
         settings = params.parse(given, "--precision")
         target = target.with_stem(f"seeds-{precision}")
-    frame = split.load_split(common.SPLIT)
+    frame = roles.load_split(common.SPLIT)
     mixture = aggregation.load_tracks(common.TRACK_SCORES / "mixture.csv")
     scores = {}
     for value in seed:
@@ -51,7 +52,13 @@ def seeds(
         for model in settings.models:
             done = folder / f"{model}.csv"
             mark = folder / f"{model}.fingerprint"
-            expected = checkpoints.fingerprint(run, model, frame, common.FEATURES)
+            expected = " ".join(
+                [
+                    checkpoints.fingerprint(run, model, frame, common.FEATURES),
+                    rooms.fingerprint(EVALUATION),
+                    settings.evaluation.model_dump_json(),
+                ]
+            )
             if not (done.exists() and mark.exists() and mark.read_text() == expected):
                 trainer.train(
                     run, model, frame, common.FEATURES, folder / "models" / model,

@@ -8,19 +8,19 @@ def split() -> None:
     import pandas as pd
     import typer
 
-    from pipeline import params
+    from pipeline import params, roles
     from pipeline.datasets import inventory
-    from pipeline.datasets import split as roles
+    from pipeline.datasets import split as assignment
     from pipeline.tracks import Role
 
     settings = params.load(common.PARAMS)
     inventories = [inventory.load(common.inventory_path(name)) for name in settings.datasets]
     kept = {name: one.roles for name, one in settings.datasets.items() if one.roles}
-    frame = roles.assign(inventories, settings.split.strategy, settings.split.seed, kept)
+    frame = assignment.assign(inventories, settings.split.strategy, settings.split.seed, kept)
     # A courtesy, so no dependency of this stage: training checks again what its model needs.
     unlabelled = any(model.unlabelled for model in settings.models.values())
     roles.check_roles(frame, needs_unlabelled=unlabelled)
-    roles.check_unlabelled(frame, inventories, settings.models)
+    assignment.check_unlabelled(frame, inventories, settings.models)
     roles.save_split(frame, common.SPLIT)
 
     counts = pd.crosstab(frame["dataset"], frame["role"])

@@ -25,8 +25,7 @@ def train(
     processes = os.environ.get("TRAINING_PROCESSES")
     if processes and "TORCHELASTIC_RUN_ID" not in os.environ:
         with_torchrun(processes)
-    from pipeline import params
-    from pipeline.datasets import split
+    from pipeline import params, roles
     from pipeline.training import run as trainer
 
     settings = params.load(common.PARAMS)
@@ -34,7 +33,7 @@ def train(
     trainer.train(
         settings,
         model,
-        split.load_split(common.SPLIT),
+        roles.load_split(common.SPLIT),
         common.FEATURES,
         common.MODELS / model,
         common.CHECKPOINTS / model,

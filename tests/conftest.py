@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 from pipeline import params
 from pipeline.comparison import aggregation
-from pipeline.datasets import inventory
+from pipeline.datasets import survey
 from pipeline.evaluation import evaluate as evaluation
 from pipeline.features import preprocess as preprocessing
 from pipeline.params import Params
@@ -133,7 +133,7 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def in_turn(function: Any, items: Sequence[Any], *_: Any) -> Iterator[Any]:
         yield from map(function, items)
 
-    for module in (evaluation, preprocessing, inventory):
+    for module in (evaluation, preprocessing, survey):
         monkeypatch.setattr(module, "parallel_map", in_turn)
     # A worker keeps what it opened until it ends; this process goes on to the next test.
     evaluation._open.cache_clear()

@@ -13,9 +13,9 @@ from benchmarks import harness, limits, material
 from benchmarks.harness import LIMIT, OURS, STRAIGHTFORWARD, Options, Result, Side, Times
 from benchmarks.reference.batches import Excerpts, loader
 from pipeline.parallel.allocator import keep_freed_memory
-from pipeline.params import MIXTURE, Params
+from pipeline.params import Params
 from pipeline.separation.separator import build
-from pipeline.tracks import Role
+from pipeline.tracks import MIXTURE, Role
 from pipeline.training import run
 from pipeline.training.batches import Batches
 from pipeline.training.pools import load_pool

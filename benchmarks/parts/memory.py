@@ -22,10 +22,10 @@ from ruamel.yaml import YAML
 from benchmarks import material
 from benchmarks.harness import Options, Quantity, Result
 from pipeline.datasets import catalogue
-from pipeline.datasets.split import load_split, save_split
 from pipeline.features.store import FeatureFile
 from pipeline.parallel.workers import processes
 from pipeline.params import DATASETS
+from pipeline.roles import load_split, save_split
 from pipeline.tracks import Role
 
 LIMIT = 12
@@ -74,7 +74,7 @@ def stages(folder: Path) -> Iterator[tuple[str, ...]]:
 def peak(folder: Path, *stage: str) -> float:
     """Run a stage and look at its memory all the while, GB. Raises RuntimeError when it fails.
 
-    Memory that processes share counts once (PSS); the files they read count only while mapped.
+    InspectionCache that processes share counts once (PSS); the files they read count only while mapped.
     """
     environment = os.environ | {
         "PYTHONPATH": str(material.TOP), "DATA_ROOT": str(folder / "raw"),

@@ -7,7 +7,7 @@ from pipeline.datasets import catalogue
 from pipeline.datasets.readers import folder
 from pipeline.datasets.readers.base import Listing, Reader
 from pipeline.errors import UserError
-from pipeline.params import MIXTURE
+from pipeline.tracks import MIXTURE
 
 
 def missing(dataset: str, collection: str | None, listing: Listing) -> list[str]:

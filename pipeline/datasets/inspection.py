@@ -1,40 +1,27 @@
 """Look at one track: decode all of it, hash its files, compare it with what is published.
 
-What was found sound is remembered beside the inventory (`Memory`): a file that has not changed
+What was found sound is remembered beside the inventory (`InspectionCache`): a file that has not changed
 since is not read again.
 """
 
 import hashlib
-import inspect as source_code
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from pipeline import files
-from pipeline.audio import decoding, ffmpeg, headers, reading
+from pipeline import files, rooms
+from pipeline.audio import reading
 from pipeline.audio.reading import AudioInfo
+from pipeline.datasets.inventory import FileEntry
 from pipeline.datasets.readers.base import Rejected
 from pipeline.errors import UserError
-from pipeline.parallel.mapping import DIED
-from pipeline.tracks import Recording, Track
+from pipeline.tracks import Recording, Track, mixture_of
 
 TOLERANCE = 1.0
 """Seconds by which a track's length may differ from the published one."""
-
-
-class FileEntry(BaseModel):
-    """A file as it was when the inventory was taken."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    bytes: int
-    md5: str | None = None
-    """None for an embedded recording: its last bits depend on the processor that rendered it; what
-    it was rendered from is in `Inventory.made_from`."""
 
 
 class Expected(NamedTuple):
@@ -75,14 +62,6 @@ def inspect(
     return Inspection(None, {}, without(root, rejected))
 
 
-def given_up(work: tuple[Track, Expected]) -> Inspection:
-    """What stands for looking at a track that has ended the processes that tried."""
-    track, _ = work
-    first = min(part.file for parts in track.sources.values() for part in parts)
-    reason = f"{first}: {DIED}; copy or download it again, give it more memory, or take it out"
-    return Inspection(None, {}, Rejected(track=track.id, reason=reason))
-
-
 def without(root: Path, rejected: Rejected) -> Rejected:
     """The reason without the machine's own path: the inventory is committed."""
     return rejected.model_copy(update={"reason": rejected.reason.replace(f"{root}/", "")})
@@ -98,7 +77,7 @@ def _inspect(track: Track, expected: Expected, root: Path, names: Sequence[str])
         samples += block.shape[2]
         for name, source in zip(every, block, strict=True):
             sounding[name] |= bool(source.any())
-        mixture |= bool(block[asked].sum(axis=0).any())
+        mixture |= bool(mixture_of(block[asked]).any())
     parts = [part for parts in track.sources.values() for part in parts]
     paths = sorted({part.file for part in parts})
     if any(part.channel is not None for part in parts):
@@ -147,7 +126,7 @@ def _compare(path: Path, info: AudioInfo, samples: int, expected: Expected) -> N
             )
 
 
-class Memory:
+class InspectionCache:
     """The sound tracks of the last inspection, one JSON text each, valid while their files are as
     they were then: same size, inode and times of change."""
 
@@ -159,9 +138,7 @@ class Memory:
     @classmethod
     def load(cls, path: Path | None) -> Self:
         """Read what `save` wrote; empty when there is nothing or this code would look differently."""
-        modules = (reading, decoding, ffmpeg, headers, sys.modules[__name__])
-        code = "".join(source_code.getsource(module) for module in modules)
-        digest = hashlib.md5(code.encode(), usedforsecurity=False).hexdigest()
+        digest = rooms.narrow_fingerprint(__name__)
         try:
             version, *lines = path.read_text(encoding="utf-8").splitlines() if path else [""]
         except (OSError, ValueError):

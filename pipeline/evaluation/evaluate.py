@@ -18,7 +18,7 @@ from pipeline.features.stft import reconstruct, stft
 from pipeline.features.store import FeatureFile
 from pipeline.parallel.mapping import DIED, parallel_map
 from pipeline.separation.separator import Separator
-from pipeline.tracks import Role
+from pipeline.tracks import Role, mixture_of
 
 FloatArray = NDArray[np.float32]
 
@@ -102,7 +102,7 @@ def signals(
     store = _open(features / f"{dataset}.h5", run)
     (row,) = store.rows([identity])
     references = store.waveforms(row)
-    mixture = references.sum(axis=0)
+    mixture = mixture_of(references)
     if name == "mixture":
         estimates = np.repeat(mixture[None], len(references), axis=0)
     elif name == "oracle":

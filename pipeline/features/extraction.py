@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pipeline.audio import reading
 from pipeline.errors import UserError
 from pipeline.features.stft import frame_count, log_magnitude, pad, stft_of_padded
-from pipeline.params import MIXTURE, Signal
-from pipeline.tracks import Recording
+from pipeline.params import Signal
+from pipeline.tracks import MIXTURE, Recording, mixture_of
 
 BLOCK_FRAMES = 2048
 """Frames that are transformed at a time: a long track's complex spectrum is several times its size."""
@@ -47,7 +47,7 @@ def extract(
         stored = waveforms if paired else waveforms[:0]
         for waveform in stored:
             file.write(waveform.data)
-        shown = (waveforms.sum(axis=0), *waveforms) if paired else waveforms
+        shown = (mixture_of(waveforms), *waveforms) if paired else waveforms
         for waveform in shown:
             for block in _log_magnitudes(waveform, signal):
                 file.write(block.data)

@@ -6,7 +6,6 @@ the next one finds it.
 """
 
 import hashlib
-import inspect
 import json
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -19,20 +18,18 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audio import decoding, ffmpeg, headers, reading
+from pipeline import rooms
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError, listing
-from pipeline.features import extraction, stft
+from pipeline.features import extraction
 from pipeline.features.extraction import extract, load_extracted, resampled_length
 from pipeline.features.stft import frame_count
 from pipeline.features.store import FORMAT, FeatureFile
 from pipeline.files import PARTIAL, atomic_path, remove, reserve
 from pipeline.parallel.mapping import DIED, parallel_map
-from pipeline.params import FOLDER, MIXTURE, Signal
-from pipeline.tracks import Recording
+from pipeline.params import FOLDER, Signal
+from pipeline.tracks import MIXTURE, Recording
 
-CODE = (reading, decoding, extraction, ffmpeg, headers, stft)
-"""The modules whose change makes every row another."""
 HEADROOM = 2**20
 """Bytes kept free for the index and HDF5's own structures."""
 COPY = 2**26
@@ -133,7 +130,7 @@ class Layout:
         signals = (MIXTURE, *sources) if paired else tuple(sources)
         common = {
             "format": FORMAT,
-            "code": [inspect.getsource(module) for module in CODE],
+            "code": rooms.narrow_fingerprint(extraction.__name__),
             "signals": signals,
             "signal": signal.model_dump(),
             "made_from": inventory.made_from,

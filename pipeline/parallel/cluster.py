@@ -4,7 +4,6 @@ Only descriptions of tracks and small results pass the scheduler; recordings and
 shared folder. docs/cluster.md says how to start one.
 """
 
-import hashlib
 import logging
 import os
 import pickle
@@ -29,11 +28,11 @@ from distributed.client import ClosedClientError
 from distributed.scheduler import KilledWorker, NoValidWorkerError
 from distributed.versions import VersionMismatchWarning
 
+from pipeline import rooms
 from pipeline.errors import UserError
 from pipeline.files import PARTIAL
 from pipeline.parallel.workers import Item, Result, Task, WorkerDied, single_thread
 
-CODE = Path(__file__).resolve().parents[1]
 PACKAGES = (
     "dask", "distributed", "h5py", "numpy", "scipy", "soundfile", "soxr", "torch",
 )  # fmt: skip
@@ -58,7 +57,7 @@ class ClusterWorkers(Generic[Item, Result]):
         self.client = _connect(address)
         # Other machines find this very file if they share the folder. Without it they begin nothing.
         self.token = NamedTemporaryFile(dir=Path.cwd(), prefix="cluster-", suffix=PARTIAL)  # noqa: SIM115
-        self.compute = _by_value(str(CODE.parent), self.token.name, identity())
+        self.compute = _by_value(str(rooms.TOP), self.token.name, identity())
         self.under_way: list[Task] = []
 
     def room(self) -> int:
@@ -232,11 +231,8 @@ def _unfit(token: Path, here: dict[str, str]) -> str:
 @cache
 def identity() -> dict[str, str]:
     """What decides the bits of a result beside its item: code, as it was imported, and libraries."""
-    digest = hashlib.md5(usedforsecurity=False)
-    for path in sorted(CODE.rglob("*.py")):
-        digest.update(path.relative_to(CODE).as_posix().encode() + path.read_bytes())
     return {
-        "pipeline code": digest.hexdigest()[:8],
+        "pipeline code": rooms.digest(rooms.PACKAGE.rglob("*.py"))[:8],
         "Python": platform.python_version(),
         **{name: _version(name) for name in PACKAGES},
         "ffmpeg": _ffmpeg(),

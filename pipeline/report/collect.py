@@ -16,9 +16,9 @@ from pipeline.comparison import aggregation
 from pipeline.comparison.aggregation import Metrics
 from pipeline.datasets import inventory
 from pipeline.datasets.inventory import Inventory
-from pipeline.datasets.split import load_split
 from pipeline.errors import UserError
 from pipeline.params import DATASETS, REFERENCE_ROWS, Params
+from pipeline.roles import load_split
 from pipeline.separation.separator import CONFIG
 
 PAPER = Path(__file__).with_name("paper.csv")

@@ -12,13 +12,14 @@ from torch.nn import functional
 
 from pipeline.features.store import FeatureFile
 from pipeline.networks.critics.dcgan import Critic
-from pipeline.params import MIXTURE, Signal
+from pipeline.params import Signal
 from pipeline.report import pictures
 from pipeline.report.collect import Run
 from pipeline.report.excerpts import Choice
 from pipeline.report.gradients import critic_gradient, estimate_patch, load_critics
 from pipeline.report.pictures import Picture
 from pipeline.separation.separator import Separator
+from pipeline.tracks import MIXTURE
 
 HIGHEST = 2000.0
 """Hz; as in the paper, where the voice's harmonics are."""

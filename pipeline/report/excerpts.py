@@ -18,6 +18,7 @@ from pipeline.features.store import FeatureFile
 from pipeline.params import Signal
 from pipeline.report.collect import Run
 from pipeline.separation.separator import Separator
+from pipeline.tracks import mixture_of
 
 SECONDS = 10.0
 STEP = 0.1
@@ -125,7 +126,7 @@ def cut(run: Run, choices: Sequence[Choice], device: str = "cpu") -> Iterator[Ex
         store = FeatureFile.open(run.features / f"{choice.dataset}.h5")
         references = store.waveforms(store.rows([choice.track])[0])
         store.file.close()
-        mixture = references.sum(axis=0)
+        mixture = mixture_of(references)
         rate = store.signal.sample_rate
         part = loudest(references[store.sources.index(source)], rate)
         estimated = {name: one.estimate(mixture)[:, part] for name, one in separators.items()}

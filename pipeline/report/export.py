@@ -21,10 +21,10 @@ from pipeline.comparison.aggregation import MEASURED, Metrics
 from pipeline.comparison.table import grid
 from pipeline.datasets import catalogue, inventory
 from pipeline.datasets.inventory import Inventory
-from pipeline.datasets.split import load_split
 from pipeline.errors import UserError
 from pipeline.files import atomic_path
 from pipeline.params import REFERENCE_ROWS
+from pipeline.roles import load_split
 from pipeline.separation.separator import CONFIG, WEIGHTS, Network, Separator
 from pipeline.tracks import Role
 

@@ -2,13 +2,12 @@
 
 import copy
 import hashlib
-import inspect
 import json
 import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import Any
 
 import lightning
@@ -17,19 +16,14 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from pipeline import files, models
+from pipeline import files, rooms
 from pipeline.errors import Stopped
-from pipeline.features import stft
-from pipeline.networks.critics import dcgan
-from pipeline.networks.separators import unet
 from pipeline.params import Params
-from pipeline.training import batches, losses
-from pipeline.training import module as training
 from pipeline.training.module import MONITOR, AdversarialSeparation
 from pipeline.training.replicas import ProcessLost
 
-CODE = (models, dcgan, unet, losses, batches, stft, training)
-"""The modules whose change makes a checkpoint another run's."""
+RUN = "pipeline.training.run"
+"""The module whose rooms decide what comes out of a run: another code, another run."""
 BEST, LAST = "best.ckpt", "last.ckpt"
 PROGRESS = (
     "epoch",
@@ -125,15 +119,11 @@ class Checkpoints(ModelCheckpoint):
 
 def fingerprint(params: Params, name: str, split: pd.DataFrame, features: Path) -> str:
     """What makes a checkpoint this run's: parameters, code, split and features."""
-
-    def source(module: ModuleType) -> str:
-        return inspect.getsource(module)
-
     parts: dict[str, Any] = {
         "params": params.model_dump(exclude={"models", "evaluation", "synthetic", "datasets"}),
         "model": params.models[name].model_dump(),
         "split": split.to_csv(index=False),
-        "code": [source(module) for module in CODE],
+        "code": rooms.fingerprint(RUN),
         "features": {
             dataset: files.md5(features / f"{dataset}.h5")
             for dataset in sorted(split["dataset"].unique())

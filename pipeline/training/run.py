@@ -16,12 +16,12 @@ from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline import files
-from pipeline.datasets.split import check_roles
 from pipeline.errors import UserError
-from pipeline.params import MIXTURE, Params
+from pipeline.params import Params
+from pipeline.roles import check_roles
 from pipeline.separation.separator import Separator, build
 from pipeline.separation.separator import resolve_device as resolve_device
-from pipeline.tracks import Role
+from pipeline.tracks import MIXTURE, Role
 from pipeline.training.batches import Batches, BatchesAhead
 from pipeline.training.checkpoints import Checkpoints, fingerprint, open_checkpoints
 from pipeline.training.module import MONITOR, AdversarialSeparation

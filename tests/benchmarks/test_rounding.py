@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from benchmarks import rounding
-from pipeline import params
-from pipeline.datasets import split
+from pipeline import params, roles
 from pipeline.training import run
 from tests.conftest import small_params
 
@@ -26,7 +25,7 @@ def test_rounding_and_the_spread_over_batches_by_hand() -> None:
 
 def test_every_network_has_a_row_and_no_weight_changes(experiment: Path) -> None:
     module = run.prepare(
-        params.parse(small_params(), "test"), "VA", split.load_split(experiment / "data/split.csv"),
+        params.parse(small_params(), "test"), "VA", roles.load_split(experiment / "data/split.csv"),
         experiment / "data/features", torch.device("cpu"),
     )  # fmt: skip
     module.manual_backward = torch.Tensor.backward  # type: ignore[method-assign]

@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.comparison import aggregation, table
-from pipeline.datasets.inventory import Inventory, absent
+from pipeline.datasets.inventory import Inventory
 from pipeline.datasets.readers.base import Rejected
+from pipeline.datasets.survey import absent
 from pipeline.evaluation.scoring import SILENT_ESTIMATE
 from pipeline.params import DATASETS
 from pipeline.tracks import Part, Recording, Track

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets import catalogue, inventory
+from pipeline.datasets import catalogue, inventory, survey
 from pipeline.datasets.catalogue import Facts
 from tests.helpers.small_copies import RATE, SOURCES, noise, put, reasons, song
 
@@ -29,7 +29,7 @@ def test_the_published_shape_is_checked(tmp_path: Path, monkeypatch: pytest.Monk
     song(tmp_path, "d_-_sound", second, noise(2, RATE, 1))
     song(tmp_path, "e_-_long", second, noise(2, RATE, 2))
     song(tmp_path, "f_-_not published")
-    found = inventory.take("CCMixter", "local", tmp_path, SOURCES)
+    found = survey.take("CCMixter", "local", tmp_path, SOURCES)
     assert [one.track.id for one in found.recordings] == ["d_-_sound", "f_-_not published"]
     said = reasons(found)
     for track, wrong in {
@@ -54,7 +54,7 @@ def test_what_is_missing_and_what_does_not_belong(tmp_path: Path) -> None:
     put(tmp_path / "bonus/song.wav", noise())
     put(tmp_path / "bonus/._x.wav", noise())
     (tmp_path / "readme.txt").write_text("no audio")
-    found = inventory.take("CCMixter", "synthetic", tmp_path, SOURCES)
+    found = survey.take("CCMixter", "synthetic", tmp_path, SOURCES)
     assert (found.missing, found.extra) == (
         (),
         (),
@@ -62,7 +62,7 @@ def test_what_is_missing_and_what_does_not_belong(tmp_path: Path) -> None:
     monkey = pytest.MonkeyPatch()
     with monkey.context() as patch:
         patch.setattr(catalogue, "facts", lambda dataset: {})
-        found = inventory.take("CCMixter", "local", tmp_path, SOURCES)
+        found = survey.take("CCMixter", "local", tmp_path, SOURCES)
     assert len(found.recordings) == 4
     assert len(found.missing) == 47
     assert set(found.missing) | set(here) == {e.id for e in catalogue.tracks("CCMixter")}
@@ -82,7 +82,7 @@ def test_the_same_recording_twice_is_used_once(tmp_path: Path) -> None:
     song(tmp_path, "c_-_d", noise(2, 500, 1), noise(2, 500, 2))
     song(tmp_path, "e_-_remix", noise(2, 500, 1), noise(2, 500, 3))
     song(tmp_path, "f_-_swapped", noise(2, 500, 2), noise(2, 500, 1))
-    found = inventory.take("CCMixter", "local", tmp_path, SOURCES)
+    found = survey.take("CCMixter", "local", tmp_path, SOURCES)
     assert [one.track.id for one in found.recordings] == ["a_-_b", "e_-_remix", "f_-_swapped"]
     assert reasons(found) == {
         "c_-_d": "byte for byte the same recording as a_-_b, which is used; remove one of them"

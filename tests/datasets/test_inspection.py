@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.datasets import inventory
+from pipeline.datasets import inventory, survey
 from pipeline.datasets.inventory import Inventory
 from tests.helpers.small_copies import SOURCES, noise, put, song
 
@@ -46,8 +46,8 @@ def test_only_what_is_new_or_changed_is_read_again(
     (song(root, "g_-_h") / "source-01.wav").unlink()
 
     def take(names: tuple[str, ...] = SOURCES) -> Inventory:
-        found = inventory.take("CCMixter", "local", root, names, memory=memory)
-        assert found == inventory.take("CCMixter", "local", root, names)
+        found = survey.take("CCMixter", "local", root, names, memory=memory)
+        assert found == survey.take("CCMixter", "local", root, names)
         # the second one has no memory and reads everything
         del reads.tracks[-4 if (root / "ccmixter_corpus/e_-_f").exists() else -3 :]
         return found
@@ -77,9 +77,9 @@ def test_a_damaged_memory_is_no_memory(
 ) -> None:
     root, memory = tmp_path / "raw", tmp_path / "CCMixter.txt"
     song(root, "a_-_b")
-    expected = inventory.take("CCMixter", "local", root, SOURCES, memory=memory)
+    expected = survey.take("CCMixter", "local", root, SOURCES, memory=memory)
     version, line = memory.read_text().splitlines()
     memory.write_text(harm.replace("version", version).replace("key", line.split("\t")[0]))
     reads = Reads(monkeypatch)
-    assert inventory.take("CCMixter", "local", root, SOURCES, memory=memory) == expected
+    assert survey.take("CCMixter", "local", root, SOURCES, memory=memory) == expected
     assert reads() == ["a_-_b"]

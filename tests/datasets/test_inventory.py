@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.datasets import catalogue, inventory
+from pipeline.datasets import catalogue, inventory, survey
 from pipeline.datasets.download.obtain import Rendered
 from pipeline.errors import UserError
 from tests.helpers.small_copies import RATE, SOURCES, noise, put, reasons, song
@@ -25,7 +25,7 @@ def test_a_sound_dataset(tmp_path: Path) -> None:
         put(tmp_path / f"Sources/Test/001 - B - Two/{stem}.wav", noise(2, 1500))
     for stem in ("vocals", "bass", "drums", "other"):
         put(tmp_path / f"Sources/Dev/051 - A - One/{stem}.wav", noise(2, 3000), 48_000)
-    found = inventory.take("DSD100", "local", tmp_path, SOURCES)
+    found = survey.take("DSD100", "local", tmp_path, SOURCES)
     first, second = found.recordings
     assert (first.track.id, first.sample_rate, first.channels, first.samples) == (
         "001 - B - Two", RATE, 2, 1500,
@@ -57,7 +57,7 @@ def test_bad_tracks_are_rejected_one_by_one_with_file_and_remedy(tmp_path: Path)
     song(tmp_path, "h_-_silent", np.zeros((2, 2000), np.float32), np.zeros((2, 2000), np.float32))
     (tmp_path / "ccmixter_corpus/i_-_empty").mkdir()
 
-    found = inventory.take("CCMixter", "local", tmp_path, SOURCES)
+    found = survey.take("CCMixter", "local", tmp_path, SOURCES)
 
     assert [recording.track.id for recording in found.recordings] == [
         "good_-_Don't Stop (Ça va)", "mono_-_song", "tiny_-_song",
@@ -90,7 +90,7 @@ def test_a_source_with_one_sample_that_is_not_zero_is_not_silent(
     click = np.zeros((2, samples), np.float32)
     click[1, position] = 1e-6
     song(tmp_path, "a_-_b", click, np.zeros((2, samples), np.float32))
-    (recording,) = inventory.take("CCMixter", "local", tmp_path, SOURCES).recordings
+    (recording,) = survey.take("CCMixter", "local", tmp_path, SOURCES).recordings
     assert recording.silent == ("accompaniment",)
 
 
@@ -99,7 +99,7 @@ def test_ikala_channels_and_published_checksums(tmp_path: Path) -> None:
     put(tmp_path / "Wavfile/10161_verse.wav", long)  # a published clip with other content
     put(tmp_path / "Wavfile/99999_verse.wav", np.stack([noise(1)[0], np.zeros(2000, np.float32)]))
     put(tmp_path / "Wavfile/99998_verse.wav", noise(1))
-    found = inventory.take("iKala", "local", tmp_path, SOURCES)
+    found = survey.take("iKala", "local", tmp_path, SOURCES)
     (recording,) = found.recordings
     assert (recording.track.id, recording.channels, recording.silent) == (
         "99999_verse", 1, ("vocals",),
@@ -111,7 +111,7 @@ def test_ikala_channels_and_published_checksums(tmp_path: Path) -> None:
     assert said["99998_verse"].startswith(
         "Wavfile/99998_verse.wav: 1 channel, expected 2 (left accompaniment, right vocals)"
     )
-    rendered = inventory.take("iKala", "synthetic", tmp_path, SOURCES)
+    rendered = survey.take("iKala", "synthetic", tmp_path, SOURCES)
     assert [recording.track.id for recording in rendered.recordings] == [
         "10161_verse",
         "99999_verse",
@@ -127,10 +127,10 @@ def test_medleydb_stem_missing_on_disk_is_a_problem_of_its_track(
         put(stems / f"LizNelson_Rainfall_STEM_0{number}.wav", noise())
     (tmp_path / "Audio/New_Song").mkdir()
     with pytest.raises(UserError) as error:
-        inventory.take("MedleyDB", "local", tmp_path, SOURCES)
+        survey.take("MedleyDB", "local", tmp_path, SOURCES)
     assert "none of the 2 tracks can be used" in str(error.value)
     put(stems / "LizNelson_Rainfall_STEM_05.wav", noise())
-    found = inventory.take("MedleyDB", "local", tmp_path, SOURCES)
+    found = survey.take("MedleyDB", "local", tmp_path, SOURCES)
     assert [recording.track.id for recording in found.recordings] == ["LizNelson_Rainfall"]
     assert "nothing says which stems are vocals" in reasons(found)["New_Song"]
     assert str(tmp_path) not in reasons(found)["New_Song"]
@@ -143,7 +143,7 @@ def test_a_folder_of_unpaired_recordings(tmp_path: Path) -> None:
     put(tmp_path / "x/copy of take 1.wav", noise(1, 700), 22_050)
     (tmp_path / "empty.mp3").touch()
     (tmp_path / "notes.txt").write_text("not audio")
-    found = inventory.take_folder("DAMP", tmp_path, "vocals")
+    found = survey.take_folder("DAMP", tmp_path, "vocals")
     assert (found.origin, found.signals) == ("folder", ("vocals",))
     assert [(one.track.id, one.samples, one.sample_rate) for one in found.recordings] == [
         ("take 2.flac", 900, RATE),
@@ -161,20 +161,20 @@ def test_two_tracks_of_one_name_are_both_rejected(tmp_path: Path) -> None:
     for partition, name in (("Dev", "A"), ("Test", "A"), ("Test", "B")):
         for stem in ("vocals", "bass", "drums", "other"):
             put(tmp_path / f"Sources/{partition}/{name}/{stem}.wav", noise())
-    found = inventory.take("DSD100", "local", tmp_path, SOURCES)
+    found = survey.take("DSD100", "local", tmp_path, SOURCES)
     assert [recording.track.id for recording in found.recordings] == ["B"]
     assert reasons(found) == {"A": "2 tracks have this name; rename or remove the others"}
 
 
 def test_a_source_that_the_dataset_cannot_give(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"sources: iKala cannot give 'drums', only accompaniment"):
-        inventory.take("iKala", "local", tmp_path, ("drums", "vocals"))
+        survey.take("iKala", "local", tmp_path, ("drums", "vocals"))
 
 
 def test_four_sources_of_dsd100(tmp_path: Path) -> None:
     for stem in ("vocals", "bass", "drums", "other"):
         put(tmp_path / f"Sources/Dev/051 - A - One/{stem}.wav", noise())
-    found = inventory.take("DSD100", "local", tmp_path, ("vocals", "bass", "drums", "other"))
+    found = survey.take("DSD100", "local", tmp_path, ("vocals", "bass", "drums", "other"))
     assert len(found.recordings) == 1
 
 
@@ -182,7 +182,7 @@ def test_saved_inventories_compare_well_and_name_no_machine(tmp_path: Path) -> N
     root = tmp_path / "raw"
     song(root, "Björk_-_Jóga")
     (song(root, "Other_-_Song") / "source-01.wav").unlink()
-    found = inventory.take("CCMixter", "local", root, SOURCES)
+    found = survey.take("CCMixter", "local", root, SOURCES)
     path = tmp_path / "CCMixter.json"
     inventory.save(found, path)
     text = path.read_text(encoding="utf-8")
@@ -191,7 +191,7 @@ def test_saved_inventories_compare_well_and_name_no_machine(tmp_path: Path) -> N
     assert "Björk_-_Jóga" in text
     assert text.endswith("}\n")
     assert list(json.loads(text)) == sorted(json.loads(text))
-    inventory.save(inventory.take("CCMixter", "local", root, SOURCES), path)
+    inventory.save(survey.take("CCMixter", "local", root, SOURCES), path)
     assert path.read_text(encoding="utf-8") == text
 
 
@@ -215,7 +215,7 @@ def test_embedded_recordings_are_known_by_what_they_were_made_from(tmp_path: Pat
         (tmp_path / "Wavfile").mkdir(exist_ok=True)
         soundfile.write(tmp_path / f"Wavfile/{name}.wav", rng.uniform(-1, 1, (800, 2)), 44100)
     rendered = Rendered({"seed": 7, "renderer": "abc"}, {"Wavfile/ours_verse.wav": 1})
-    found = inventory.take("iKala", "synthetic", tmp_path, ["vocals"], rendered=rendered)
+    found = survey.take("iKala", "synthetic", tmp_path, ["vocals"], rendered=rendered)
     assert found.files["Wavfile/ours_verse.wav"].md5 is None
     assert found.files["Wavfile/mine_verse.wav"].md5 is not None
     inventory.save(found, tmp_path / "i.json")

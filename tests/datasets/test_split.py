@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from pipeline import roles
 from pipeline.datasets import catalogue, split
 from pipeline.datasets.inventory import Inventory
 from pipeline.datasets.readers import ccmixter, dsd100, ikala, medleydb
@@ -67,13 +67,13 @@ def whole() -> list[Inventory]:
     return [published(dataset) for dataset in DATASETS]
 
 
-def roles(frame: pd.DataFrame, dataset: str) -> dict[str, str]:
+def roles_of(frame: pd.DataFrame, dataset: str) -> dict[str, str]:
     chosen = frame[frame["dataset"] == dataset]
     return dict(zip(chosen["track"], chosen["role"], strict=True))
 
 
 def counts(frame: pd.DataFrame, dataset: str) -> dict[str, int]:
-    return dict(Counter(roles(frame, dataset).values()))
+    return dict(Counter(roles_of(frame, dataset).values()))
 
 
 # ------------------------------------------------------------------------------------------- paper
@@ -95,12 +95,12 @@ def test_paper_gives_the_published_numbers(whole: list[Inventory]) -> None:
 def test_paper_follows_the_authors_order_not_the_alphabet(whole: list[Inventory]) -> None:
     frame = split.assign(whole, "paper", seed=0)
     # Read off the authors' lists: the 75th and 76th of DSD100, the 16th, 32nd and 33rd of CCMixter.
-    found = roles(frame, "DSD100")
+    found = roles_of(frame, "DSD100")
     assert found["032 - Raft Monk - Tiring"] == "validation"
     assert found["033 - Sambasevam Shanmugam - Kaathaadi"] == "test"
     assert found["012 - Dark Ride - Burning Bridges"] == "validation"
     assert found["030 - Patrick Talbot - A Reason To Leave"] == "test"
-    found = roles(frame, "CCMixter")
+    found = roles_of(frame, "CCMixter")
     assert found["stellarartwars_-_Go_Time_(scratched_perversion_mix)_inc_stems"] == "unlabelled"
     assert found["unreal_dm_-_Big_John (with_snowflake)"] == "validation"
     assert found["unreal_dm_-_Californian_Winter"] == "test"
@@ -183,8 +183,8 @@ def test_by_artist_depends_on_the_seed_alone(whole: list[Inventory]) -> None:
     again = split.assign(backwards, "by_artist", 1)
     other = split.assign(whole, "by_artist", 2)
     for dataset in DATASETS:
-        assert roles(again, dataset) == roles(first, dataset)
-        assert roles(other, dataset) != roles(first, dataset)
+        assert roles_of(again, dataset) == roles_of(first, dataset)
+        assert roles_of(other, dataset) != roles_of(first, dataset)
 
 
 def test_spelling_of_an_artist_makes_no_other_artist() -> None:
@@ -206,68 +206,20 @@ def test_a_handful_of_tracks(strategy: str, tracks: int) -> None:
     )
 
 
-# ----------------------------------------------------------------------------- file and its checks
-
-
-def test_saved_and_loaded(whole: list[Inventory], tmp_path: Path) -> None:
-    frame = split.assign(whole, "paper", 0)
-    frame.loc[0, "track"] = 'NA, or "null"'
-    frame.loc[1, "track"] = "NA"
-    frame.loc[2, "artist"] = "Ça va, ''Møller''"
-    path = tmp_path / "data/split.csv"
-    split.save_split(frame, path)
-    loaded = split.load_split(path)
-    pd.testing.assert_frame_equal(loaded, frame, check_dtype=False)
-    assert loaded["has_vocals"].dtype == bool
-    assert loaded.loc[loaded["dataset"] == "iKala", "artist"].iloc[0] == "10161"
-    assert b"\r" not in path.read_bytes()
-
-
-HEADER = "dataset,track,artist,role,has_vocals\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("", "not a CSV file"),
-        ("dataset,track\niKala,1\n", "expected columns dataset, track, artist, role, has_vocals"),
-        (
-            HEADER + "iKala,a,b,test,True\niKala,c,b,train,True\n",
-            "line 3: role: expected supervised",
-        ),
-        (HEADER + "iKala,a,b,test,maybe\n", "line 2: has_vocals: expected True or False"),
-        (HEADER + "iKala,a,b,test,True\niKala,a,b,test,True\n", "line 3: a is in it twice"),
-    ],
-)
-def test_a_damaged_file_is_one_line(tmp_path: Path, text: str, said: str) -> None:
-    path = tmp_path / "split.csv"
-    path.write_text(text)
-    with pytest.raises(UserError) as error:
-        split.load_split(path)
-    assert str(error.value).startswith(str(path))
-    assert said in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_a_missing_file_names_the_stage(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"run `python -m stages\.split` first"):
-        split.load_split(tmp_path / "split.csv")
-
-
 def test_check_roles(whole: list[Inventory]) -> None:
     everything = split.assign(whole, "paper", 0)
-    split.check_roles(everything, needs_unlabelled=True)
+    roles.check_roles(everything, needs_unlabelled=True)
     dsd100_alone = split.assign(whole[:1], "paper", 0)
-    split.check_roles(dsd100_alone, needs_unlabelled=False)
+    roles.check_roles(dsd100_alone, needs_unlabelled=False)
     with pytest.raises(UserError, match="no track is unlabelled in DSD100"):
-        split.check_roles(dsd100_alone, needs_unlabelled=True)
+        roles.check_roles(dsd100_alone, needs_unlabelled=True)
     with pytest.raises(UserError, match="no track is supervised in MedleyDB, CCMixter, iKala"):
-        split.check_roles(split.assign(whole[1:], "paper", 0), needs_unlabelled=True)
+        roles.check_roles(split.assign(whole[1:], "paper", 0), needs_unlabelled=True)
     for role in (Role.VALIDATION, Role.TEST):
         with pytest.raises(UserError, match=f"no track is {role} in"):
-            split.check_roles(everything[everything["role"] != role], needs_unlabelled=True)
+            roles.check_roles(everything[everything["role"] != role], needs_unlabelled=True)
     with pytest.raises(UserError, match="in no dataset"):
-        split.check_roles(split.assign([], "paper", 0), needs_unlabelled=False)
+        roles.check_roles(split.assign([], "paper", 0), needs_unlabelled=False)
 
 
 # ------------------------------------------------------------------ unpaired, open, parts of datasets
@@ -337,7 +289,7 @@ def test_musdb18_alone_gives_no_unlabelled_track() -> None:
     songs = catalogue.musdb18()
     found = inventory("MUSDB18", (recording("MUSDB18", s.track, "?", s.partition) for s in songs))
     by_role: dict[str, set[str]] = {}
-    for track, role in roles(split.assign([found], "paper", 1), "MUSDB18").items():
+    for track, role in roles_of(split.assign([found], "paper", 1), "MUSDB18").items():
         by_role.setdefault(role, set()).add(track)
     assert {role: len(tracks) for role, tracks in by_role.items()} == {
         "supervised": 86, "validation": 14, "test": 50,
@@ -358,4 +310,4 @@ def test_songs_from_musdb18_have_the_roles_of_the_paper(whole: list[Inventory]) 
     frame, everything = split.assign(part, "paper", 1), split.assign(whole, "paper", 1)
     assert counts(frame, "DSD100") == {"supervised": 50, "validation": 25, "test": 25}
     assert counts(frame, "MedleyDB") == {"unlabelled": 16, "validation": 14, "test": 16}
-    assert roles(frame, "MedleyDB").items() <= roles(everything, "MedleyDB").items()
+    assert roles_of(frame, "MedleyDB").items() <= roles_of(everything, "MedleyDB").items()

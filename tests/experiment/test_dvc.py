@@ -124,7 +124,8 @@ def test_a_parameter_touches_its_own_stages_alone(
     [
         ("pipeline/evaluation/scoring.py", SCORED),
         ("pipeline/evaluation/bss_eval.py", SCORED),
-        ("pipeline/separation/separator.py", TRAINED | SCORED - {"reference@mixture", "reference@oracle"}),
+        ("pipeline/separation/separator.py",
+         TRAINED | SCORED - {"reference@mixture", "reference@oracle"}),
         ("pipeline/training/losses.py", TRAINED),
         ("pipeline/comparison/table.py", {"compare"}),
         ("pipeline/features/stft.py",

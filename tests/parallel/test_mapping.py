@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline.datasets import inventory
+from pipeline.datasets import inventory, survey
 from pipeline.errors import UserError
 from pipeline.evaluation import evaluate as evaluation
 from pipeline.parallel.mapping import parallel_map
@@ -176,7 +176,7 @@ def test_a_lost_track_is_listed_as_unusable(
     monkeypatch.setattr(inventory, "parallel_map", losing)
     for number, name in enumerate(["a_-_b", "c_-_d", "e_-_f"]):
         song(tmp_path, name, noise(2, 2000, number))
-    found = inventory.take("CCMixter", "local", tmp_path, ["accompaniment", "vocals"])
+    found = survey.take("CCMixter", "local", tmp_path, ["accompaniment", "vocals"])
     assert [one.track.id for one in found.recordings] == ["a_-_b", "e_-_f"]
     (rejected,) = found.rejected
     assert rejected.track == "c_-_d"

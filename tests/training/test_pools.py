@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.datasets import split
+from pipeline import roles
 from pipeline.errors import UserError
 from pipeline.features.store import FeatureFile
 from pipeline.tracks import Role
@@ -23,14 +23,14 @@ GIB = 2**30
 
 
 def loaded(experiment: Path, place: str, *signals: str, role: Role = Role.UNLABELLED) -> Pool:
-    frame = split.load_split(experiment / "data/split.csv")
+    frame = roles.load_split(experiment / "data/split.csv")
     return load_pool(
         frame, role, experiment / "data/features", signals, LENGTH, CONTEXT, CPU, place
     )
 
 
 def test_a_pool_holds_what_the_feature_files_hold(experiment: Path) -> None:
-    frame = split.load_split(experiment / "data/split.csv")
+    frame = roles.load_split(experiment / "data/split.csv")
     pool = loaded(experiment, "memory", "mixture", "vocals")
     assert isinstance(pool.frames, torch.Tensor)
     chosen = frame[frame["role"] == "unlabelled"].reset_index()

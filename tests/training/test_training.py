@@ -17,8 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline import params
-from pipeline.datasets import split
+from pipeline import params, roles
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.training import checkpoints
@@ -37,7 +36,7 @@ def module(experiment: Path, model: str = "VA", **changes: Any) -> AdversarialSe
     return trainer.prepare(
         params.parse(data, "test"),
         model,
-        split.load_split(experiment / "data/split.csv"),
+        roles.load_split(experiment / "data/split.csv"),
         experiment / "data/features",
         CPU,
     )
@@ -183,7 +182,7 @@ def test_early_stopping_after_patience_epochs(copied: Path) -> None:
 def run(folder: Path, settings: Params, model: str, **options: Any) -> list[str]:
     said: list[str] = []
     trainer.train(
-        settings, model, split.load_split(folder / "data/split.csv"), folder / "data/features",
+        settings, model, roles.load_split(folder / "data/split.csv"), folder / "data/features",
         folder / "models" / model, folder / "work" / model, "cpu", say=said.append, **options,
     )  # fmt: skip
     return said
@@ -273,7 +272,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(experiment: Path, copied
 
 def test_a_checkpoint_of_other_parameters_is_not_continued(copied: Path) -> None:
     settings = write_params(small_params(), copied)
-    data = split.load_split(copied / "data/split.csv")
+    data = roles.load_split(copied / "data/split.csv")
     mark = checkpoints.fingerprint(settings, "V", data, copied / "data/features")
     folder = copied / "work/V"
     assert checkpoints.open_checkpoints(folder, mark, print) is None
@@ -290,7 +289,7 @@ def test_a_checkpoint_of_other_parameters_is_not_continued(copied: Path) -> None
 
 
 def test_another_models_parameters_do_not_matter_to_a_checkpoint(copied: Path) -> None:
-    data = split.load_split(copied / "data/split.csv")
+    data = roles.load_split(copied / "data/split.csv")
     marks = []
     for alpha in (0.1, 0.2):
         changed = small_params()
@@ -367,7 +366,7 @@ def test_no_cuda_is_said_plainly() -> None:
 
 @pytest.mark.parametrize(("role", "model"), [("supervised", "baseline"), ("unlabelled", "V")])
 def test_a_role_without_tracks_stops_at_once(copied: Path, role: str, model: str) -> None:
-    frame = split.load_split(copied / "data/split.csv")
+    frame = roles.load_split(copied / "data/split.csv")
     settings = write_params(small_params(), copied)
     with pytest.raises(UserError, match=role):
         trainer.train(

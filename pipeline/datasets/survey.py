@@ -1,0 +1,203 @@
+"""From a dataset's folder to its inventory: every track looked at, what changed not at all read again."""
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.datasets import catalogue, completeness
+from pipeline.datasets.download.obtain import Rendered
+from pipeline.datasets.inspection import Expected, Inspection, InspectionCache, inspect, without
+from pipeline.datasets.inventory import FileEntry, Inventory
+from pipeline.datasets.readers import READERS, folder, musdb18
+from pipeline.datasets.readers.base import Listing, Rejected
+from pipeline.errors import UserError
+from pipeline.parallel.mapping import DIED, parallel_map
+from pipeline.tracks import Recording, Track
+
+
+def take(
+    dataset: str,
+    origin: str,
+    root: Path,
+    names: Sequence[str],
+    *,
+    collection: str | None = None,
+    rendered: Rendered | None = None,
+    memory: Path | None = None,
+) -> Inventory:
+    """Inspect every track of a dataset below `root`: decode all of it, note sizes and MD5s.
+
+    `names` are the sources that the experiment needs; their sum is the mixture. `collection` is what
+    lies at `root` when it is not the dataset itself; `rendered` says which files are embedded
+    recordings. Tracks that did not change since the inspection noted in the file `memory` are not
+    read again. A track that cannot be used is listed in `rejected` with the reason. Raises UserError
+    when the dataset cannot give one of the sources, the folder holds no tracks, or not one of them
+    can be used.
+    """
+    reader = READERS[collection or dataset]
+    unknown = [name for name in names if name not in reader.sources]
+    if unknown:
+        raise UserError(
+            f"sources: {dataset} cannot give {unknown[0]!r}, only {', '.join(reader.sources)};"
+            f" change sources or leave {dataset} out of datasets"
+        )
+    listing = reader.list_tracks(root)
+    if collection:
+        listing = musdb18.stand_in(listing, dataset)
+    if origin == "synthetic":
+        facts: dict[str, Expected] = {}
+        missing, extra = [], []
+    else:
+        facts = {} if collection else _published(dataset)
+        missing = completeness.missing(dataset, collection, listing)
+        extra = [] if collection else completeness.extra(reader, root, listing)
+    found = _inspect_all(dataset, listing, root, names, facts, memory)
+    ours = rendered.files if rendered else {}
+    return Inventory(
+        dataset=dataset,
+        origin=origin,
+        collection=collection or "",
+        recordings=found.recordings,
+        files={
+            name: FileEntry(bytes=entry.bytes) if name in ours else entry
+            for name, entry in found.files.items()
+        },
+        rejected=found.rejected,
+        missing=tuple(missing),
+        extra=tuple(extra),
+        made_from=rendered.made_from if rendered else {},
+    )
+
+
+def take_folder(dataset: str, root: Path, holds: str, *, memory: Path | None = None) -> Inventory:
+    """Inspect every audio file below `root`: unpaired recordings of `holds`, a source or mixture.
+
+    Errors and `memory` as in `take`.
+    """
+    listing = folder.list_tracks(root, dataset, holds)
+    found = _inspect_all(dataset, listing, root, None, {}, memory)
+    return Inventory(
+        dataset=dataset,
+        origin="folder",
+        recordings=found.recordings,
+        files=found.files,
+        rejected=found.rejected,
+    )
+
+
+def absent(dataset: str, origin: str, collection: str | None = None) -> Inventory:
+    """The inventory of a dataset that is not there: the experiment goes on without it."""
+    place = collection or dataset
+    reason = f"no recordings at DATA_ROOT/{place} when the experiment was run"
+    return Inventory(dataset=dataset, origin=origin, collection=collection or "", absent=reason)
+
+
+class _Found(NamedTuple):
+    recordings: tuple[Recording, ...]
+    files: dict[str, FileEntry]
+    rejected: tuple[Rejected, ...]
+
+
+def _inspect_all(
+    dataset: str,
+    listing: Listing,
+    root: Path,
+    names: Sequence[str] | None,
+    facts: dict[str, Expected],
+    memory: Path | None,
+) -> _Found:
+    """Look at every track that is new or changed; raises UserError when not one can be used."""
+    tracks, repeated = _unique(listing.tracks)
+    remembered = InspectionCache.load(memory)
+    work = [(track, facts.get(track.id, Expected())) for track in tracks]
+    found = [remembered.recall(*item, root, names) for item in work]
+    unread = [item for item, recalled in zip(work, found, strict=True) if recalled is None]
+    look = partial(inspect, root=root, names=names)
+    looked = parallel_map(look, unread, f"inspect {dataset}", given_up)
+    for number, (track, expected) in enumerate(work):
+        if found[number] is None:
+            inspection = next(looked)
+            remembered.remember(inspection, expected, root, names)
+            found[number] = _with_track(inspection, track)
+    assert next(looked, None) is None  # the end of its progress bar and workers
+    rejected = [*(without(root, entry) for entry in listing.rejected), *repeated]
+    sorted_out = _sort_out(root, [one for one in found if one is not None], rejected)
+    if memory is not None:
+        remembered.save(memory)
+    return sorted_out
+
+
+def _with_track(found: Inspection, track: Track) -> Inspection:
+    """The same with the track that is in memory already, not the copy that a worker sent back."""
+    if found.recording is None:
+        return found
+    return found._replace(recording=found.recording.model_copy(update={"track": track}))
+
+
+def _sort_out(root: Path, inspections: list[Inspection], rejected: list[Rejected]) -> _Found:
+    """Sound recordings, each once, and the rejected ones."""
+    recordings: list[Recording] = []
+    entries: dict[str, FileEntry] = {}
+    first: dict[tuple[object, ...], str] = {}
+    for found in inspections:
+        if found.recording is None:
+            assert found.rejected is not None
+            rejected.append(found.rejected)
+            continue
+        track = found.recording.track.id
+        same = first.setdefault(_content(found), track)
+        if same == track:
+            recordings.append(found.recording)
+            entries |= found.files
+        else:
+            reason = (
+                f"byte for byte the same recording as {same}, which is used; remove one of them"
+            )
+            rejected.append(Rejected(track=track, reason=reason))
+    if not recordings:
+        raise UserError(
+            f"{root}: none of the {len(rejected)} tracks can be used;"
+            f" the first: {rejected[0].track}: {rejected[0].reason}"
+        )
+    rejected.sort(key=lambda entry: entry.track)
+    return _Found(tuple(recordings), entries, tuple(rejected))
+
+
+def _content(found: Inspection) -> tuple[object, ...]:
+    """What makes two tracks the same recording: the bytes of each source's parts."""
+    assert found.recording is not None
+    return tuple(
+        (source, part.channel, part.stream, found.files[part.file].md5)
+        for source, parts in sorted(found.recording.track.sources.items())
+        for part in parts
+    )
+
+
+def _published(dataset: str) -> dict[str, Expected]:
+    """What the catalogue knows about each track of a dataset."""
+    checksums = catalogue.checksums(dataset)
+    return {
+        track: Expected(facts.sample_rate, facts.channels, facts.seconds, checksums.get(track))
+        for track, facts in catalogue.facts(dataset).items()
+    }
+
+
+def _unique(tracks: Sequence[Track]) -> tuple[list[Track], list[Rejected]]:
+    """Tracks whose id is theirs alone, and the others: which one is meant cannot be known."""
+    count = Counter(track.id for track in tracks)
+    repeated = [
+        Rejected(track=name, reason=f"{number} tracks have this name; rename or remove the others")
+        for name, number in count.items()
+        if number > 1
+    ]
+    return [track for track in tracks if count[track.id] == 1], repeated
+
+
+def given_up(work: tuple[Track, Expected]) -> Inspection:
+    """What stands for looking at a track that has ended the processes that tried."""
+    track, _ = work
+    first = min(part.file for parts in track.sources.values() for part in parts)
+    reason = f"{first}: {DIED}; copy or download it again, give it more memory, or take it out"
+    return Inspection(None, {}, Rejected(track=track.id, reason=reason))
