@@ -31,7 +31,7 @@ def main(
     name: str = typer.Option("", "--machine", help="its name [default: CPU and cores, or GPU]"),
 ) -> None:
     """Measure, print, write."""
-    from pipeline.separation.separator import resolve_device
+    from pipeline.networks.devices import resolve_device
 
     options = Options(resolve_device(device), runs, quick, batch)
     usual = parts.USUAL if options.device == "cpu" else parts.ON_A_GPU

@@ -15,12 +15,13 @@ from pipeline.datasets.inventory import Inventory
 from pipeline.datasets.split import assign
 from pipeline.features import preprocess
 from pipeline.features.stft import frame_count
+from pipeline.networks.separators.unet import build
 from pipeline.params import DATASETS, Params
-from pipeline.separation.separator import build
 from pipeline.tracks import MIXTURE, Recording, Role, Track
 from pipeline.training import run
-from pipeline.training.batches import Batches, Pool, silence
+from pipeline.training.batches import Batches
 from pipeline.training.module import AdversarialSeparation
+from pipeline.training.pools import Pool, silence
 
 TOP = Path(__file__).parents[1]
 STEMS = ("bass", "drums", "other", "vocals")
@@ -101,7 +102,12 @@ def paper_seconds() -> dict[Role, list[float]]:
 
 def pool(settings: Params, seconds: Sequence[float], signals: int, device: torch.device) -> Pool:
     """A pool of tracks of noise, as `pools.load_pool` lays it out."""
-    network = build(settings)
+    network = build(
+        settings.signal.bins,
+        len(settings.sources),
+        settings.separator.filters,
+        settings.separator.depth,
+    )
     length, context = network.valid_frames(run.EXCERPT_FRAMES), network.context
     rate = settings.signal.sample_rate
     lengths = torch.tensor([frame_count(int(one * rate), settings.signal) for one in seconds])

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from pipeline import params, roles
 from pipeline.errors import UserError
-from pipeline.separation.separator import WEIGHTS
+from pipeline.separation.model_folder import WEIGHTS
 from pipeline.training import run as trainer
 from pipeline.training.module import AdversarialSeparation
+from pipeline.training.step import critic_step, separator_losses
 from stages import common
 
 
@@ -49,9 +50,12 @@ def gradients(module: AdversarialSeparation, step: int, precision: str) -> dict[
     reduced = precision == "bfloat16"
     # as Lightning does it: a kept copy of a rounded weight would have no gradient
     with torch.autocast(module.device.type, torch.bfloat16, enabled=reduced, cache_enabled=False):
-        module.update_critics([], step)
-        loss = module.separator_losses(step)["L"]
-    found = {f"critic of {name}": gradient(one) for name, one in module.named_critics().items()}
+        state, settings = module.state, module.params.training
+        numbers = {source: module.params.sources.index(source) for source in module.critics}
+        critic_step(state, module.batches.for_critics(step, numbers), settings, module.agree)
+        batch = module.batches.for_separator(step)
+        loss = separator_losses(state, batch, module.model, settings)["L"]
+    found = {f"critic of {name}": gradient(one) for name, one in module.critics.items()}
     module.zero_grad()
     loss.backward()
     found["separator"] = gradient(module.separator)
@@ -86,13 +90,12 @@ def main(
     module = trainer.prepare(
         settings, model, roles.load_split(common.SPLIT), common.FEATURES, torch.device("cpu")
     )
-    module.manual_backward = Tensor.backward  # type: ignore[method-assign]
     typer.echo("| weights | network | rounding | of the mean | batch |\n|---|---|---:|---:|---:|")
     for row in table(module, "fresh", batches):
         typer.echo(row)
     folder = common.MODELS / model
     load_model(module.separator, str(folder / WEIGHTS))
-    for source, critic in module.named_critics().items():
+    for source, critic in module.critics.items():
         load_model(critic, str(folder / f"critic-{source}.safetensors"))
     for row in table(module, "trained", batches):
         typer.echo(row)

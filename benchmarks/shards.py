@@ -28,8 +28,9 @@ from pipeline.features.store import FORMAT
 from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.params import Signal
 from pipeline.tracks import Role
-from pipeline.training.batches import Batches, Pool
-from pipeline.training.pools import load_pool
+from pipeline.training.batches import Batches
+from pipeline.training.pool_loading import load_pool
+from pipeline.training.pools import Pool
 from pipeline.training.run import EXCERPT_FRAMES
 
 SIGNAL = Signal(sample_rate=8000, fft_size=512, hop_size=256)

@@ -7,7 +7,7 @@ parameter: dvc.lock records none, so it must not decide what is rerun.
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -26,6 +26,8 @@ SAME_SONGS = (
     ("MedleyDB", "MUSDB18", "MUSDB18-HQ"),
 )
 """Of each of these one can be in an experiment: the same song would have two roles."""
+REACH = 1
+"""Hops from a frame's centre to the end of its window: windows overlap by 50 % (section 4.3.1)."""
 FOLDER = "folder"
 """The origin of unpaired recordings."""
 REFERENCE_ROWS = (MIXTURE, "oracle")
@@ -38,6 +40,18 @@ Positive = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Precision = Literal["float32", "bfloat16"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+
+
+def _one_of(folder: str) -> AfterValidator:
+    """What is found by its name: the files of a folder below pipeline/, which is only listed here."""
+    names = sorted(path.stem for path in (Path(__file__).parent / folder).glob("[!_]*.py"))
+
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(f"expected {' or '.join(names)}, found {name!r}")
+        return name
+
+    return AfterValidator(check)
 
 
 class Section(BaseModel):
@@ -103,7 +117,7 @@ class Split(Section):
 
 
 class Signal(Section):
-    """STFT of the mono signal (paper, section 4.2)."""
+    """STFT of the mono signal (paper, section 4.3.1)."""
 
     sample_rate: Positive
     fft_size: Positive
@@ -116,7 +130,7 @@ class Signal(Section):
 
     @model_validator(mode="after")
     def _overlap(self) -> Self:
-        if self.hop_size * 2 != self.fft_size:
+        if self.hop_size * 2 * REACH != self.fft_size:
             raise ValueError(
                 f"hop_size: expected half of fft_size (50 % overlap), found {self.hop_size}"
             )
@@ -127,16 +141,18 @@ class Signal(Section):
         return self
 
 
-class Separator(Section):
-    """The U-Net; the paper has 16 filters at the top and 4 levels."""
+class SeparatorSettings(Section):
+    """The separator's network; the paper's U-Net has 16 filters at the top and 4 levels."""
 
+    network: Annotated[str, _one_of("networks/separators")] = "unet"
     filters: Positive
     depth: Annotated[int, Field(ge=1, le=6)]
 
 
-class Critic(Section):
-    """The critics; the paper has 32 filters at the top."""
+class CriticSettings(Section):
+    """The critics' network; the paper's has 32 filters at the top."""
 
+    network: Annotated[str, _one_of("networks/critics")] = "dcgan"
     filters: Positive
 
 
@@ -150,7 +166,7 @@ class Training(Section):
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     critic_steps: Positive
     gain: Annotated[list[Annotated[float, Field(gt=0, le=100)]], Field(min_length=2, max_length=2)]
-    divergence: Literal["wasserstein", "js", "kl"]
+    divergence: Annotated[str, _one_of("training/divergences")]
     penalty_weight: Weight
     additivity_domain: Literal["linear", "log"]
     precision: Precision
@@ -194,8 +210,8 @@ class Params(Section):
     synthetic: Synthetic
     split: Split
     signal: Signal
-    separator: Separator
-    critic: Critic
+    separator: SeparatorSettings
+    critic: CriticSettings
     training: Training
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     evaluation: Evaluation
@@ -224,6 +240,11 @@ class Params(Section):
             raise ValueError(f"models.{name}: the name is taken by a row or test set of the table")
         if len(set(model.critics)) != len(model.critics):
             raise ValueError(f"models.{name}.critics: a source is repeated")
+        if model.alpha and not model.critics:
+            raise ValueError(
+                f"models.{name}.alpha: {model.alpha} weighs critics, and there are none; name them, or"
+                " set alpha to 0"
+            )
         unknown = [source for source in model.critics if source not in self.sources]
         if unknown:
             raise ValueError(

@@ -23,7 +23,7 @@ def mixture_of(sources: NDArray[Sample]) -> NDArray[Sample]:
 
 
 class Role(StrEnum):
-    """What a track is used for (paper, section 4.1).
+    """What a track is used for (paper, section 4.2).
 
     SUPERVISED: paired excerpts for L_s. UNLABELLED: its mixture feeds L_u and L_add, its sources are
     the critics' real recordings, drawn independently (unpaired). VALIDATION: early stopping.

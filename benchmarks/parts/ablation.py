@@ -7,14 +7,14 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam
 
 from benchmarks import harness, material
 from benchmarks.harness import OURS, Options, Result, Times
 from benchmarks.parts import training
-from pipeline.networks.critics.dcgan import Critic
+from pipeline.networks.pool_and_crop import crop
 from pipeline.networks.separators import unet
 from pipeline.parallel.allocator import keep_freed_memory
 from pipeline.params import Params
@@ -26,23 +26,23 @@ CRITICS = "the critics' gradient as a network"
 TOGETHER = "the critics' mixtures in one forward pass"
 
 
-def pool_and_crop(x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def pool_then_crop(x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """As PyTorch does it, with a gradient each."""
-    return functional.max_pool2d(x, 2), unet.crop(x, size)
+    return functional.max_pool2d(x, 2), crop(x, size)
 
 
 def plain_pooling(module: AdversarialSeparation) -> None:
-    """Take away `unet.PoolAndCrop`."""
-    unet.pool_and_crop = pool_and_crop
+    """Take away `PoolAndCrop`."""
+    vars(unet)["pool_and_crop"] = pool_then_crop
 
 
 def penalty_by_autograd(module: AdversarialSeparation) -> None:
-    """Take away `Critic.input_gradient`."""
-    for critic in module.named_critics().values():
-        critic.input_gradient = partial(input_gradient, critic)  # type: ignore[method-assign]
+    """Take away `DCGANCritic.input_gradient`."""
+    for critic in module.critics.values():
+        vars(critic)["input_gradient"] = partial(input_gradient, critic)
 
 
-def input_gradient(critic: Critic, excerpts: Tensor) -> Tensor:
+def input_gradient(critic: nn.Module, excerpts: Tensor) -> Tensor:
     """As PyTorch finds it, with a backward of a backward to come."""
     excerpts = excerpts.requires_grad_()
     (gradient,) = torch.autograd.grad(critic(excerpts).sum(), excerpts, create_graph=True)
@@ -56,7 +56,7 @@ def contiguous(module: AdversarialSeparation) -> None:
 
 def plain_adam(module: AdversarialSeparation) -> None:
     """Take away fused Adam."""
-    networks = [module.separator, *module.named_critics().values()]
+    networks = [module.separator, *module.critics.values()]
     rate = module.params.training.learning_rate
     optimisers = [Adam(network.parameters(), lr=rate) for network in networks]
     module.configure_optimizers = lambda: optimisers  # type: ignore[method-assign]
@@ -73,26 +73,27 @@ REMOVALS: dict[str, Callable[[AdversarialSeparation], None]] = {
 def compiled(module: AdversarialSeparation) -> None:
     """torch.compile for whatever it can take: the networks, and the critics' gradient."""
     module.separator.compile()
-    for critic in module.named_critics().values():
+    for critic in module.critics.values():
         critic.compile()
-        critic.input_gradient = torch.compile(critic.input_gradient)  # type: ignore[method-assign]
+        vars(critic)["input_gradient"] = torch.compile(vars(type(critic))["input_gradient"])
 
 
 def mixtures_together(module: AdversarialSeparation) -> None:
     """Separate the mixtures of all N_disc updates of the critics at once."""
-    separate, count = module.separator.forward, module.params.training.critic_steps
+    separate: Callable[[Tensor], Tensor] = module.separator.forward
+    count = module.params.training.critic_steps
     waiting: list[Tensor] = []
 
     def forward(mixture: Tensor) -> Tensor:
         if torch.is_grad_enabled():
             return separate(mixture)
         if not waiting:
-            first = module.critic_updates
+            first = module.state.critic_updates
             drawn = [module.batches.mixture("critics", first + number) for number in range(count)]
             waiting.extend(separate(torch.cat(drawn)).chunk(count))
         return waiting.pop(0)
 
-    module.separator.forward = forward  # type: ignore[method-assign]
+    vars(module.separator)["forward"] = forward
 
 
 ADDITIONS: dict[str, Callable[[AdversarialSeparation], None]] = {

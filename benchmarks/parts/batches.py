@@ -12,13 +12,13 @@ from torch.utils.data import DataLoader
 from benchmarks import harness, limits, material
 from benchmarks.harness import LIMIT, OURS, STRAIGHTFORWARD, Options, Result, Side, Times
 from benchmarks.reference.batches import Excerpts, loader
+from pipeline.networks.separators.unet import build
 from pipeline.parallel.allocator import keep_freed_memory
 from pipeline.params import Params
-from pipeline.separation.separator import build
 from pipeline.tracks import MIXTURE, Role
 from pipeline.training import run
 from pipeline.training.batches import Batches
-from pipeline.training.pools import load_pool
+from pipeline.training.pool_loading import load_pool
 
 WORKERS = (0, 2)
 """Of the DataLoader; the better number counts."""
@@ -58,7 +58,12 @@ def seconds_of(batches: DataLoader[tuple[Tensor, Tensor]], device: str) -> float
 
 def drawn(settings: Params, found: Path, batch_size: int, device: str) -> Batches:
     """Our batches of the tracks in a feature file."""
-    network = build(settings)
+    network = build(
+        settings.signal.bins,
+        len(settings.sources),
+        settings.separator.filters,
+        settings.separator.depth,
+    )
     inventory = material.look(found / "songs")
     return Batches(
         settings.seed,

@@ -11,7 +11,7 @@ from benchmarks.harness import OURS, STRAIGHTFORWARD, Options, Result
 from benchmarks.reference import evaluation as reference
 from benchmarks.reference.evaluation import Ratios
 from pipeline.evaluation import evaluate as evaluation
-from pipeline.parallel.workers import import_ahead, processes
+from pipeline.parallel.workers import import_ahead, worker_count
 from pipeline.tracks import Role
 
 NAME = "evaluation"
@@ -45,7 +45,7 @@ def results(options: Options) -> list[Result]:
             options.turns(3),
         )
     a_core = harness.ratio(
-        "speed-up a core", times, STRAIGHTFORWARD, OURS, 1 / processes(), at_least=0.9
+        "speed-up a core", times, STRAIGHTFORWARD, OURS, 1 / worker_count(), at_least=0.9
     )
     return [
         Result(
@@ -54,7 +54,7 @@ def results(options: Options) -> list[Result]:
             times,
             songs * seconds,
             "seconds of audio a second",
-            f"{songs} songs of {seconds:.0f} s, two sources; {processes()} processes against a loop"
+            f"{songs} songs of {seconds:.0f} s, two sources; {worker_count()} processes against a loop"
             " that is free to use all threads; workers are forked anew every time",
         )
     ]

@@ -23,7 +23,7 @@ from benchmarks import material
 from benchmarks.harness import Options, Quantity, Result
 from pipeline.datasets import catalogue
 from pipeline.features.store import FeatureFile
-from pipeline.parallel.workers import processes
+from pipeline.parallel.workers import worker_count
 from pipeline.params import DATASETS
 from pipeline.roles import load_split, save_split
 from pipeline.tracks import Role
@@ -53,7 +53,7 @@ def results(options: Options) -> list[Result]:
             "memory",
             quantities,
             note=f"the largest memory (PSS) of all processes of a stage together, {hours:.1f} hours of"
-            f" recordings, {processes()} processes; training is one step of {MODEL} and a whole"
+            f" recordings, {worker_count()} processes; training is one step of {MODEL} and a whole"
             " validation pass, evaluation the longest test tracks; one run",
         )
     ]
@@ -65,7 +65,7 @@ def stages(folder: Path) -> Iterator[tuple[str, ...]]:
     yield ("split",)
     yield from (("preprocess", dataset) for dataset in DATASETS)
     yield ("train", MODEL, "--device", "cpu")
-    keep_longest(folder, 2 * processes())
+    keep_longest(folder, 2 * worker_count())
     yield from (("evaluate", row) for row in ("mixture", "oracle", MODEL))
     yield ("compare",)
     yield ("report",)

@@ -14,7 +14,7 @@ from benchmarks.reference import preprocess as reference
 from pipeline.audio.decoding import open_audio
 from pipeline.datasets.inventory import Inventory
 from pipeline.features import preprocess as preprocessing
-from pipeline.parallel.workers import import_ahead, processes
+from pipeline.parallel.workers import import_ahead, worker_count
 
 BLOCK = 2**20
 FASTER = "limit with our decoder"
@@ -75,7 +75,7 @@ def results(options: Options) -> list[Result]:
     songs, seconds = (2, 20.0) if options.quick else (16, 210.0)
     # a forked child of a process that runs torch's threads can deadlock
     spawn = multiprocessing.get_context("spawn")
-    with TemporaryDirectory() as folder, ProcessPoolExecutor(processes(), spawn) as pool:
+    with TemporaryDirectory() as folder, ProcessPoolExecutor(worker_count(), spawn) as pool:
         root, target = material.songs(Path(folder) / "songs", songs, seconds), Path(folder) / "out"
         found = material.look(root)
         ours(found, root, target)

@@ -9,10 +9,11 @@ from benchmarks import harness, limits, material
 from benchmarks.harness import OURS, STRAIGHTFORWARD, Options, Result, Side
 from benchmarks.reference import separation as reference
 from benchmarks.reference.networks import plain_separator
-from pipeline.networks.separators.unet import SpectrogramUNet
+from pipeline.networks.separators.unet import SpectrogramUNet, build
 from pipeline.parallel.allocator import keep_freed_memory
 from pipeline.params import Precision
-from pipeline.separation.separator import FloatArray, Separator, build
+from pipeline.separation.patches import FloatArray
+from pipeline.separation.separator import Separator
 
 NAME = "whole-track separation"
 REAL_TIME = {"cpu": 0.01, "cuda": 0.001}
@@ -22,7 +23,16 @@ FACTOR = "real-time factor"
 def separator(device: str, precision: Precision = "float32") -> Separator:
     """The paper's network with fresh weights, as a model folder would be loaded."""
     settings = material.paper()
-    network = build(settings).to(device).eval()
+    network = (
+        build(
+            settings.signal.bins,
+            len(settings.sources),
+            settings.separator.filters,
+            settings.separator.depth,
+        )
+        .to(device)
+        .eval()
+    )
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Separator(network, tuple(settings.sources), settings.signal, precision)
 

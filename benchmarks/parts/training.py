@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Iterator
 from contextlib import closing
+from typing import cast
 
 import lightning
 import torch
@@ -11,11 +12,12 @@ from torch import Tensor
 
 from benchmarks import harness, limits, material
 from benchmarks.harness import OURS, STRAIGHTFORWARD, Options, Quantity, Result, Side, Times
-from benchmarks.reference.training import CriticBatch, Experiment, StepBatches
+from benchmarks.reference.training import Experiment, StepBatches
+from pipeline.networks.critics.dcgan import DCGANCritic
+from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.parallel.allocator import keep_freed_memory
 from pipeline.params import Params
 from pipeline.tracks import Role
-from pipeline.training.batches import Batches
 from pipeline.training.module import AdversarialSeparation
 from pipeline.training.run import PRECISIONS, loader, quiet
 
@@ -88,7 +90,9 @@ def fit(
 
 def straightforward(module: AdversarialSeparation) -> Experiment:
     """The reference with the same weights."""
-    return Experiment.of(module.params, module.model, module.separator, module.named_critics())
+    separator = cast(SpectrogramUNet, module.separator)
+    critics = cast(dict[str, DCGANCritic], module.state.named_critics())
+    return Experiment.of(module.params, module.model, separator, critics)
 
 
 def straightforward_step(settings: Params, name: str, lengths: Lengths, device: str) -> Side:
@@ -110,22 +114,8 @@ def draw(module: AdversarialSeparation, step: int) -> StepBatches:
     numbers = {source: module.params.sources.index(source) for source in module.model.critics}
     updates = range(step * settings.critic_steps, (step + 1) * settings.critic_steps)
     return StepBatches(
-        [critic_batch(batches, numbers, update) for update in updates if numbers],
-        batches.mixture("separator", step) if module.model.unlabelled else None,
-        batches.paired(step),
-    )
-
-
-def critic_batch(batches: Batches, numbers: dict[str, int], update: int) -> CriticBatch:
-    """What one update of the critics is made on."""
-    mixture = batches.mixture("critics", update)
-    return CriticBatch(
-        mixture,
-        {source: batches.real(number, update) for source, number in numbers.items()},
-        {
-            source: batches.epsilon(number, update).to(mixture.device)
-            for source, number in numbers.items()
-        },
+        [batches.for_critics(update, numbers) for update in updates if numbers],
+        batches.for_separator(step),
     )
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.networks.critics.dcgan import SLOPE, Critic
+from pipeline.networks.critics.dcgan import SLOPE, DCGANCritic
 from pipeline.networks.separators.unet import SpectrogramUNet
 
 
@@ -29,7 +29,7 @@ class PlainSeparator(SpectrogramUNet):
         return estimates[:, :, : self.bins]
 
 
-class PlainCritic(Critic):
+class PlainCritic(DCGANCritic):
     """The critic, with a leaky ReLU after every layer but the last."""
 
     def forward(self, excerpts: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ def plain_separator(network: SpectrogramUNet) -> PlainSeparator:
     return _with_weights(PlainSeparator(network.bins, sources, filters, network.depth), network)
 
 
-def plain_critic(network: Critic) -> PlainCritic:
+def plain_critic(network: DCGANCritic) -> PlainCritic:
     """The same weights, contiguous."""
     filters = network.square[0].out_channels
     assert isinstance(filters, int)

@@ -4,6 +4,7 @@ Every pass of the paper is a pass here: the critics see real recordings, estimat
 each by itself, one critic after the other, on batches that are drawn for this update.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,29 +13,17 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from benchmarks.reference.networks import plain_critic, plain_separator
-from pipeline.networks.critics.dcgan import Critic
+from pipeline.networks.critics.dcgan import DCGANCritic
 from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.params import Model, Params
-
-
-class CriticBatch(NamedTuple):
-    """What one update of all critics is made on; excerpts are (n, bins, frames)."""
-
-    mixture: Tensor
-    real: dict[str, Tensor]
-    """Solo recordings, by source."""
-    epsilon: dict[str, Tensor]
-    """Where the interpolates lie (n,), by source."""
+from pipeline.training.batches import CriticBatch, SeparatorBatch
 
 
 class StepBatches(NamedTuple):
     """What one training step is made on."""
 
     critics: list[CriticBatch]
-    mixture: Tensor | None
-    """Unlabelled mixtures for the separator's update; None for a supervised model."""
-    paired: tuple[Tensor, Tensor]
-    """Mixtures (n, bins, frames) and their sources (n, sources, bins, frames)."""
+    separator: SeparatorBatch
 
 
 @dataclass
@@ -44,17 +33,21 @@ class Experiment:
     params: Params
     model: Model
     separator: SpectrogramUNet
-    critics: dict[str, Critic]
+    critics: dict[str, DCGANCritic]
     separator_optimiser: Optimizer
     critic_optimisers: dict[str, Optimizer]
 
     @classmethod
     def of(
-        cls, params: Params, model: Model, separator: SpectrogramUNet, critics: dict[str, Critic]
+        cls,
+        params: Params,
+        model: Model,
+        separator: SpectrogramUNet,
+        critics: Mapping[str, DCGANCritic],
     ) -> "Experiment":
         """With copies of networks that were initialised."""
         plain = plain_separator(separator)
-        judges: dict[str, Critic] = {name: plain_critic(one) for name, one in critics.items()}
+        judges: dict[str, DCGANCritic] = {name: plain_critic(one) for name, one in critics.items()}
         rate = params.training.learning_rate
         return cls(
             params, model, plain, judges,
@@ -67,7 +60,7 @@ class Experiment:
         losses: dict[str, Tensor] = {}
         for batch in batches.critics:
             with torch.no_grad():
-                estimates = self.separator(batch.mixture)
+                estimates = self.separator(batch.mixtures)
             for source in self.critics:
                 losses |= self.update_critic(source, batch, estimates)
         return losses | self.update_separator(batches)
@@ -81,7 +74,7 @@ class Experiment:
         real = critic.view(batch.real[source])
         distance = critic(real).mean() - critic(fake).mean()
 
-        epsilon = batch.epsilon[source][:, None, None, None]
+        epsilon = batch.epsilon[source].to(real.device)[:, None, None, None]
         interpolates = (epsilon * real + (1 - epsilon) * fake).requires_grad_(True)
         scores = critic(interpolates)
         (gradient,) = torch.autograd.grad(
@@ -97,21 +90,21 @@ class Experiment:
 
     def update_separator(self, batches: StepBatches) -> dict[str, Tensor]:
         """L = L_s + alpha L_u + beta L_add (eq. 4, 5)."""
-        mixture, references = batches.paired
+        mixture, references, unlabelled = batches.separator
         errors = (self.separator(mixture) - references) ** 2
         supervised = errors.mean(dim=(0, 2, 3)).sum()
         losses = {"L_s": supervised}
         loss = supervised
-        if batches.mixture is not None:
+        if unlabelled is not None:
             for critic in self.critics.values():
                 critic.requires_grad_(False)
-            estimates = self.separator(batches.mixture)
+            estimates = self.separator(unlabelled)
             unsupervised = supervised.new_zeros(())
             for source, critic in self.critics.items():
                 number = self.params.sources.index(source)
                 unsupervised = unsupervised - critic(critic.view(estimates[:, number])).mean()
             context = self.separator.context
-            magnitudes = torch.expm1(batches.mixture[:, :, context:-context])
+            magnitudes = torch.expm1(unlabelled[:, :, context:-context])
             additivity = ((torch.expm1(estimates).sum(dim=1) - magnitudes) ** 2).mean()
             losses |= {"L_u": unsupervised, "L_add": additivity}
             loss = supervised + self.model.alpha * unsupervised + self.model.beta * additivity

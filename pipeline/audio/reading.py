@@ -1,4 +1,4 @@
-"""Sum, mix down, resample, write: tracks of audio files, of which `pipeline.audio.decoding` opens one.
+"""Sum, mix down, resample: tracks of audio files, of which `audio.decoding` opens one.
 
 A track's sources are read as a stream of blocks, so memory does not grow with its length. Its files
 are read in step: what is of another shape or length than its siblings is a UserError that names it.
@@ -8,28 +8,18 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import soundfile
-import soxr
-from numpy.typing import NDArray
 
 from pipeline.audio.decoding import AGAIN, Decoder, Samples, open_audio, shown
+from pipeline.audio.resampling import Resampler
 from pipeline.errors import UserError
-from pipeline.files import atomic_path
 from pipeline.tracks import Part, Track
-
-__all__ = [
-    "BLOCK", "AudioInfo", "Samples", "probe", "read_mono", "read_sources", "resampled_length",
-    "stream_sources", "track_info", "write_wav",
-]  # fmt: skip
 
 BLOCK = 441_000
 """Samples per block: ten seconds of CD audio, 3.5 MB a stereo file."""
 
-# soxr's highest quality computes in double precision: the float32 result hardly depends on the CPU.
-_QUALITY = "VHQ"
 # Encoders of lossy formats pad their last frame, and the first; the longest frame has 2048 samples.
 _PADDING = 2304
 _SIDES = ("left", "right")
@@ -119,46 +109,13 @@ def read_mono(
     it. Raises UserError as `stream_sources` does.
     """
     rate = track_info(track, root, names).sample_rate
-    samples = 0
-    resamplers = []
-    if rate != sample_rate:
-        # one each: with several channels soxr would have to take them apart
-        resamplers = [
-            soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality=_QUALITY)
-            for _ in names
-        ]
+    # one each: with several channels soxr would have to take them apart
+    resamplers = [Resampler(rate, sample_rate, 1) for _ in names]
     chunks: deque[Samples] = deque()
     for sources, last in _with_last(stream_sources(track, root, names, block, mono=True)):
-        mono = sources[:, 0]
-        samples += mono.shape[1]
-        if resamplers:
-            pairs = zip(resamplers, mono, strict=True)
-            mono = np.stack([one.resample_chunk(signal, last=last) for one, signal in pairs])
-        chunks.append(mono)
-    # The resampler may return one sample more than the rounded length; fewer stay zero.
-    return _joined(chunks, (len(names), resampled_length(samples, rate, sample_rate)))
-
-
-def resampled_length(samples: int, rate: int, target: int) -> int:
-    """How many of `samples` at `rate` Hz there are at `target` Hz, at least one."""
-    return max(1, round(samples * target / rate))
-
-
-def write_wav(path: Path, samples: NDArray[Any], sample_rate: int) -> None:
-    """Write `samples` `(channels, samples)` as a 32-bit float WAV file: no rounding, no clipping.
-
-    The file appears whole or not at all. Raises UserError when it cannot be written.
-    """
-    data = np.ascontiguousarray(samples.T, np.float32)
-    # A plain WAV header counts bytes in 32 bits.
-    container = "WAV" if data.nbytes < 2**32 - 2**16 else "RF64"
-    with atomic_path(path) as partial:
-        try:
-            soundfile.write(str(partial), data, sample_rate, subtype="FLOAT", format=container)
-        # soundfile asserts that every sample was written; on a full disk not every one is.
-        except (soundfile.LibsndfileError, AssertionError) as error:
-            reason = str(error) or "not all samples were written, is the disk full?"
-            raise UserError(f"{path}: cannot be written: {reason}") from error
+        pairs = zip(resamplers, sources, strict=True)
+        chunks.append(np.concatenate([one.push(source, last) for one, source in pairs]))
+    return _joined(chunks, (len(names), sum(chunk.shape[1] for chunk in chunks)))
 
 
 def _with_last(blocks: Iterator[Samples]) -> Iterator[tuple[Samples, bool]]:

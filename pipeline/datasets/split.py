@@ -31,7 +31,7 @@ def assign(
     are not in it are cut by the same rule in the order of their ids; MUSDB18 alone, which the paper
     does not use, as its users cut it (86 supervised, 14 validation, 50 test). `by_artist`: at random by
     `seed`, in nearly the same proportions, no artist of a dataset in two roles. A dataset with
-    partitions (DSD100) gives the supervised role, the others the unlabelled one (section 4.1). A
+    partitions (DSD100) gives the supervised role, the others the unlabelled one (section 4.2). A
     folder of unpaired recordings is unlabelled as a whole. `kept` names the roles that are used of a
     dataset, by its name, if not all: the tracks with another role are left out.
     """

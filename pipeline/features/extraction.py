@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.audio import reading
+from pipeline.audio import reading, resampling
 from pipeline.errors import UserError
 from pipeline.features.stft import frame_count, log_magnitude, pad, stft_of_padded
 from pipeline.params import Signal
@@ -22,7 +22,7 @@ FloatArray = NDArray[np.float32]
 
 def resampled_length(recording: Recording, sample_rate: int) -> int:
     """Samples of a recording at the working rate, at least 1."""
-    return reading.resampled_length(recording.samples, recording.sample_rate, sample_rate)
+    return resampling.resampled_length(recording.samples, recording.sample_rate, sample_rate)
 
 
 def extract(

@@ -1,6 +1,6 @@
 """STFT of mono signals, the log magnitudes that the networks see, and the way back.
 
-Hann window, 50 % overlap, centred frames, reflection at the ends (paper, section 4.2). The signal is
+Hann window, 50 % overlap, centred frames, reflection at the ends (paper, section 4.3.1). The signal is
 zero-padded to whole hops first: otherwise the last samples are covered by the tail of one window
 alone, and the inverse of an estimate divides its error by nearly zero.
 """
@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.nn import functional
 from torchaudio.functional import inverse_spectrogram, spectrogram
 
-from pipeline.params import Signal
+from pipeline.params import REACH, Signal
 
 
 def frame_count(samples: int, signal: Signal) -> int:
     """Frames of a signal of `samples` samples (at least 1)."""
-    return 1 + max(-(-samples // signal.hop_size), 2)
+    # the reflection of half a window must not reach the other end
+    return 1 + max(-(-samples // signal.hop_size), REACH + 1)
 
 
 def pad(waveform: Tensor, signal: Signal) -> Tensor:
@@ -51,7 +52,7 @@ def log_magnitude(spectrum: Tensor) -> Tensor:
 
 
 def reconstruct(log_magnitudes: Tensor, spectrum: Tensor, signal: Signal) -> Tensor:
-    """Waveforms of estimates with the mixture's phase (paper, section 4.2).
+    """Waveforms of estimates with the mixture's phase (paper, section 4.3.1).
 
     log_magnitudes (…, bins, frames) >= 0; spectrum: the mixture's complex STFT, broadcastable to it.
     Returns (…, (frames - 1) * hop_size): the stretch from the first frame's centre to the last's.

@@ -17,7 +17,7 @@ from pipeline.parallel.workers import (
     Task,
     WorkerDied,
     Workers,
-    processes,
+    worker_count,
 )
 
 SCHEDULER = "DASK_SCHEDULER_ADDRESS"
@@ -71,7 +71,7 @@ def _give_up(description: str, unit: str, progress: "tqdm[Any]") -> Callable[[It
 def _workers(function: Callable[[Item], Result], items: int) -> Workers[Item, Result]:
     address = os.environ.get(SCHEDULER)
     if not address:
-        return LocalWorkers(function, min(processes(), items))
+        return LocalWorkers(function, min(worker_count(), items))
     from pipeline.parallel.cluster import ClusterWorkers  # Dask takes a second to import
 
     return ClusterWorkers(function, address)

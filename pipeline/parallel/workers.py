@@ -55,7 +55,7 @@ class Workers(Protocol[Item_contra, Result_co]):
         ...
 
 
-def processes() -> int:
+def worker_count() -> int:
     """How many worker processes to use: PIPELINE_PROCESSES, else the cores this process may use."""
     wanted = os.environ.get("PIPELINE_PROCESSES") or "0"
     if not wanted.isdecimal():

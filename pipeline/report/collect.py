@@ -19,7 +19,7 @@ from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
 from pipeline.params import DATASETS, REFERENCE_ROWS, Params
 from pipeline.roles import load_split
-from pipeline.separation.separator import CONFIG
+from pipeline.separation.model_folder import CONFIG
 
 PAPER = Path(__file__).with_name("paper.csv")
 PACKAGES = (

@@ -11,13 +11,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.features.store import FeatureFile
-from pipeline.networks.critics.dcgan import Critic
+from pipeline.networks.gradients import input_gradient
+from pipeline.networks.interfaces import CriticNetwork
 from pipeline.params import Signal
 from pipeline.report import pictures
 from pipeline.report.collect import Run
 from pipeline.report.excerpts import Choice
-from pipeline.report.gradients import critic_gradient, estimate_patch, load_critics
 from pipeline.report.pictures import Picture
+from pipeline.separation.model_folder import load_critics
 from pipeline.separation.separator import Separator
 from pipeline.tracks import MIXTURE
 
@@ -81,7 +82,7 @@ def loudest_frames(log_magnitudes: Tensor, frames: int) -> int:
 
 
 def _draw(
-    model: str, source: str, choice: Choice, critic: Critic, estimate: Tensor, reference: Tensor,
+    model: str, source: str, choice: Choice, critic: CriticNetwork, estimate: Tensor, reference: Tensor,
     first: int, signal: Signal, page: Path,
 ) -> Wish:  # fmt: skip
     stretch = reference[:, first : first + critic.frames]
@@ -91,7 +92,7 @@ def _draw(
         critic.view(one[None])[0, 0].numpy().astype(np.float64) for one in (estimate, stretch)
     )
     hertz = signal.sample_rate / signal.fft_size
-    rows = min(int(HIGHEST / hertz), critic.bins)
+    rows = min(int(HIGHEST / hertz), len(gradient))
     limit = float(np.percentile(np.abs(gradient[:rows]), EXTREME)) or 1.0
     loudest = max(float(estimated[:rows].max()), float(real[:rows].max()), 1e-3)
     hop = signal.hop_size / signal.sample_rate
@@ -113,6 +114,34 @@ def _draw(
         picture(real, "reference", "reference"),
     )
     return Wish(model, source, choice, panels, limit, _correlation(gradient, real - estimated))
+
+
+def critic_gradient(critic: CriticNetwork, estimate: Tensor) -> Tensor:
+    """The gradient of a critic's output D with respect to what it sees of estimates (Figure 3b).
+
+    estimate: log magnitudes (n, bins, frames), at least `critic.frames` frames. Returns what
+    `critic.view` cuts, for the paper's (n, 1, bins, frames): positive where more energy would raise
+    the score, negative where less would.
+    """
+    with torch.no_grad():
+        return input_gradient(critic, critic.view(estimate))
+
+
+@torch.inference_mode()
+def estimate_patch(separator: Separator, mixture: Tensor, first: int, frames: int) -> Tensor:
+    """The separator's own output for a stretch, as training shows it to the critics.
+
+    mixture: log magnitudes of a whole track (bins, all frames); the stretch is `frames` frames from
+    frame `first` on, silence beyond the track's ends. Returns log magnitudes (sources, bins, frames).
+    """
+    network = separator.network
+    begin = first - network.context
+    end = first + network.valid_frames(frames) + network.context
+    known = mixture[:, max(begin, 0) : end]
+    left = max(-begin, 0)
+    padded = functional.pad(known, (left, end - begin - left - known.shape[1]))
+    estimates: Tensor = separator.predict(padded[None])[0, :, :, :frames]
+    return estimates.clone()
 
 
 SEQUENTIAL, DIVERGING = "magma", "RdBu_r"

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from pipeline.comparison.aggregation import METRICS
 from pipeline.files import atomic_path
-from pipeline.parallel.workers import processes
+from pipeline.parallel.workers import worker_count
 from pipeline.params import REFERENCE_ROWS
 from pipeline.report import collect, critics, excerpts, pictures, plots, tables, words
 from pipeline.report.collect import Run
@@ -107,7 +107,7 @@ def show(excerpt: Excerpt, number: int, folder: Path) -> list[Heard]:
     found = []
     (folder / "audio").mkdir(exist_ok=True)
     # encoders compute outside Python, beside the pictures
-    with ThreadPoolExecutor(processes()) as encoders:
+    with ThreadPoolExecutor(worker_count()) as encoders:
         written = []
         for source, what, waveform in excerpt.signals():
             name = f"{number:02}-{source}" + (f"-{what}" if what != source else "")

@@ -21,8 +21,9 @@ from pipeline.datasets.readers.base import printable
 from pipeline.datasets.readers.folder import list_tracks
 from pipeline.errors import UserError
 from pipeline.files import PARTIAL, atomic_path
+from pipeline.networks.devices import resolve_device
 from pipeline.params import Precision
-from pipeline.separation.separator import Separator, resolve_device
+from pipeline.separation.separator import Separator
 from pipeline.separation.streams import InputRate, ModelRate, Stream
 
 FORMATS = ("wav", "flac")
@@ -107,7 +108,7 @@ def load(
         raise UserError(f"--onnx runs on the CPU, not with --device {printable(device)}")
     if precision == "bfloat16":
         raise UserError("--onnx computes in float32, not with --precision bfloat16")
-    from pipeline.report.export import load_onnx
+    from pipeline.separation.onnx_network import load_onnx
 
     return load_onnx(model, onnx)
 

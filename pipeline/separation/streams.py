@@ -18,57 +18,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import soxr
 import torch
 from numpy.typing import NDArray
 
-from pipeline.audio.reading import resampled_length
+from pipeline.audio.resampling import Resampler
 from pipeline.features.stft import reconstruct
 from pipeline.params import Signal
-from pipeline.separation.separator import (
-    QUALITY,
-    FloatArray,
-    Patch,
-    Patches,
-    Separator,
-    as_channels,
-)
+from pipeline.separation.patches import FloatArray, Patch, Patches
+from pipeline.separation.separator import Separator, as_channels
 
 SMOOTHING = np.array([1, 2, 3, 2, 1], np.float64)
 """Weights of a frame's share: two frames before and after it, 0.16 s at the paper's hop."""
 
 # Where five frames have less energy than this (full scale: some 1e4), all sources share alike.
 _SILENCE = 1e-12
-
-
-class Resampler:
-    """Resample (channels, samples) that come piece by piece, without delay.
-
-    All pieces together are what `audio.read_mono` gives: as long as `resampled_length` says. Where
-    both rates are the same, samples pass as they are.
-    """
-
-    def __init__(self, rate: int, target: int, channels: int) -> None:
-        self._rates = rate, target
-        self._taken = self._given = 0
-        self._stream = None
-        if rate != target:
-            self._stream = soxr.ResampleStream(
-                rate, target, channels, dtype="float32", quality=QUALITY
-            )
-
-    def push(self, samples: FloatArray, last: bool = False) -> FloatArray:
-        """The next samples, as far as they are known; with the last piece, all that is left."""
-        self._taken += samples.shape[1]
-        if self._stream:
-            # soxr wants (samples, channels), and lends a part of a larger array
-            samples = self._stream.resample_chunk(np.ascontiguousarray(samples.T), last=last)
-            samples = samples.T.copy()
-        if last:
-            left = resampled_length(self._taken, *self._rates) - self._given
-            samples = np.pad(samples[:, :left], ((0, 0), (0, max(left - samples.shape[1], 0))))
-        self._given += samples.shape[1]
-        return samples
 
 
 class Stream(ABC):

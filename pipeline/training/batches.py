@@ -8,12 +8,13 @@ import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from pipeline.training.pools import Pool
 
 
 def generator(seed: int, stream: str, step: int) -> np.random.Generator:
@@ -25,107 +26,26 @@ def generator(seed: int, stream: str, step: int) -> np.random.Generator:
     )
 
 
-def silence(signals: int, frames: int, bins: int, device: torch.device | None = None) -> Tensor:
-    """Frames of a pool to be filled: zeros (signals, frames, bins), float32, with room between them."""
-    return torch.zeros(signals, frames, width(bins), device=device)[..., :bins]
+class CriticBatch(NamedTuple):
+    """What one update of the critics takes: n excerpts of each."""
+
+    mixtures: Tensor
+    """Unlabelled, with context (n, bins, frames + 2 * context)."""
+    real: Mapping[str, Tensor]
+    """Source to recordings of it (n, bins, frames), unpaired with the mixtures."""
+    epsilon: Mapping[str, Tensor]
+    """Source to where the penalty's interpolates lie (n,)."""
 
 
-def width(bins: int) -> int:
-    """Numbers that a frame takes in memory: it begins at a multiple of 16 bytes.
+class SeparatorBatch(NamedTuple):
+    """What one update of the separator takes: n excerpts of each."""
 
-    Excerpts are then copied 16 bytes at a time, which is faster than number by number.
-    """
-    return -(-bins // 4) * 4
-
-
-class Frames(Protocol):
-    """The frames of a pool that are read when they are asked for (`pools.FramesOnDisk`)."""
-
-    def __len__(self) -> int:
-        """The number of signals."""
-
-    def read(self, signal: int, starts: Tensor, extra: int, length: int) -> Tensor:
-        """Excerpts (n, length + 2 * extra, bins) of one signal, on the device where they are wanted."""
-
-
-@dataclass(frozen=True)
-class Pool:
-    """The log magnitudes of some tracks, with silence between them, and their places.
-
-    An excerpt is `length` frames of output with `context` frames around it; beyond a track's ends
-    there is silence. A track shorter than an excerpt is one excerpt, filled with silence.
-    """
-
-    frames: "Tensor | Frames"
-    """(signals, frames, bins)."""
-    first: Tensor
-    """First frame of each track (tracks,)."""
-    lengths: Tensor
-    """Frames of each track (tracks,)."""
-    length: int
-    context: int
-    device: torch.device | None = None
-    """Where excerpts go; None: where the frames are."""
-
-    @cached_property
-    def positions(self) -> Tensor:
-        """How many excerpts each track has (tracks,)."""
-        positions: Tensor = (self.lengths - self.length + 1).clamp_min(1)
-        return positions
-
-    def draw(self, random: np.random.Generator, count: int) -> Tensor:
-        """First output frames of `count` excerpts: uniform over tracks, then over positions."""
-        tracks = torch.from_numpy(random.integers(len(self.first), size=count))
-        places = torch.from_numpy(random.random(count)) * self.positions[tracks]
-        return self.first[tracks] + places.long()
-
-    def tiles(self) -> Tensor:
-        """First output frames of excerpts that cover every track, the last one of each shifted back."""
-        places = [
-            first
-            + torch.arange(0, int(positions) + self.length - 1, self.length).clamp_max(
-                int(positions) - 1
-            )
-            for first, positions in zip(self.first, self.positions, strict=True)
-        ]
-        return torch.cat(places)
-
-    def gather(self, starts: Tensor, signal: int, context: bool = False) -> Tensor:
-        """Excerpts of one signal (n, bins, frames), with the frames around them if `context`."""
-        return self._rows(starts, slice(signal, signal + 1), context)[0].transpose(1, 2)
-
-    def gather_sources(self, starts: Tensor) -> Tensor:
-        """Excerpts of every signal but the first, which is the mixture (n, sources, bins, frames)."""
-        return self._rows(starts, slice(1, len(self.frames)), False).permute(1, 0, 3, 2)
-
-    def _rows(self, starts: Tensor, signals: slice, context: bool) -> Tensor:
-        """Excerpts as they are stored (signals, n, frames, bins): one copy, each in one piece."""
-        extra = self.context if context else 0
-        if isinstance(self.frames, Tensor):
-            # every excerpt there is, side by side and overlapping, is a view of the frames
-            frames = _large_pieces(self.frames[signals])
-            size, pieces = self.length + 2 * extra, frames.shape[2]
-            windows = frames.flatten(1).unfold(1, size * pieces, pieces)
-            chosen: Tensor = windows[:, (starts - extra).to(frames.device)]
-            rows = chosen.view(*chosen.shape[:2], size, pieces)
-            rows = rows if self.device is None else rows.to(self.device)
-            return rows.view(self.frames.dtype)[..., : self.frames.shape[2]]
-        numbers = range(signals.start, signals.stop)
-        return torch.stack(
-            [self.frames.read(number, starts, extra, self.length) for number in numbers]
-        )
-
-
-def _large_pieces(frames: Tensor) -> Tensor:
-    """Frames (signals, frames, bins) as pieces of 16 bytes, with what `silence` leaves between them.
-
-    Frames of another layout stay as they are, number by number.
-    """
-    row = frames.stride(1)
-    if row * frames.itemsize % 16:
-        return frames
-    # nothing is calculated with: an element of this type is simply 16 bytes
-    return frames.as_strided((*frames.shape[:2], row), frames.stride()).view(torch.complex128)
+    mixtures: Tensor
+    """Supervised, with context (n, bins, frames + 2 * context)."""
+    sources: Tensor
+    """Of these mixtures (n, sources, bins, frames)."""
+    unlabelled: Tensor | None
+    """Other mixtures with context; None for a purely supervised model."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +63,18 @@ class Batches:
     """Recordings of a source alone, for each source that has a critic, by its number."""
     part: slice = field(default_factory=lambda: slice(None))
     """Which excerpts of every batch are handed out: those of one of several processes."""
+
+    def for_critics(self, step: int, numbers: Mapping[str, int]) -> CriticBatch:
+        """numbers: of the sources that have a critic, by name."""
+        return CriticBatch(
+            self.mixture("critics", step),
+            {source: self.real(number, step) for source, number in numbers.items()},
+            {source: self.epsilon(number, step) for source, number in numbers.items()},
+        )
+
+    def for_separator(self, step: int) -> SeparatorBatch:
+        unlabelled = self.mixture("separator", step) if self.mixtures is not None else None
+        return SeparatorBatch(*self.paired(step), unlabelled)
 
     def paired(self, step: int) -> tuple[Tensor, Tensor]:
         """Mixtures with context (n, bins, frames) and their sources (n, sources, bins, frames)."""
@@ -187,6 +119,18 @@ class BatchesAhead(Batches):
         default_factory=lambda: ThreadPoolExecutor(1, "batches"), repr=False
     )
     _coming: dict[tuple[Any, ...], Future[Any]] = field(default_factory=dict, repr=False)
+
+    def for_critics(self, step: int, numbers: Mapping[str, int]) -> CriticBatch:
+        """numbers: of the sources that have a critic, by name."""
+        return CriticBatch(
+            self.mixture("critics", step),
+            {source: self.real(number, step) for source, number in numbers.items()},
+            {source: self.epsilon(number, step) for source, number in numbers.items()},
+        )
+
+    def for_separator(self, step: int) -> SeparatorBatch:
+        unlabelled = self.mixture("separator", step) if self.mixtures is not None else None
+        return SeparatorBatch(*self.paired(step), unlabelled)
 
     def paired(self, step: int) -> tuple[Tensor, Tensor]:
         batch: tuple[Tensor, Tensor] = self._take(super().paired, step=step)

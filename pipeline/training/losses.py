@@ -1,16 +1,14 @@
-"""The paper's objectives, one function each: L = L_s + alpha L_u + beta L_add (eq. 4, 5).
+"""The paper's objectives, one function each: L = L_s + alpha L_u + beta L_add (section 3.3).
 
 Spectrograms are log magnitudes, log(1 + |X|), of shape (batch, [sources,] bins, frames).
 """
 
-import math
 from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-
-LOG_2 = math.log(2)
 
 
 def supervised_loss(estimates: Tensor, references: Tensor) -> Tensor:
@@ -33,40 +31,35 @@ def additivity_loss(estimates: Tensor, mixture: Tensor, domain: str = "linear") 
     return ((torch.log1p(total) - mixture) ** 2).mean()
 
 
-def divergence(real: Tensor, fake: Tensor, kind: str = "wasserstein") -> Tensor:
+def divergence(real: Tensor, fake: Tensor, kind: str) -> Tensor:
     """The divergence between real and estimated sources as the critic sees it; it maximises this.
 
-    real, fake: scores (n, 1). For the best critic this is, between the two distributions,
-    wasserstein: the Wasserstein-1 distance, over critics that are 1-Lipschitz (section 2.2);
-    js: the Jensen-Shannon divergence, nats; kl: the Kullback-Leibler divergence of the real from the
-    estimated ones, nats (the variational bounds of Nowozin, Cseke and Tomioka, NeurIPS 2016).
+    real, fake: scores (n, 1). kind: the name of a file in `training.divergences`.
     """
-    if kind == "wasserstein":
-        return real.mean() - fake.mean()
-    if kind == "js":
-        return LOG_2 - (functional.softplus(-real).mean() + functional.softplus(fake).mean()) / 2
-    return real.mean() - torch.exp(fake - 1).mean()
+    measured: Tensor = _named(kind).critic(real, fake)
+    return measured
 
 
-def unsupervised_loss(fake: Tensor, kind: str = "wasserstein") -> Tensor:
+def unsupervised_loss(fake: Tensor, kind: str) -> Tensor:
     """One source's term of L_u (eq. 3): the part of `divergence` that the separator can lower.
 
     fake: the critic's scores of the estimates (n, 1).
     """
-    if kind == "wasserstein":
-        return -fake.mean()
-    if kind == "js":
-        return -functional.softplus(fake).mean() / 2
-    return -torch.exp(fake - 1).mean()
+    term: Tensor = _named(kind).separator(fake)
+    return term
+
+
+def _named(kind: str) -> ModuleType:
+    return import_module(f"pipeline.training.divergences.{kind}")
 
 
 def gradient_penalty(
     input_gradient: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
 ) -> Tensor:
-    """One-sided gradient penalty: mean over the batch of max(|grad| - 1, 0)^2 (section 2.2).
+    """One-sided gradient penalty: mean over the batch of max(|grad| - 1, 0)^2 (eq. 4).
 
     input_gradient: the gradient of a critic's scores at excerpts (n, ...), itself differentiable
-    (`Critic.input_gradient`). real, fake (n, ...); epsilon (n,) in [0, 1] places each interpolate
+    (`networks.gradients`). real, fake (n, ...); epsilon (n,) in [0, 1] places each interpolate
     between them. The norm is taken over all axes but the batch's.
     """
     epsilon = epsilon.view(-1, *[1] * (real.dim() - 1))

@@ -1,203 +1,112 @@
-"""From feature files to pools of excerpts: on the training's device, in memory, or left on the disk.
+"""The log magnitudes of some tracks, one behind the other, and excerpts of them."""
 
-Where the frames are is the machine's affair: the excerpts are the same to the bit.
-"""
-
-import os
-from collections import OrderedDict
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
-from threading import Lock
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
-import pandas as pd
-import psutil
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.errors import UserError
-from pipeline.features.store import FeatureFile
-from pipeline.tracks import Role
-from pipeline.training.batches import Pool, silence, width
 
-PLACES = ("auto", "device", "memory", "disk")
-"""Where the frames of a pool can be."""
-SHARE = 0.5
-"""Of the memory that is free, what one pool may take before it goes one place further out."""
-OPEN_FILES = 256
-READERS = 8
-"""Threads that read excerpts: on a cold or distant disk they wait for each other's blocks."""
-CGROUP = Path("/sys/fs/cgroup")
+def silence(signals: int, frames: int, bins: int, device: torch.device | None = None) -> Tensor:
+    """Allocate zero frames (signals, frames, bins), float32, each padded to a multiple of 16 bytes."""
+    return torch.zeros(signals, frames, width(bins), device=device)[..., :bins]
 
 
-def load_pool(
-    split: pd.DataFrame,
-    role: Role,
-    folder: Path,
-    signals: Sequence[str],
-    length: int,
-    context: int,
-    device: torch.device,
-    place: str = "auto",
-) -> Pool:
-    """The tracks of one role that have all of `signals`, from the feature files under `folder`.
+def width(bins: int) -> int:
+    """Numbers that a frame takes in memory: a multiple of 16 bytes.
 
-    signals: which to keep, by name; `Pool.gather` counts within these. device: where excerpts are
-    wanted. place: one of PLACES; auto takes the first that has room. Raises UserError when no track has
-    the signals.
+    Excerpts are then copied 16 bytes at a time, which is faster than number by number.
     """
-    chosen = split[split["role"] == role]
-    stored, bins = [], 0
-    for name in chosen["dataset"].unique():
-        features = FeatureFile.open(folder / f"{name}.h5")
-        with features.file:
-            if set(signals) <= set(features.signals):
-                tracks = chosen.loc[chosen["dataset"] == name, "track"].tolist()
-                stored.append(Stored.of(features, features.rows(tracks), signals))
-                bins = features.signal.bins
-    if not stored:
-        raise UserError(
-            f"{folder}: no track with the role {role} has {' and '.join(signals)}; add a dataset or a"
-            " folder of unpaired recordings that has"
-        )
-    lengths = torch.from_numpy(np.concatenate([one.frames for one in stored]))
-    # behind each track (or the excerpt it is filled up to) comes the next one's context
-    ends = torch.cumsum(lengths.clamp_min(length) + context, 0) + context
-    first = ends - lengths.clamp_min(length) - context
-    on_disk = FramesOnDisk(stored, first, lengths, bins, device)
-    total = int(ends[-1])
-    place = choose(place, 4 * len(signals) * total * width(bins), device)
-    if place == "disk":
-        return Pool(on_disk, first, lengths, length, context, device)
-    frames = silence(len(signals), total, bins, device if place == "device" else None)
-    for signal in range(len(signals)):
-        for start, count in zip(first, lengths, strict=True):
-            block = on_disk.read(signal, start[None], 0, int(count))[0]
-            frames[signal, start : start + count] = block.to(frames.device)
-    return Pool(frames, first, lengths, length, context, device)
+    return -(-bins // 4) * 4
 
 
-def choose(place: str, size: int, device: torch.device) -> str:
-    """The place for `size` bytes of frames. Raises UserError for an unknown place."""
-    if place not in PLACES:
-        raise UserError(f"--features-in {place}: expected one of {', '.join(PLACES)}")
-    if place != "auto":
-        return place
-    if device.type == "cuda" and size <= SHARE * torch.cuda.mem_get_info(device)[0]:
-        return "device"
-    return "memory" if size <= SHARE * free_memory() else "disk"
+class Frames(Protocol):
+    """The frames of a pool that are read when they are asked for (`pool_loading.FramesOnDisk`)."""
 
+    def __len__(self) -> int:
+        """The number of signals."""
 
-def free_memory() -> int:
-    """Bytes of memory that this process may still take: the machine's, or its container's."""
-    free = int(psutil.virtual_memory().available)
-    try:
-        limit, used = ((CGROUP / name).read_text() for name in ("memory.max", "memory.current"))
-        free = min(free, int(limit) - int(used))
-    except (OSError, ValueError):
-        pass  # no such control group, or no limit
-    return max(free, 0)
+    def read(self, signal: int, starts: Tensor, extra: int, length: int) -> Tensor:
+        """Excerpts (n, length + 2 * extra, bins) of one signal, on the device where they are wanted."""
 
 
 @dataclass(frozen=True)
-class Stored:
-    """Some tracks of one feature file, and where in it their frames are."""
+class Pool:
+    """The log magnitudes of some tracks, with silence between them, and their places.
 
-    path: Path
-    offset: int
-    """Of the spectrograms, bytes; they are contiguous: (signals, frames, bins)."""
-    rows: tuple[int, ...]
-    """Of the wanted signals."""
-    size: int
-    """Frames of one signal in the file."""
-    first_frame: NDArray[np.int64]
-    frames: NDArray[np.int64]
+    An excerpt is `length` frames of output with `context` frames around it; beyond a track's ends
+    there is silence. A track shorter than an excerpt is one excerpt, filled with silence.
+    """
 
-    @classmethod
-    def of(cls, features: FeatureFile, tracks: Sequence[int], signals: Sequence[str]) -> "Stored":
-        """tracks: their rows in the index; signals: by name."""
-        data = features.file["spectrogram"]
-        return cls(
-            features.path,
-            data.id.get_offset() or 0,
-            tuple(features.signals.index(name) for name in signals),
-            data.shape[1],
-            features.index["first_frame"].to_numpy(np.int64)[tracks],
-            features.index["frames"].to_numpy(np.int64)[tracks],
+    frames: "Tensor | Frames"
+    """(signals, frames, bins)."""
+    first: Tensor
+    """First frame of each track (tracks,)."""
+    lengths: Tensor
+    """Frames of each track (tracks,)."""
+    length: int
+    context: int
+    device: torch.device | None = None
+    """Where excerpts go; None: where the frames are."""
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """How many excerpts each track has (tracks,)."""
+        positions: Tensor = (self.lengths - self.length + 1).clamp_min(1)
+        return positions
+
+    def draw(self, random: np.random.Generator, count: int) -> Tensor:
+        """First output frames of `count` excerpts: uniform over tracks, then over positions."""
+        tracks = torch.from_numpy(random.integers(len(self.first), size=count))
+        places = torch.from_numpy(random.random(count)) * self.positions[tracks]
+        return self.first[tracks] + places.long()
+
+    def tiles(self) -> Tensor:
+        """First output frames of excerpts that cover every track, the last one of each shifted back."""
+        places = [
+            first
+            + torch.arange(0, int(positions) + self.length - 1, self.length).clamp_max(
+                int(positions) - 1
+            )
+            for first, positions in zip(self.first, self.positions, strict=True)
+        ]
+        return torch.cat(places)
+
+    def gather(self, starts: Tensor, signal: int, context: bool = False) -> Tensor:
+        """Excerpts of one signal (n, bins, frames), with the frames around them if `context`."""
+        return self._rows(starts, slice(signal, signal + 1), context)[0].transpose(1, 2)
+
+    def gather_sources(self, starts: Tensor) -> Tensor:
+        """Excerpts of every signal but the first, which is the mixture (n, sources, bins, frames)."""
+        return self._rows(starts, slice(1, len(self.frames)), False).permute(1, 0, 3, 2)
+
+    def _rows(self, starts: Tensor, signals: slice, context: bool) -> Tensor:
+        """Excerpts as they are stored (signals, n, frames, bins): one copy, each in one piece."""
+        extra = self.context if context else 0
+        if isinstance(self.frames, Tensor):
+            # every excerpt there is, side by side and overlapping, is a view of the frames
+            frames = _large_pieces(self.frames[signals])
+            size, pieces = self.length + 2 * extra, frames.shape[2]
+            windows = frames.flatten(1).unfold(1, size * pieces, pieces)
+            chosen: Tensor = windows[:, (starts - extra).to(frames.device)]
+            rows = chosen.view(*chosen.shape[:2], size, pieces)
+            rows = rows if self.device is None else rows.to(self.device)
+            return rows.view(self.frames.dtype)[..., : self.frames.shape[2]]
+        numbers = range(signals.start, signals.stop)
+        return torch.stack(
+            [self.frames.read(number, starts, extra, self.length) for number in numbers]
         )
 
 
-@dataclass
-class FramesOnDisk:
-    """The frames of a pool, left in their feature files: reads only the excerpts asked for."""
+def _large_pieces(frames: Tensor) -> Tensor:
+    """Frames (signals, frames, bins) as pieces of 16 bytes, with what `silence` leaves between them.
 
-    stored: Sequence[Stored]
-    first: Tensor
-    """First frame of each track, counted as in `Pool`."""
-    lengths: Tensor
-    bins: int
-    device: torch.device
-    signals: int = field(init=False)
-    _files: "OrderedDict[int, int]" = field(default_factory=OrderedDict, repr=False)
-    _lock: Lock = field(default_factory=Lock, repr=False)
-    _readers: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(READERS, "features"), repr=False
-    )
-
-    def __post_init__(self) -> None:
-        self.signals = len(self.stored[0].rows)
-        counts = [len(one.frames) for one in self.stored]
-        self._file_of = np.repeat(np.arange(len(counts)), counts)
-        self._first_frame = np.concatenate([one.first_frame for one in self.stored])
-
-    def __len__(self) -> int:
-        return self.signals
-
-    def read(self, signal: int, starts: Tensor, extra: int, length: int) -> Tensor:
-        """Excerpts (n, length + 2 * extra, bins) of one signal; beyond a track's ends there is silence.
-
-        starts: their first frames without the `extra` before them (n,).
-        """
-        tracks = torch.searchsorted(self.first, starts, right=True) - 1
-        begins = starts - self.first[tracks] - extra
-        out = torch.zeros(len(starts), length + 2 * extra, self.bins)
-        target = out.numpy()
-
-        def one(number: int) -> None:
-            track, begin = int(tracks[number]), int(begins[number])
-            low, high = max(begin, 0), min(begin + target.shape[1], int(self.lengths[track]))
-            if low < high:
-                self._fill(target[number, low - begin : high - begin], track, signal, low, handles)
-
-        with self._lock:
-            handles = self._open({int(self._file_of[track]) for track in tracks})
-            list(self._readers.map(one, range(len(starts))))
-        return out.to(self.device)
-
-    def _fill(
-        self,
-        target: NDArray[np.float32],
-        track: int,
-        signal: int,
-        low: int,
-        handles: dict[int, int],
-    ) -> None:
-        number = int(self._file_of[track])
-        stored = self.stored[number]
-        frame = stored.rows[signal] * stored.size + int(self._first_frame[track]) + low
-        read = os.preadv(handles[number], [target.data], stored.offset + 4 * self.bins * frame)
-        if read != target.nbytes:
-            raise UserError(f"{stored.path}: ends too early; delete it and run `dvc repro`")
-
-    def _open(self, wanted: set[int]) -> dict[int, int]:
-        """Descriptors of files; those that were not used for longest are closed for them."""
-        for number in wanted:
-            if number not in self._files:
-                self._files[number] = os.open(self.stored[number].path, os.O_RDONLY)
-            self._files.move_to_end(number)
-        while len(self._files) > max(OPEN_FILES, len(wanted)):
-            os.close(self._files.popitem(last=False)[1])
-        return {number: self._files[number] for number in wanted}
+    Frames of another layout stay as they are, number by number.
+    """
+    row = frames.stride(1)
+    if row * frames.itemsize % 16:
+        return frames
+    # nothing is calculated with: an element of this type is simply 16 bytes
+    return frames.as_strided((*frames.shape[:2], row), frames.stride()).view(torch.complex128)

@@ -31,7 +31,7 @@ class ProcessLost(UserError):
 
 
 @dataclass(frozen=True)
-class Processes:
+class Replica:
     """This process among those that train together; by default it is alone."""
 
     rank: int = 0
@@ -105,11 +105,11 @@ class Processes:
         return box[0]
 
 
-ALONE = Processes()
+ALONE = Replica()
 
 
 @contextmanager
-def together(device: str) -> Iterator[Processes]:
+def together(device: str) -> Iterator[Replica]:
     """The processes that torchrun has started, connected; this one alone without torchrun.
 
     device: cpu (gloo) or cuda (NCCL, a GPU for each process of a machine).
@@ -130,7 +130,7 @@ def together(device: str) -> Iterator[Processes]:
         os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")
     torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=SET_UP)
     try:
-        yield Processes(
+        yield Replica(
             torch.distributed.get_rank(),
             torch.distributed.get_world_size(),
             local_rank,
@@ -141,8 +141,8 @@ def together(device: str) -> Iterator[Processes]:
         torch.distributed.destroy_process_group()
 
 
-class Replicas(DDPStrategy):
-    """Lightning's strategy for several processes, with gradients averaged by `Processes.average`.
+class ReplicasStrategy(DDPStrategy):
+    """Lightning's strategy for several processes, with gradients averaged by `Replica.average`.
 
     DistributedDataParallel averages whenever a backward pass ends. A step here has several of them,
     for several networks, one inside another (the penalty's), so the training step says itself when.

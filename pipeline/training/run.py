@@ -12,24 +12,26 @@ import pandas as pd
 import torch
 from dvclive.lightning import DVCLiveLogger
 from lightning.pytorch.callbacks import EarlyStopping, TQDMProgressBar
-from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline import files
 from pipeline.errors import UserError
+from pipeline.networks.builders import build_separator
+from pipeline.networks.devices import resolve_device
+from pipeline.networks.interfaces import SeparatorNetwork
 from pipeline.params import Params
 from pipeline.roles import check_roles
-from pipeline.separation.separator import Separator, build
-from pipeline.separation.separator import resolve_device as resolve_device
+from pipeline.separation.model_folder import save_critic
+from pipeline.separation.separator import Separator
 from pipeline.tracks import MIXTURE, Role
 from pipeline.training.batches import Batches, BatchesAhead
 from pipeline.training.checkpoints import Checkpoints, fingerprint, open_checkpoints
 from pipeline.training.module import MONITOR, AdversarialSeparation
-from pipeline.training.pools import FramesOnDisk, load_pool
-from pipeline.training.replicas import ALONE, Processes, Replicas, together
+from pipeline.training.pool_loading import FramesOnDisk, load_pool
+from pipeline.training.replicas import ALONE, Replica, ReplicasStrategy, together
 
 EXCERPT_FRAMES = 66
-"""Output frames of an excerpt (paper, section 4.2); the U-Net takes the next size it can."""
+"""Output frames of an excerpt (paper, section 4.3.2); the U-Net takes the next size it can."""
 
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {
     "float32": "32-true",
@@ -52,26 +54,27 @@ def train(
     """Train model `name` and write its folder `target`.
 
     features: the folder of the feature files; checkpoints: a folder for this run's state, removed
-    when it is done; device: auto, cpu or cuda; features_in: auto, device, memory or disk (`pools`);
+    when it is done; device: auto, cpu or cuda; features_in: auto, device, memory or disk
+    (`pool_loading`);
     say: where one-line messages go.
     Raises UserError when a role has no tracks, a loss is not finite, or an output is dead.
     """
     check_roles(split, needs_unlabelled=params.models[name].unlabelled)
     accelerator = resolve_device(device)
-    with together(accelerator) as processes:
-        local = f"cuda:{processes.local_rank}" if accelerator == "cuda" else "cpu"
-        module = prepare(params, name, split, features, torch.device(local), processes, features_in)
+    with together(accelerator) as replica:
+        local = f"cuda:{replica.local_rank}" if accelerator == "cuda" else "cpu"
+        module = prepare(params, name, split, features, torch.device(local), replica, features_in)
         resume = None
-        if processes.first:
+        if replica.first:
             resume = open_checkpoints(checkpoints, fingerprint(params, name, split, features), say)
-        resume = processes.from_first(resume)
+        resume = replica.from_first(resume)
         if resume is not None and not resume.exists():
             raise UserError(
                 f"{resume}: not on this machine; machines that train together need a shared folder"
             )
         best = Checkpoints(checkpoints)
-        fit(module, params, accelerator, processes, best, resume)
-        if processes.first:
+        fit(module, params, accelerator, replica, best, resume)
+        if replica.first:
             finish(module, params, name, Path(best.best_model_path), target)
             files.remove(checkpoints)
 
@@ -80,7 +83,7 @@ def fit(
     module: AdversarialSeparation,
     params: Params,
     accelerator: str,
-    processes: Processes,
+    replica: Replica,
     checkpoints: Checkpoints,
     resume: Path | None,
 ) -> None:
@@ -91,12 +94,12 @@ def fit(
     )
     trainer = lightning.Trainer(
         accelerator="gpu" if accelerator == "cuda" else "cpu",
-        devices=processes.local_count,
-        num_nodes=processes.count // processes.local_count,
-        strategy=Replicas() if processes.count > 1 else "auto",
+        devices=replica.local_count,
+        num_nodes=replica.count // replica.local_count,
+        strategy=ReplicasStrategy() if replica.count > 1 else "auto",
         precision=PRECISIONS[params.training.precision],
         max_epochs=params.training.max_epochs,
-        logger=logger if processes.first else False,
+        logger=logger if replica.first else False,
         callbacks=[
             EarlyStopping(
                 MONITOR,
@@ -112,7 +115,7 @@ def fit(
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    tiles = module.validation.tiles()[processes.rank :: processes.count]
+    tiles = module.validation.tiles()[replica.rank :: replica.count]
     trainer.fit(
         module,
         loader(range(params.training.steps_per_epoch)),
@@ -144,12 +147,14 @@ def prepare(
     split: pd.DataFrame,
     features: Path,
     device: torch.device,
-    processes: Processes = ALONE,
+    replica: Replica = ALONE,
     features_in: str = "auto",
 ) -> AdversarialSeparation:
     """Load what a model trains on and build it."""
     model, settings = params.models[name], params.training
-    network = build(params)
+    bins, sources = params.signal.bins, len(params.sources)
+    built = build_separator(params.separator.model_dump(), bins, sources)
+    network = cast(SeparatorNetwork, built)
     pool = partial(
         load_pool, split, folder=features, length=network.valid_frames(EXCERPT_FRAMES),
         context=network.context, device=device, place=features_in,
@@ -173,15 +178,15 @@ def prepare(
         supervised=supervised,
         mixtures=mixtures,
         recordings=recordings,
-        part=processes.part(settings.batch_size),
+        part=replica.part(settings.batch_size),
     )
     validation = pool(Role.VALIDATION, signals=everything)
-    if len(validation.tiles()) < processes.count:
+    if len(validation.tiles()) < replica.count:
         raise UserError(
-            f"validation has {len(validation.tiles())} excerpts for {processes.count} processes;"
+            f"validation has {len(validation.tiles())} excerpts for {replica.count} processes;"
             " start fewer"
         )
-    return AdversarialSeparation(params, model, batches, validation, processes)
+    return AdversarialSeparation(params, model, batches, validation, replica)
 
 
 def finish(
@@ -193,7 +198,8 @@ def finish(
     history = best.parent / "history"
     with files.atomic_path(target) as folder:
         precision = params.training.precision
-        Separator(module.separator, tuple(params.sources), params.signal, precision).save(
+        network = cast(SeparatorNetwork, module.separator)
+        Separator(network, tuple(params.sources), params.signal, precision).save(
             folder,
             {
                 "model": name,
@@ -204,10 +210,8 @@ def finish(
                 "best": {"epoch": checkpoint["epoch"], "steps": checkpoint["steps"]},
             },
         )
-        for source, network in module.critics.items():
-            # contiguous: safetensors stores no channels_last strides
-            weights = {key: value.contiguous() for key, value in network.state_dict().items()}
-            save_file(weights, folder / f"critic-{source}.safetensors")
+        for source, critic in module.critics.items():
+            save_critic(folder, source, critic)
         for metric in sorted((history / "plots" / "metrics").rglob("*.tsv")):
             place = folder / "history" / metric.relative_to(history / "plots" / "metrics")
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ import soundfile
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.audio import reading
+from pipeline.audio import reading, resampling
 from pipeline.errors import UserError
 from tests.helpers.small_recordings import encode, music, one_file
 
@@ -151,7 +151,7 @@ def check(sound: bytes, suffix: str = "") -> float | None:
         samples: int = sum(block.shape[2] for block in blocks)
         assert samples > 0
         assert info.samples in (None, samples)
-        assert mono.shape == (1, reading.resampled_length(samples, info.sample_rate, 8000))
+        assert mono.shape == (1, resampling.resampled_length(samples, info.sample_rate, 8000))
         assert np.isfinite(mono).all()
         return samples / info.sample_rate
 

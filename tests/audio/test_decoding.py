@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from pipeline.audio import decoding, ffmpeg, reading
+from pipeline.audio import decoding, ffmpeg, reading, resampling
 from pipeline.audio.decoding import open_audio
 from pipeline.errors import UserError
 from pipeline.tracks import Part, Track
@@ -111,7 +111,7 @@ def test_a_flac_of_unknown_length(tmp_path: Path) -> None:
     assert reading.probe(tmp_path / "x").samples is None
     np.testing.assert_array_equal(whole(tmp_path / "x", count=1000), noise(2, 5001))
     read = reading.read_mono(one_file("x"), tmp_path, ("accompaniment",), 8000)
-    assert read.shape == (1, reading.resampled_length(5001, RATE, 8000))
+    assert read.shape == (1, resampling.resampled_length(5001, RATE, 8000))
 
 
 def test_mp3_without_a_length_is_whole(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ import pytest
 import soundfile
 import soxr
 
-from pipeline.audio import reading
-from pipeline.errors import UserError
+from pipeline.audio import reading, resampling
 from tests.helpers.small_recordings import PAIR, RATE, SOURCES, noise, put, track, two_channels
 
 
@@ -96,7 +95,7 @@ def test_tracks_of_a_few_samples_work(tmp_path: Path, samples: int) -> None:
     put(tmp_path / "v.wav", noise(2, samples))
     read = reading.read_mono(PAIR, tmp_path, SOURCES, 8000)
     assert read.shape == (2, max(1, round(samples * 8000 / RATE)))
-    assert read.shape[1] == reading.resampled_length(samples, RATE, 8000)
+    assert read.shape[1] == resampling.resampled_length(samples, RATE, 8000)
     assert np.isfinite(read).all()
 
 
@@ -131,28 +130,6 @@ def test_names_with_spaces_apostrophes_and_accents(
     put(tmp_path / name, noise(2, 50))
     read, _ = reading.read_sources(track([name], []), tmp_path, SOURCES)
     np.testing.assert_array_equal(read[0], noise(2, 50))
-
-
-# --------------------------------------------------------------------------------------- writing
-
-
-def test_write_wav_rounds_and_clips_nothing(tmp_path: Path) -> None:
-    data = np.random.default_rng(0).standard_normal((2, 777)).astype(np.float32) * 3
-    reading.write_wav(tmp_path / "new folder" / "x.wav", data, 8000)
-    read, rate = soundfile.read(str(tmp_path / "new folder" / "x.wav"), dtype="float32")
-    assert rate == 8000
-    np.testing.assert_array_equal(read.T, data)
-    assert [path.name for path in (tmp_path / "new folder").iterdir()] == ["x.wav"]
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "x.wav"
-    reading.write_wav(path, noise(1, 10), 8000)
-    before = path.read_bytes()
-    with pytest.raises(UserError, match=r"x\.wav: cannot be written"):
-        reading.write_wav(path, noise(2000, 10), 8000)  # more channels than libsndfile allows
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
 
 
 # ---------------------------------------------------------------------------------------- memory

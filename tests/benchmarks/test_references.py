@@ -23,7 +23,8 @@ from benchmarks.reference.batches import Excerpts, loader
 from benchmarks.reference.networks import plain_separator
 from pipeline.datasets.inventory import Inventory
 from pipeline.features.store import FeatureFile
-from pipeline.networks.critics.dcgan import Critic
+from pipeline.networks import pool_and_crop
+from pipeline.networks.critics.dcgan import DCGANCritic
 from pipeline.networks.separators import unet
 from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.params import Params
@@ -133,7 +134,7 @@ def test_a_plain_training_step_has_our_losses_and_gradients(name: str) -> None:
     for loss, value in found.items():
         torch.testing.assert_close(ours[loss].double(), value, rtol=1e-6, atol=1e-7)
     networks = {"separator": experiment.separator, **experiment.critics}
-    trained = {"separator": module.separator, **module.named_critics()}
+    trained = {"separator": module.separator, **dict(module.critics.items())}
     for network in networks:
         pairs = zip(networks[network].parameters(), trained[network].parameters(), strict=True)
         for plain, fused in pairs:
@@ -160,7 +161,9 @@ def test_a_step_with_one_optimisation_more_or_less_has_our_losses(
     variant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """torch.compile takes too long for this test."""
-    monkeypatch.setattr(unet, "pool_and_crop", unet.pool_and_crop)  # which one variant replaces
+    monkeypatch.setattr(
+        unet, "pool_and_crop", pool_and_crop.pool_and_crop
+    )  # which one variant replaces
     found, expected = (
         training_part.fit(module, [], 1, "cpu")
         for module in (changed("VA", variant), changed("VA"))
@@ -198,7 +201,7 @@ def test_a_loop_over_museval_gives_our_scores(
         np.testing.assert_allclose(np.minimum(plain[number].T, 100), table.to_numpy(), rtol=1e-9)
 
 
-def critic_operations(critic: Critic, batch: int) -> int:
+def critic_operations(critic: DCGANCritic, batch: int) -> int:
     """Of a forward pass, from the layers' sizes."""
     rows, columns, total = critic.bins, critic.frames, 0
     for layer in [*critic.square, *critic.tall]:
@@ -210,7 +213,7 @@ def critic_operations(critic: Critic, batch: int) -> int:
 
 def test_operations_are_those_of_the_layers() -> None:
     """Forward, backward, and the backward of a backward that the gradient penalty needs."""
-    critic = Critic(4)
+    critic = DCGANCritic(4)
     excerpts, batch = torch.rand(3, 1, 256, 64), 3
     forward = critic_operations(critic, batch)
     assert limits.operations(lambda: critic(excerpts)) == forward

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.datasets import inventory, survey
+from pipeline.datasets import survey
 from pipeline.datasets.inventory import Inventory
 from tests.helpers.small_copies import SOURCES, noise, put, song
 
@@ -29,7 +29,7 @@ class Reads:
                 self.tracks.append(item[0].id)
                 yield function(item)
 
-        monkeypatch.setattr(inventory, "parallel_map", in_turn)
+        monkeypatch.setattr(survey, "parallel_map", in_turn)
 
     def __call__(self) -> list[str]:
         seen, self.tracks = self.tracks, []

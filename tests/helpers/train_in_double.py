@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.training import run as trainer
-from pipeline.training.batches import Pool
 from pipeline.training.module import AdversarialSeparation
+from pipeline.training.pools import Pool
 from stages import common
 from stages.train import train
 
@@ -41,7 +41,7 @@ def doubled(pool: Pool) -> Pool:
 
 def printed_step(module: AdversarialSeparation, *arguments: Any) -> None:
     silent_step(module, *arguments)
-    print("step", module.steps, flush=True)
+    print("step", module.state.steps, flush=True)
 
 
 if __name__ == "__main__":

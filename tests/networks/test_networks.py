@@ -4,14 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.networks.critics.dcgan import Critic
-from pipeline.networks.separators.unet import (
-    SpectrogramUNet,
-    UNet,
-    input_size,
-    output_size,
-    pool_and_crop,
-)
+from pipeline.networks.critics.dcgan import DCGANCritic
+from pipeline.networks.pool_and_crop import pool_and_crop
+from pipeline.networks.separators.unet import SpectrogramUNet, UNet, input_size, output_size
 from tests.helpers.autograd import by_autograd
 
 
@@ -34,7 +29,7 @@ def test_the_separator_is_the_papers() -> None:
 
 
 def test_the_critic_is_the_papers() -> None:
-    critic = Critic()
+    critic = DCGANCritic()
     assert parameters(critic) == 1_869_344
     assert critic(torch.rand(3, 1, 256, 64)).shape == (3, 1)
 
@@ -43,7 +38,7 @@ def test_the_critic_is_the_papers() -> None:
 def test_the_critics_gradient_is_autograds(size: tuple[int, int]) -> None:
     """And so is what a loss of it says to every weight, at both corners of the leaky ReLUs."""
     torch.manual_seed(5)
-    critic = Critic(3, *size).double()
+    critic = DCGANCritic(3, *size).double()
     critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     excerpts = torch.randn(4, 1, *size, dtype=torch.float64)
     found, expected = critic.input_gradient(excerpts), by_autograd(critic)(excerpts.clone())
@@ -62,7 +57,7 @@ def test_the_critics_gradient_is_autograds(size: tuple[int, int]) -> None:
 
 def test_in_bfloat16_scores_and_their_gradients_are_float32_and_near() -> None:
     torch.manual_seed(0)
-    critic = Critic(8)
+    critic = DCGANCritic(8)
     critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     excerpts = torch.rand(4, 1, 256, 64)
     exact = critic(excerpts), critic.input_gradient(excerpts)
@@ -126,14 +121,14 @@ def test_estimates_depend_on_the_context_and_on_nothing_beyond() -> None:
 
 
 def test_the_critic_sees_no_dc_bin_and_the_middle_frames() -> None:
-    critic = Critic(filters=1)
+    critic = DCGANCritic(filters=1)
     excerpts = torch.arange(257 * 66.0).reshape(1, 257, 66)
     torch.testing.assert_close(critic.view(excerpts)[0, 0], excerpts[0, 1:, 1:-1])
 
 
 def test_same_padding_adds_the_frame_at_the_end() -> None:
     """TensorFlow's 'same' for a kernel of width 2: the last column sees the padding, the first not."""
-    critic = Critic(filters=1)
+    critic = DCGANCritic(filters=1)
     conv = critic.tall[0]
     maps: list[torch.Tensor] = []
     conv.register_forward_hook(lambda _, given, __: maps.append(given[0]))

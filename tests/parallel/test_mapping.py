@@ -17,7 +17,7 @@ from pipeline.datasets import inventory, survey
 from pipeline.errors import UserError
 from pipeline.evaluation import evaluate as evaluation
 from pipeline.parallel.mapping import parallel_map
-from pipeline.parallel.workers import processes
+from pipeline.parallel.workers import worker_count
 from stages import evaluate
 from tests.conftest import TOP, inside
 from tests.helpers import on_workers
@@ -101,12 +101,12 @@ def test_processes_are_those_asked_for_or_all_that_may_be_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PIPELINE_PROCESSES", "5")
-    assert processes() == 5
+    assert worker_count() == 5
     for unset in ("", "0"):
         monkeypatch.setenv("PIPELINE_PROCESSES", unset)
-        assert processes() == len(os.sched_getaffinity(0))
+        assert worker_count() == len(os.sched_getaffinity(0))
     monkeypatch.delenv("PIPELINE_PROCESSES")
-    assert processes() == len(os.sched_getaffinity(0))
+    assert worker_count() == len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize("value", ["many", "-1", "1.5"])
@@ -115,7 +115,7 @@ def test_a_wrong_number_of_processes_is_one_line(
 ) -> None:
     monkeypatch.setenv("PIPELINE_PROCESSES", value)
     with pytest.raises(UserError, match=f"^PIPELINE_PROCESSES: .*found '{value}'$"):
-        processes()
+        worker_count()
 
 
 def test_when_the_last_item_is_out_the_workers_are_gone(two: None) -> None:

@@ -13,9 +13,11 @@ import torch
 
 from pipeline.errors import UserError
 from pipeline.networks.separators.unet import SpectrogramUNet
-from pipeline.report import export
-from pipeline.report.export import ONNX, export_model, load_onnx
-from pipeline.separation.separator import CONFIG, WEIGHTS, Separator
+from pipeline.report import card, export
+from pipeline.report.export import export_model
+from pipeline.separation.model_folder import CONFIG, WEIGHTS
+from pipeline.separation.onnx_network import ONNX, load_onnx
+from pipeline.separation.separator import Separator
 from pipeline.separation.songs import separate_files
 from tests.helpers.small_recordings import music, put
 from tests.separation.test_separator import SIGNAL, noise, small_separator
@@ -179,6 +181,6 @@ def test_the_file_is_valid(exported: Path) -> None:
 
 
 def test_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert export.commit(tmp_path) == "unknown"
+    assert card.commit(tmp_path) == "unknown"
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert export.commit(Path(export.__file__).parent) == "unknown"
+    assert card.commit(Path(export.__file__).parent) == "unknown"

@@ -15,7 +15,7 @@ import torch
 from pipeline.features.store import FeatureFile
 from pipeline.report import collect, critics, excerpts, page
 from pipeline.report.collect import Run
-from pipeline.report.gradients import load_critics
+from pipeline.separation.model_folder import load_critics
 from stages import report
 from tests.conftest import failing, fingerprints, inside
 

@@ -21,7 +21,9 @@ from pipeline.features.stft import log_magnitude, reconstruct, stft
 from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.params import Signal
 from pipeline.separation import separator as separation
-from pipeline.separation.separator import CONFIG, WEIGHTS, Patches, Separator
+from pipeline.separation.model_folder import CONFIG, WEIGHTS
+from pipeline.separation.patches import Patches
+from pipeline.separation.separator import Separator
 from tests.conftest import TOP
 from tests.helpers.small_recordings import music
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pipeline.errors import UserError
 from pipeline.separation import songs as batch
 from pipeline.separation import streams
-from pipeline.separation.separator import CONFIG, Separator
+from pipeline.separation.model_folder import CONFIG
+from pipeline.separation.separator import Separator
 from pipeline.separation.songs import Song, places, separate_files
 from tests.conftest import TOP
 from tests.helpers.small_recordings import encode, music, put

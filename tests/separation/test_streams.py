@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.audio.reading import read_mono, resampled_length
+from pipeline.audio.reading import read_mono
+from pipeline.audio.resampling import Resampler, resampled_length
 from pipeline.separation import streams
 from pipeline.separation.separator import Separator
-from pipeline.separation.streams import InputRate, ModelRate, Resampler, Shares
+from pipeline.separation.streams import InputRate, ModelRate, Shares
 from tests.conftest import TOP
 from tests.helpers.small_recordings import music, noise, one_file, put
 from tests.separation.test_separator import SIGNAL, small_separator

@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
-from pipeline.training.batches import Batches, Pool, amplify, generator, silence
+from pipeline.training.batches import Batches, amplify, generator
+from pipeline.training.pools import Pool, silence
 
 LENGTH, CONTEXT, BINS = 66, 46, 5
 

@@ -128,7 +128,7 @@ def test_the_wasserstein_critic_finds_the_shift_of_two_gaussians() -> None:
     distances = []
     for _ in range(400):
         real, fake = torch.randn(256, 2) + shift, torch.randn(256, 2)
-        distance = divergence(critic(real), critic(fake))
+        distance = divergence(critic(real), critic(fake), "wasserstein")
         penalty = gradient_penalty(by_autograd(critic), real, fake, torch.rand(256))
         optimiser.zero_grad()
         (10 * penalty - distance).backward()

@@ -11,9 +11,10 @@ from pipeline import roles
 from pipeline.errors import UserError
 from pipeline.features.store import FeatureFile
 from pipeline.tracks import Role
-from pipeline.training import pools
-from pipeline.training.batches import Batches, BatchesAhead, Pool
-from pipeline.training.pools import FramesOnDisk, load_pool
+from pipeline.training import pool_loading
+from pipeline.training.batches import Batches, BatchesAhead
+from pipeline.training.pool_loading import FramesOnDisk, load_pool
+from pipeline.training.pools import Pool
 from tests.conftest import fingerprints, small_params, write_params
 from tests.training.test_training import run
 
@@ -49,7 +50,7 @@ def test_a_pool_holds_what_the_feature_files_hold(experiment: Path) -> None:
 def test_on_the_disk_are_the_same_batches(
     experiment: Path, monkeypatch: pytest.MonkeyPatch, open_files: int
 ) -> None:
-    monkeypatch.setattr(pools, "OPEN_FILES", open_files)
+    monkeypatch.setattr(pool_loading, "OPEN_FILES", open_files)
     kinds = {"memory": Batches, "disk": BatchesAhead}
     drawn = []
     for place, kind in kinds.items():
@@ -91,27 +92,27 @@ def test_training_from_the_disk_gives_the_same_model(experiment: Path, copied: P
 
 
 def test_a_pool_takes_at_most_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "free_memory", lambda: 10 * GIB)
-    assert pools.choose("auto", 5 * GIB, CPU) == "memory"
-    assert pools.choose("auto", 5 * GIB + 1, CPU) == "disk"
-    assert pools.choose("memory", 50 * GIB, CPU) == "memory"
+    monkeypatch.setattr(pool_loading, "free_memory", lambda: 10 * GIB)
+    assert pool_loading.choose("auto", 5 * GIB, CPU) == "memory"
+    assert pool_loading.choose("auto", 5 * GIB + 1, CPU) == "disk"
+    assert pool_loading.choose("memory", 50 * GIB, CPU) == "memory"
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (4 * GIB, 80 * GIB))
     gpu = torch.device("cuda:0")
-    assert pools.choose("auto", 2 * GIB, gpu) == "device"
-    assert pools.choose("auto", 3 * GIB, gpu) == "memory"
-    assert pools.choose("auto", 6 * GIB, gpu) == "disk"
+    assert pool_loading.choose("auto", 2 * GIB, gpu) == "device"
+    assert pool_loading.choose("auto", 3 * GIB, gpu) == "memory"
+    assert pool_loading.choose("auto", 6 * GIB, gpu) == "disk"
     with pytest.raises(UserError, match="--features-in cloud: expected one of auto, device"):
-        pools.choose("cloud", 1, CPU)
+        pool_loading.choose("cloud", 1, CPU)
 
 
 def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    unlimited = pools.free_memory()
-    monkeypatch.setattr(pools, "CGROUP", tmp_path)
+    unlimited = pool_loading.free_memory()
+    monkeypatch.setattr(pool_loading, "CGROUP", tmp_path)
     (tmp_path / "memory.current").write_text("1000\n")
     (tmp_path / "memory.max").write_text("max\n")
-    assert pools.free_memory() == pytest.approx(unlimited, rel=0.2)
+    assert pool_loading.free_memory() == pytest.approx(unlimited, rel=0.2)
     (tmp_path / "memory.max").write_text("5000\n")
-    assert pools.free_memory() == 4000
+    assert pool_loading.free_memory() == 4000
 
 
 def test_a_truncated_feature_file_is_one_line(copied: Path) -> None:

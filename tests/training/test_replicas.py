@@ -15,7 +15,7 @@ import torch
 
 from pipeline.errors import Stopped, UserError
 from pipeline.training.module import AdversarialSeparation
-from pipeline.training.replicas import ALONE, Processes
+from pipeline.training.replicas import ALONE, Replica
 from stages import train
 from tests.conftest import TOP, fingerprints, small_params, write_params
 from tests.training.test_training import run
@@ -26,14 +26,14 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1"}
 def test_the_parts_of_all_processes_are_the_batch() -> None:
     batch = list(range(12))
     for count in (1, 2, 3, 4, 6, 12):
-        parts = [batch[Processes(rank, count).part(12)] for rank in range(count)]
+        parts = [batch[Replica(rank, count).part(12)] for rank in range(count)]
         assert [one for part in parts for one in part] == batch
         assert {len(part) for part in parts} == {12 // count}
 
 
 def test_a_batch_that_cannot_be_shared_out_is_one_line() -> None:
     with pytest.raises(UserError, match=r"batch_size: 12 excerpts .* among 5 processes; start"):
-        Processes(0, 5).part(12)
+        Replica(0, 5).part(12)
 
 
 def test_one_process_agrees_with_itself() -> None:
@@ -97,7 +97,7 @@ def test_a_run_that_is_stopped_in_validation_validates_again(
 
     def stopping(self: AdversarialSeparation) -> None:
         self.peaks.zero_()
-        if self.steps == 12:
+        if self.state.steps == 12:
             self.stop_signal = signal.SIGINT
 
     with monkeypatch.context() as patch:

@@ -1,0 +1,1 @@
+"""The critics, a file each; its name is the one that params.yaml gives."""

@@ -1,4 +1,4 @@
-"""The critic: a DCGAN-like convolutional network without normalisation (paper, section 4.2)."""
+"""The critic: a DCGAN-like convolutional network without normalisation (paper, section 4.3.3)."""
 
 from itertools import pairwise
 
@@ -9,7 +9,12 @@ from torch.nn import functional
 SLOPE = 0.2
 
 
-class Critic(nn.Module):
+def build(bins: int, filters: int) -> "DCGANCritic":
+    """The network of this name (`networks.builders`), for spectrograms of `bins` bins."""
+    return DCGANCritic(filters, bins - 1)
+
+
+class DCGANCritic(nn.Module):
     """Score excerpts of one source: high for real recordings, low for the separator's estimates.
 
     No normalisation layers: the gradient penalty is defined per excerpt.
@@ -17,6 +22,7 @@ class Critic(nn.Module):
 
     def __init__(self, filters: int = 32, bins: int = 256, frames: int = 64) -> None:
         super().__init__()
+        self.settings = {"network": "dcgan", "filters": filters}
         widths = [1, filters, 2 * filters, 4 * filters, 8 * filters]
         square = [
             nn.Conv2d(narrow, wide, 4, stride=2, padding=1) for narrow, wide in pairwise(widths)

@@ -1,20 +1,31 @@
-"""The separator: a U-Net of 'valid' convolutions on log magnitudes (paper, section 4.2)."""
+"""The separator: a U-Net of 'valid' convolutions on log magnitudes (paper, section 4.3.2)."""
 
-from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.networks.pool_and_crop import crop, memory_format, pool_and_crop
+
 
 class UNet(nn.Module):
     """Map a patch of the mixture's spectrogram to a smaller patch of each source's.
 
-    Every convolution is 'valid': an output cell has seen a full neighbourhood of real input, never
-    padding, so patches of a long track fit together without seams. The output is centred in the
-    input and `2 * context` smaller along both axes.
+    With the paper's 16 filters and 4 levels, (rows x columns x channels):
+
+        350 x 158 x 1                                                 258 x  66 x sources
+        348 x 156 x 16   ─────────── cropped ──────────────────▶      258 x  66 x 16 + 1 (the mixture)
+          172 x 76 x 32    ───────── cropped ────────────────▶      130 x 34 x 32
+            84 x 36 x 64     ─────── cropped ──────────────▶      66 x 18 x 64
+              40 x 16 x 128    ───── cropped ────────────▶      34 x 10 x 128
+                               18 x 6 x 256
+
+    Down: max-pooling of 2, convolution 3 x 3, twice the filters. Up: transposed convolution 2 x 2,
+    joined with the centre of what lies across, convolution 3 x 3. Every convolution is 'valid': an
+    output cell has seen a full neighbourhood of real input, never padding, so patches of a long track
+    fit together without seams. The output is centred in the input and `2 * context` smaller along
+    both axes.
     """
 
     def __init__(self, sources: int = 2, filters: int = 16, depth: int = 4) -> None:
@@ -74,16 +85,17 @@ class UNet(nn.Module):
         return estimates
 
 
-class SpectrogramUNet(nn.Module):
-    """The U-Net fitted to spectrograms of a given number of bins.
+def build(bins: int, sources: int, filters: int, depth: int) -> "SpectrogramUNet":
+    """The network of this name (`networks.builders`)."""
+    return SpectrogramUNet(bins, sources, filters, depth)
 
-    What any separator of this package offers: `context`, the frames of mixture it needs on both
-    sides of its output; `grid`, the number of frames by which a patch can be shifted without changing
-    its estimates; `valid_frames`; and `forward`.
-    """
+
+class SpectrogramUNet(nn.Module):
+    """The U-Net fitted to spectrograms of a given number of bins: a `SeparatorNetwork`."""
 
     def __init__(self, bins: int, sources: int = 2, filters: int = 16, depth: int = 4) -> None:
         super().__init__()
+        self.settings = {"network": "unet", "filters": filters, "depth": depth}
         self.unet = UNet(sources, filters, depth)
         self.bins = bins
         self.depth = depth
@@ -106,54 +118,6 @@ class SpectrogramUNet(nn.Module):
         x = functional.pad(mixture, self.padding).unsqueeze(1)  # (batch, 1, rows, frames)
         estimates: Tensor = self.unet(x)
         return estimates[:, :, : self.bins]
-
-
-class PoolAndCrop(torch.autograd.Function):
-    """max_pool2d(x, 2) and the centre of x, what a skip connection hands on, as one operation.
-
-    PyTorch's own gradient of a crop is a tensor of zeros of x's size, in another memory layout than
-    the pooling's, to which it is then added. Here it is added where it belongs, and x is not kept.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        pooled, indices = functional.max_pool2d(x, 2, return_indices=True)
-        ctx.save_for_backward(indices)
-        ctx.shape, ctx.layout = x.shape, memory_format(x)
-        return pooled, crop(x, size).clone(memory_format=ctx.layout)
-
-    @staticmethod
-    def backward(ctx: Any, pooled: Tensor, cropped: Tensor) -> tuple[Tensor, None]:
-        (indices,) = ctx.saved_tensors
-        # of x, PyTorch's function looks at shape and layout only
-        like = torch.empty(
-            ctx.shape, dtype=pooled.dtype, device=pooled.device, memory_format=ctx.layout
-        )
-        gradient: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
-            pooled, like, [2, 2], [2, 2], [0, 0], [1, 1], False, indices
-        )
-        crop(gradient, cropped.shape[-2:]).add_(cropped)
-        return gradient, None
-
-
-def pool_and_crop(x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """max_pool2d(x, 2) and the centre of x (…, *size)."""
-    if x.requires_grad:
-        pooled, cropped = PoolAndCrop.apply(x, size)  # type: ignore[no-untyped-call]
-        return pooled, cropped
-    return functional.max_pool2d(x, 2), crop(x, size)
-
-
-def memory_format(x: Tensor) -> torch.memory_format:
-    """channels_last or contiguous."""
-    last = x.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last else torch.contiguous_format
-
-
-def crop(x: Tensor, size: Sequence[int]) -> Tensor:
-    """The centre of `x` (…, rows, columns), of `size` (rows, columns): a view."""
-    top, left = ((a - b) // 2 for a, b in zip(x.shape[-2:], size, strict=True))
-    return x[..., top : top + size[0], left : left + size[1]]
 
 
 def skip_sizes(rows: int, columns: int, depth: int) -> list[tuple[int, int]]:

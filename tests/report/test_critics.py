@@ -9,11 +9,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.errors import UserError
-from pipeline.networks.critics.dcgan import Critic
+from pipeline.networks.critics.dcgan import DCGANCritic
 from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.params import Signal
-from pipeline.report.gradients import critic_gradient, estimate_patch, load_critics
-from pipeline.separation.separator import CONFIG, Separator
+from pipeline.report.critics import critic_gradient, estimate_patch
+from pipeline.separation.model_folder import CONFIG, load_critics
+from pipeline.separation.separator import Separator
 from pipeline.training.losses import divergence, gradient_penalty
 
 SIGNAL = Signal(sample_rate=8000, fft_size=512, hop_size=256)
@@ -34,14 +35,14 @@ def excerpts(count: int, harmonics: float, planted: float, seed: int) -> Tensor:
 def test_the_gradient_is_positive_where_energy_lacks_and_negative_where_it_is_too_much() -> None:
     """Train a small critic as training does; real: lines, fake: weaker ones and a planted one."""
     torch.manual_seed(3)
-    critic = Critic(filters=4)
+    critic = DCGANCritic(filters=4)
     optimiser = torch.optim.Adam(critic.parameters(), lr=1e-3)
     for step in range(60):
         real = critic.view(excerpts(8, 2.0, 0.0, 2 * step))
         fake = critic.view(excerpts(8, 1.0, 2.0, 2 * step + 1))
         epsilon = torch.rand(8, generator=torch.Generator().manual_seed(step))
         penalty = gradient_penalty(critic.input_gradient, real, fake, epsilon)
-        loss = 10 * penalty - divergence(critic(real), critic(fake))
+        loss = 10 * penalty - divergence(critic(real), critic(fake), "wasserstein")
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -60,7 +61,7 @@ def test_the_gradient_is_positive_where_energy_lacks_and_negative_where_it_is_to
 
 def test_it_is_the_slope_of_the_score() -> None:
     torch.manual_seed(4)
-    critic = Critic(filters=2).double()
+    critic = DCGANCritic(filters=2).double()
     estimate = torch.rand(2, 257, 66, dtype=torch.float64)
     gradient = critic_gradient(critic, estimate)
     for item, row, frame in [(0, 3, 5), (1, 200, 63), (1, 0, 0)]:
@@ -72,7 +73,7 @@ def test_it_is_the_slope_of_the_score() -> None:
 
 
 def test_it_leaves_estimate_and_critic_as_they_were() -> None:
-    critic, estimate = Critic(filters=2), torch.rand(1, 257, 64)
+    critic, estimate = DCGANCritic(filters=2), torch.rand(1, 257, 64)
     before = estimate.clone()
     with torch.no_grad():
         critic_gradient(critic, estimate)
@@ -86,13 +87,13 @@ def folder(tmp_path: Path) -> Path:
     config = {"critics": ["vocals"], "critic": {"filters": 2}, "signal": SIGNAL.model_dump()}
     (tmp_path / CONFIG).write_text(json.dumps(config))
     torch.manual_seed(5)
-    save_file(Critic(filters=2).state_dict(), tmp_path / "critic-vocals.safetensors")
+    save_file(DCGANCritic(filters=2).state_dict(), tmp_path / "critic-vocals.safetensors")
     return tmp_path
 
 
 def test_critics_are_read_as_they_were_written(folder: Path) -> None:
     torch.manual_seed(5)
-    written = Critic(filters=2)
+    written = DCGANCritic(filters=2)
     critics = load_critics(folder)
     assert list(critics) == ["vocals"]
     view = torch.rand(3, 1, 256, 64)

@@ -1,0 +1,24 @@
+"""What a critic asks of its input: the gradient of its scores (paper, eq. 3 and Figure 3)."""
+
+import torch
+from torch import Tensor
+
+from pipeline.networks.interfaces import CriticNetwork, OwnInputGradient
+
+
+def input_gradient(critic: CriticNetwork, seen: Tensor) -> Tensor:
+    """The gradient of a critic's scores at `seen` (n, ...), of the same shape.
+
+    It is a function of the critic's weights, with a gradient of its own where gradients are on: the
+    penalty needs that. A critic may offer a faster way (`OwnInputGradient`) with the same result.
+    """
+    if isinstance(critic, OwnInputGradient):
+        return critic.input_gradient(seen)
+    differentiable = torch.is_grad_enabled()
+    with torch.enable_grad():
+        at = seen.detach().requires_grad_()
+        scores = critic(at)
+        (gradient,) = torch.autograd.grad(
+            scores.sum(), at, create_graph=differentiable, materialize_grads=True
+        )
+    return gradient

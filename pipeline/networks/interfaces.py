@@ -1,0 +1,54 @@
+"""What the rest of the program knows of a network."""
+
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+class SeparatorNetwork(Protocol):
+    """A separator: f in the paper. One that is trained is a `torch.nn.Module` with `settings`."""
+
+    context: int
+    """Frames of mixture that it needs on both sides of its output."""
+    grid: int
+    """Frames by which a patch can be shifted without changing its estimates."""
+
+    def valid_frames(self, at_least: int) -> int:
+        """The smallest number of output frames, not below `at_least`, that a patch can have."""
+        ...
+
+    def __call__(self, mixture: Tensor, /) -> Tensor:
+        """Log magnitudes (batch, bins, frames + 2 * context) -> (batch, sources, bins, frames)."""
+        ...
+
+
+class CriticNetwork(Protocol):
+    """A critic of one source: D in the paper. It is a `torch.nn.Module`."""
+
+    frames: int
+    """Frames that it looks at."""
+
+    def view(self, excerpts: Tensor) -> Tensor:
+        """What it sees of log magnitudes (n, bins, >= frames): (n, ...), differentiably."""
+        ...
+
+    def __call__(self, seen: Tensor, /) -> Tensor:
+        """Scores (n, 1) of what `view` gave: high for real recordings, low for estimates."""
+        ...
+
+
+@runtime_checkable
+class Saved(Protocol):
+    """A network that can be built again from what it was built with."""
+
+    settings: dict[str, Any]
+    """Its section of params.yaml: `network`, the name that finds it, and its own keys."""
+
+
+@runtime_checkable
+class OwnInputGradient(Protocol):
+    """A critic that knows a faster way to its `gradients.input_gradient`."""
+
+    def input_gradient(self, seen: Tensor) -> Tensor:
+        """The gradient of the scores at `seen`, of the same shape, itself differentiable."""
+        ...

@@ -1,0 +1,185 @@
+"""The model card: what a model is, what it was made from, how well it does, what it cannot do."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.comparison.aggregation import MEASURED, Metrics
+from pipeline.comparison.table import grid
+from pipeline.datasets import catalogue, inventory
+from pipeline.datasets.inventory import Inventory
+from pipeline.errors import UserError
+from pipeline.params import REFERENCE_ROWS
+from pipeline.roles import load_split
+from pipeline.separation import model_folder
+from pipeline.separation.onnx_network import INPUT, ONNX, OUTPUT
+from pipeline.separation.separator import Separator
+from pipeline.tracks import Role
+
+LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime")
+
+
+def card(model: Path, separator: Separator, results: Path) -> str:
+    """The model card of a model folder (Markdown)."""
+    config = model_folder.read_config(model)
+    name = str(config.get("model", model.name))
+    found = _inventories(results.absolute().parent / "data" / "inventory")
+    split_file = results.absolute().parent / "data" / "split.csv"
+    split = load_split(split_file) if split_file.exists() else None
+    rendered = [entry.dataset for entry in found if entry.origin == "synthetic"]
+    sections = [
+        [f"# {name}"], _summary(separator, config, rendered), _use(separator),
+        _limits(separator, rendered), _recordings(found, split),
+        _scores(results / "metrics.json", name, separator.sources), _made_with(),
+    ]  # fmt: skip
+    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+
+def _summary(separator: Separator, config: dict[str, Any], rendered: Sequence[str]) -> list[str]:
+    signal = separator.signal
+    critics = ", ".join(config.get("critics", []))
+    lines = [
+        f"A U-Net that separates a mixture into: {', '.join(separator.sources)}.",
+        f"It was trained with critics for: {critics}." if critics else "It was trained without critics.",
+        "",
+        f"Signal: mono, {signal.sample_rate} Hz; STFT with {signal.fft_size} samples, hop"
+        f" {signal.hop_size}. The network maps log(1 + magnitude) of the mixture to that of the sources.",
+    ]  # fmt: skip
+    if rendered:
+        lines += [
+            "",
+            "**This model is a demonstration.** It was trained on synthetic recordings"
+            f" ({', '.join(rendered)}); how well it separates real music is not known.",
+        ]
+    return lines
+
+
+def _use(separator: Separator) -> list[str]:
+    grid_frames, context = separator.network.grid, separator.network.context
+    return [
+        "## Use",
+        "",
+        "For research on separation, and for listening to what it does:",
+        "",
+        "    python -m pipeline separate SONG --model THIS_FOLDER --out OUT",
+        f"    python -m pipeline separate SONG --model THIS_FOLDER --onnx THIS_FOLDER/{ONNX} --out OUT",
+        "",
+        f"`{ONNX}` is the network alone: `{INPUT}` (batch, bins, frames + {2 * context}) to"
+        f" `{OUTPUT}` (batch, sources, bins, frames). Valid are"
+        f" {separator.network.valid_frames(1)} frames and every multiple of {grid_frames} more.",
+    ]
+
+
+def _limits(separator: Separator, rendered: Sequence[str]) -> list[str]:
+    rate = separator.signal.sample_rate
+    lines = [
+        "## Limits",
+        "",
+        f"- It hears nothing above {rate // 2} Hz, and no stereo.",
+        "- Estimates keep the phase of the mixture; the row `oracle` is the best that this allows.",
+        "- It knows the kinds of music that it was trained on.",
+    ]
+    if rendered:
+        lines.append(
+            "- Synthetic music is simpler than real music: do not rely on the scores below."
+        )
+    return lines
+
+
+def _recordings(found: Sequence[Inventory], split: pd.DataFrame | None) -> list[str]:
+    lines = ["## Recordings", ""]
+    if split is None:
+        return [*lines, "Not known: data/split.csv was not there when this was written."]
+    count = split.groupby(["dataset", "role"]).size()
+    rows = [
+        [dataset, *(str(count.get((dataset, role), 0)) for role in Role)]
+        for dataset in split["dataset"].unique()
+    ]
+    lines += ["Tracks; the weights come from `supervised` and, with critics, `unlabelled`;"
+              " `validation` chose the epoch, `test` is scored below.", ""]  # fmt: skip
+    lines += grid(["dataset", *Role], rows, 1)
+    if found:
+        lines += [
+            "",
+            "Terms of the recordings; whether they hold for a model too is for you to judge:",
+        ]
+        lines += ["", *(f"- {entry.dataset}: {_terms(entry)}" for entry in found)]
+    return lines
+
+
+def _terms(entry: Inventory) -> str:
+    if entry.origin == "synthetic":
+        return "synthetic, rendered by this program; no recording of anybody is in it"
+    name = entry.collection or entry.dataset
+    if name in catalogue.collections():
+        return f"{name}; {catalogue.collection(name).licence}"
+    return "files of the people who trained the model, under terms that only they know"
+
+
+def _scores(path: Path, name: str, sources: Sequence[str]) -> list[str]:
+    lines = ["## Scores", ""]
+    if not path.exists():
+        return [*lines, "None: results/metrics.json was not there when this was written."]
+    try:
+        metrics: Metrics = json.loads(path.read_text(encoding="utf-8"))
+        tables = {source: _table(metrics, name, source) for source in sources}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path}: damaged; run `python -m stages.compare` again") from None
+    if not any(tables.values()):
+        return [*lines, f"None: results/metrics.json has no row {name}."]
+    lines.append(
+        "Means over test tracks in dB (BSS Eval v3). `mixture`: the mixture as the estimate;"
+        " `oracle`: the true magnitudes with the mixture's phase."
+    )
+    for source, table in tables.items():
+        lines += ["", f"{source}:", "", *table]
+    return lines
+
+
+def _table(metrics: Metrics, name: str, source: str) -> list[str]:
+    mixture, oracle = REFERENCE_ROWS
+    rows = []
+    for test_set, cells in metrics.items():
+        for metric in MEASURED if name in cells else ():
+            found = [
+                cells.get(row, {}).get(f"{metric}_{source}") for row in (mixture, name, oracle)
+            ]
+            values = ["–" if value is None else f"{value:.2f}" for value in found]
+            rows.append([test_set, metric, str(cells[name]["tracks"]), *values])
+    header = ["test set", "metric", "tracks", mixture, name, oracle]
+    return grid(header, rows, 2) if rows else []
+
+
+def _made_with() -> list[str]:
+    libraries = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
+    return [
+        "## Made with",
+        "",
+        f"Exported by commit {commit(Path(__file__).parent)}; Python {platform.python_version()},"
+        f" {libraries}.",
+    ]
+
+
+def commit(folder: Path) -> str:
+    """The commit that is checked out in `folder`, and whether files differ; "unknown" without git."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        changed = " with uncommitted changes" if git("status", "--porcelain") else ""
+        return git("rev-parse", "HEAD") + changed
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _inventories(folder: Path) -> list[Inventory]:
+    return [inventory.load(path) for path in sorted(folder.glob("*.json"))]

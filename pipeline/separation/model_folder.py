@@ -1,0 +1,110 @@
+"""A model folder: weights (safetensors) and what is needed to build the networks again (JSON)."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_file, save_model
+from torch import nn
+
+from pipeline.errors import UserError
+from pipeline.files import write_text
+from pipeline.networks.builders import build_critic, build_separator
+from pipeline.networks.interfaces import CriticNetwork, SeparatorNetwork
+from pipeline.params import Name, Precision, Signal
+
+FORMAT = 1
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+class Description(BaseModel):
+    """The part of config.json that applying a model needs; it holds more, for people."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int
+    sources: list[Name]
+    """They become names of files."""
+    signal: Signal
+    separator: dict[str, Any]
+    precision: Precision = "float32"
+    """A folder that does not say is from before there was a choice."""
+
+
+def save_separator(
+    folder: Path, network: SeparatorNetwork, settings: Mapping[str, Any], details: Mapping[str, Any]
+) -> None:
+    """Write weights and config.json: `settings` as `Description` has them, `details` beside them."""
+    if not isinstance(network, nn.Module) or not isinstance(network.settings, dict):
+        raise TypeError(f"{type(network).__name__} has no weights that could be saved")
+    folder.mkdir(parents=True, exist_ok=True)
+    save_model(network, str(folder / WEIGHTS))
+    config = {"format": FORMAT, **settings, "separator": network.settings, **details}
+    write_text(folder / CONFIG, json.dumps(config, indent=1) + "\n")
+
+
+def load_separator(folder: Path) -> tuple[nn.Module, Description]:
+    """The network of a model folder, and what is known of it.
+
+    Raises UserError when the folder is missing, damaged or of another format.
+    """
+    try:
+        config = read_config(folder)
+        if config["format"] != FORMAT:
+            raise UserError(
+                f"{folder / CONFIG}: model format {config['format']}, this version reads {FORMAT}"
+            )
+        found = Description.model_validate(config)
+        network = build_separator(found.separator, found.signal.bins, len(found.sources))
+        load_model(network, str(folder / WEIGHTS))
+    except FileNotFoundError:
+        missing = CONFIG if not (folder / CONFIG).exists() else WEIGHTS
+        raise UserError(f"{folder}: not a model folder: no {missing}") from None
+    except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
+        raise UserError(f"{folder}: damaged model folder: {_reason(error)}") from None
+    return network, found
+
+
+def save_critic(folder: Path, source: str, critic: nn.Module) -> None:
+    """Write the weights of one source's critic; config.json has its settings as `critic`."""
+    # contiguous: safetensors stores no channels_last strides
+    weights = {key: value.contiguous() for key, value in critic.state_dict().items()}
+    save_file(weights, _critic(folder, source))
+
+
+def load_critics(folder: Path) -> dict[str, CriticNetwork]:
+    """The critics of a model folder by source; none for a purely supervised model.
+
+    Raises UserError when a critic that config.json names is missing or damaged.
+    """
+    config = read_config(folder)
+    critics: dict[str, CriticNetwork] = {}
+    for source in config.get("critics", []):
+        path = _critic(folder, source)
+        network = build_critic(config["critic"], Signal(**config["signal"]).bins)
+        try:
+            load_model(network, str(path))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise UserError(
+                f"{path}: critic cannot be read ({_reason(error)}); run"
+                f" `dvc repro -f train@{folder.name}`"
+            ) from None
+        critics[source] = network.eval()  # type: ignore[assignment]
+    return critics
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json as it is."""
+    config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    return config
+
+
+def _critic(folder: Path, source: str) -> Path:
+    return folder / f"critic-{source}.safetensors"
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,98 @@
+"""The network of a model without torch: written as ONNX, run by onnxruntime."""
+
+import hashlib
+import json
+import warnings
+from pathlib import Path
+
+import onnx
+import onnxruntime  # type: ignore[import-untyped]
+import torch
+from torch import Tensor
+
+from pipeline.errors import UserError
+from pipeline.networks.interfaces import SeparatorNetwork
+from pipeline.separation.model_folder import WEIGHTS
+from pipeline.separation.separator import Separator
+
+ONNX = "model.onnx"
+"""The file's name in a folder that is given away."""
+INPUT, OUTPUT = "mixture", "estimates"
+
+
+def write_onnx(separator: Separator, path: Path, fingerprint: str) -> None:
+    """Write the network: mixture (batch, bins, frames + 2 * context) -> (batch, sources, bins, frames).
+
+    Both are log magnitudes; batch and frames are free, as far as `valid_frames` has it. What else
+    is needed to use it is in the file's metadata; fingerprint: of the weights.
+    """
+    network = separator.network
+    if not isinstance(network, torch.nn.Module):
+        raise TypeError("only a torch network can be exported")
+    context, frames = network.context, network.valid_frames(1)
+    mixture = torch.zeros(1, separator.signal.bins, frames + 2 * context)
+    # without gradients: the exporter cannot follow an operation with a gradient of its own
+    with warnings.catch_warnings(), torch.no_grad():
+        # The newer exporter (dynamo=True) cannot follow sizes that halve at every level.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network, (mixture,), str(path), dynamo=False,
+            input_names=[INPUT], output_names=[OUTPUT],
+            dynamic_axes={INPUT: {0: "batch", 2: "padded_frames"}, OUTPUT: {0: "batch", 3: "frames"}},
+        )  # fmt: skip
+    written = onnx.load(str(path))
+    metadata = {
+        "sources": json.dumps(separator.sources),
+        "signal": separator.signal.model_dump_json(),
+        "context": str(context),
+        "grid": str(network.grid),
+        "smallest_frames": str(frames),
+        "weights": fingerprint,
+    }
+    onnx.helper.set_model_props(written, metadata)
+    onnx.checker.check_model(written)
+    onnx.save(written, str(path))
+
+
+class OnnxNetwork:
+    """An exported network, run by onnxruntime on the CPU; its sizes are those of the torch network."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, like: SeparatorNetwork) -> None:
+        self._session = session
+        self.context, self.grid = like.context, like.grid
+        self.valid_frames = like.valid_frames
+
+    def __call__(self, mixture: Tensor, /) -> Tensor:
+        """As `SeparatorNetwork`."""
+        (estimates,) = self._session.run([OUTPUT], {INPUT: mixture.cpu().numpy()})
+        return torch.from_numpy(estimates)
+
+
+def load_onnx(model: Path, path: Path) -> Separator:
+    """A model folder's separator with its network exported to `path`.
+
+    Raises UserError when the folder is no good, and when the file is missing, damaged, or exported
+    from other weights.
+    """
+    separator = Separator.load(model)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; `python -m pipeline export` writes {ONNX}")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4  # what is wrong comes as an exception
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # a dozen classes without a common one
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not a network that onnxruntime can run: {reason}") from None
+    if session.get_modelmeta().custom_metadata_map.get("weights") != weights_digest(model):
+        raise UserError(f"{path}: not exported from the weights in {model}; export them again")
+    return Separator(OnnxNetwork(session, separator.network), separator.sources, separator.signal)
+
+
+def weights_digest(model: Path) -> str:
+    """SHA-256 of the weights in a model folder."""
+    with (model / WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
