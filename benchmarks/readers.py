@@ -62,7 +62,7 @@ def row(name: str, look: Callable[[], Inventory], root: Path, target: Path, runs
     """A line of the table: hours of tracks a minute."""
     found = look()
     hours = sum(one.samples / one.sample_rate for one in found.recordings) / 3600
-    signals = found.signals if found.origin == "folder" else SOURCES
+    signals = found.kinds if found.origin == "folder" else SOURCES
 
     def features() -> None:
         target.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from container.command import Command
-from container.processes import Stopping, in_care, living, send, titles
+from container.process_table import Stopping, in_care, living, send, titles
 
 STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 FORWARDED = (signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT)

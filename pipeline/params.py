@@ -4,6 +4,9 @@ All parameter files (params*.yaml) have exactly these keys. The machine (device,
 parameter: dvc.lock records none, so it must not decide what is rerun.
 """
 
+import tomllib
+from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -16,16 +19,12 @@ from pipeline.tracks import MIXTURE
 
 DATASETS = ("DSD100", "MedleyDB", "CCMixter", "iKala")
 """The paper's, in its order."""
-KNOWN = (*DATASETS, "DSD100subset", "MedleyDB-sample", "MUSDB18", "MUSDB18-HQ")
-"""All datasets that have a reader."""
-STAND_INS = dict.fromkeys(("DSD100", "MedleyDB"), ("MUSDB18", "MUSDB18-HQ"))
-"""Datasets whose songs other collections hold too."""
-SAME_SONGS = (
-    ("DSD100", "DSD100subset", "MUSDB18", "MUSDB18-HQ"),
-    ("MedleyDB", "MedleyDB-sample"),
-    ("MedleyDB", "MUSDB18", "MUSDB18-HQ"),
+_HERE = Path(__file__).parent
+_CATALOGUE = tomllib.loads(
+    (_HERE / "datasets/catalogue/collections.toml").read_text(encoding="utf-8")
 )
-"""Of each of these one can be in an experiment: the same song would have two roles."""
+KNOWN = tuple(dict.fromkeys((*DATASETS, *_CATALOGUE)))
+"""All datasets that have a reader: those of the catalogue."""
 REACH = 1
 """Hops from a frame's centre to the end of its window: windows overlap by 50 % (section 4.3.1)."""
 FOLDER = "folder"
@@ -34,7 +33,6 @@ REFERENCE_ROWS = (MIXTURE, "oracle")
 RESERVED = (*REFERENCE_ROWS, "all", *DATASETS)
 
 Embedded = Literal["DSD100", "MedleyDB", "CCMixter", "iKala"]
-Collection = Literal["MUSDB18", "MUSDB18-HQ"]
 RoleName = Literal["supervised", "unlabelled", "validation", "test"]
 Positive = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -44,7 +42,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 
 def _one_of(folder: str) -> AfterValidator:
     """What is found by its name: the files of a folder below pipeline/, which is only listed here."""
-    names = sorted(path.stem for path in (Path(__file__).parent / folder).glob("[!_]*.py"))
+    names = sorted(path.stem for path in (_HERE / folder).glob("[!_]*.py"))
 
     def check(name: str) -> str:
         if name not in names:
@@ -66,7 +64,7 @@ class Dataset(Section):
     origin: Literal["synthetic", "local", "download", "folder"]
     """synthetic: rendered by us; local: the user's copy; download: fetched unless there is a copy;
     folder: any folder of audio, used as unpaired recordings."""
-    collection: Collection | None = None
+    collection: Name | None = None
     """The collection that the songs are taken from when it is not the dataset itself."""
     path: Annotated[str, Field(min_length=1)] | None = None
     """Where the recordings are, when not at DATA_ROOT/<collection>."""
@@ -144,7 +142,7 @@ class Signal(Section):
 class SeparatorSettings(Section):
     """The separator's network; the paper's U-Net has 16 filters at the top and 4 levels."""
 
-    network: Annotated[str, _one_of("networks/separators")] = "unet"
+    network: Annotated[str, _one_of("networks/separators")]
     filters: Positive
     depth: Annotated[int, Field(ge=1, le=6)]
 
@@ -152,7 +150,7 @@ class SeparatorSettings(Section):
 class CriticSettings(Section):
     """The critics' network; the paper's has 32 filters at the top."""
 
-    network: Annotated[str, _one_of("networks/critics")] = "dcgan"
+    network: Annotated[str, _one_of("networks/critics")]
     filters: Positive
 
 
@@ -226,11 +224,10 @@ class Params(Section):
             self._check_model(name, model)
         for name, dataset in self.datasets.items():
             self._check_dataset(name, dataset)
-        for group in SAME_SONGS:
-            present = [name for name in self.datasets if name in group]
-            if len(present) > 1:
+        for one, other in combinations(self.datasets, 2):
+            if one in _related(other, "same_songs_as") or other in _related(one, "same_songs_as"):
                 raise ValueError(
-                    f"datasets: {present[0]} and {present[1]} hold the same songs, which would get two"
+                    f"datasets: {one} and {other} hold the same songs, which would get two"
                     " roles; leave one of them out"
                 )
         return self
@@ -266,10 +263,16 @@ class Params(Section):
             raise ValueError(
                 f"{key}: expected one of {', '.join(KNOWN)}, or origin: folder with path and holds"
             )
-        if dataset.collection and dataset.collection not in STAND_INS.get(name, ()):
+        if dataset.collection and name not in _related(dataset.collection, "songs_of"):
             raise ValueError(f"{key}.collection: {dataset.collection} has no songs of {name}")
         if dataset.origin == "synthetic" and name not in self.synthetic.tracks:
             raise ValueError(f"synthetic.tracks.{name}: expected a number of tracks, found nothing")
+
+
+def _related(dataset: str, how: str) -> Sequence[str]:
+    """The datasets that the catalogue relates with another one, by `songs_of` or `same_songs_as`."""
+    related: Sequence[str] = _CATALOGUE.get(dataset, {}).get(how, ())
+    return related
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

@@ -20,7 +20,7 @@ def preprocess(dataset: str = typer.Argument(help="a name under datasets: in par
     read = preprocessing.write(
         found,
         common.recordings_root(dataset, entry),
-        found.signals if entry.origin == "folder" else settings.sources,
+        found.kinds if entry.origin == "folder" else settings.sources,
         settings.signal,
         common.features_path(dataset),
     )

@@ -32,7 +32,8 @@ LIMIT = 12
 """GB that no stage may need more of."""
 MODEL = "VA"
 """The model that needs most."""
-RATE = catalogue.SAMPLE_RATE
+RATE = 44_100
+"""Hz, of all recordings of the paper."""
 PAUSE = 0.1
 """Seconds between two looks at the memory."""
 

@@ -129,7 +129,7 @@ class _Libsndfile(Decoder):
 
 
 class _Ffmpeg(Decoder):
-    def __init__(self, name: str, file: BinaryIO, index: int, stream: ffmpeg.Stream) -> None:
+    def __init__(self, name: str, file: BinaryIO, index: int, stream: ffmpeg.AudioStream) -> None:
         super().__init__(name, file, stream.sample_rate, stream.channels)
         self._stream = stream
         self._index = index
@@ -285,10 +285,10 @@ def _libsndfile(file: BinaryIO) -> soundfile.SoundFile | None:
     return sound
 
 
-_probed: dict[tuple[int, ...], tuple[ffmpeg.Stream, ...]] = {}
+_probed: dict[tuple[int, ...], tuple[ffmpeg.AudioStream, ...]] = {}
 
 
-def _streams(file: BinaryIO) -> tuple[ffmpeg.Stream, ...]:
+def _streams(file: BinaryIO) -> tuple[ffmpeg.AudioStream, ...]:
     """One ffprobe for all streams of a file, as long as the file is the same."""
     seen = os.fstat(file.fileno())
     key = (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)

@@ -46,7 +46,7 @@ class NotInstalledError(FfmpegError):
     """ffmpeg or ffprobe cannot be started."""
 
 
-class Stream(NamedTuple):
+class AudioStream(NamedTuple):
     """An audio stream as its container announces it."""
 
     sample_rate: int
@@ -58,7 +58,7 @@ class Stream(NamedTuple):
     """Announced duration; None if unknown or only estimated."""
 
 
-def streams(descriptor: int) -> tuple[Stream, ...]:
+def streams(descriptor: int) -> tuple[AudioStream, ...]:
     """The audio streams of an open file, in the container's order. Raises FfmpegError."""
     command = ["ffprobe", "-v", "level+warning", *_MEMORY, *_LIMITS, "-select_streams", "a",
                "-show_entries", _ENTRIES, "-of", "json", _url(descriptor)]  # fmt: skip
@@ -88,7 +88,7 @@ def streams(descriptor: int) -> tuple[Stream, ...]:
 class Output:
     """The samples of one stream as ffmpeg decodes them: 32-bit floats, channels interleaved."""
 
-    def __init__(self, descriptor: int, index: int, stream: Stream) -> None:
+    def __init__(self, descriptor: int, index: int, stream: AudioStream) -> None:
         """Start ffmpeg on audio stream `index` (from 0) of an open file. Raises FfmpegError."""
         command = ["ffmpeg", "-nostdin", "-v", "level+error", *_MEMORY, "-threads", "1", *_LIMITS,
                    "-i", _url(descriptor), "-map", f"0:a:{index}", *_shape(stream),
@@ -164,7 +164,7 @@ def _url(descriptor: int) -> str:
     return f"file:/dev/fd/{descriptor}"
 
 
-def _shape(stream: Stream) -> list[str]:
+def _shape(stream: AudioStream) -> list[str]:
     """Options that keep rate and channels as announced, should they change in mid-stream.
 
     `-ac 4` is right for unknown layouts only: it would turn quadraphony into ffmpeg's usual layout
@@ -175,7 +175,7 @@ def _shape(stream: Stream) -> list[str]:
     return ["-af", f"aformat=sample_rates={stream.sample_rate}:channel_layouts={stream.layout}"]
 
 
-def _stream(entry: dict[str, Any], container: dict[str, Any], estimated: bool) -> Stream:
+def _stream(entry: dict[str, Any], container: dict[str, Any], estimated: bool) -> AudioStream:
     layout = entry.get("channel_layout", "")
     # Newer versions describe an order without a name: "3 channels (FL+FR+LFE)".
     if described := re.fullmatch(r"\d+ channels \((.*)\)", layout):
@@ -184,7 +184,7 @@ def _stream(entry: dict[str, Any], container: dict[str, Any], estimated: bool) -
     seconds = None
     if not estimated:
         seconds = _announced(entry, container)
-    return Stream(
+    return AudioStream(
         int(entry.get("sample_rate", 0)), int(entry.get("channels", 0)),
         layout if known else None, seconds,
     )  # fmt: skip

@@ -76,7 +76,7 @@ def about_data(inventories: Sequence[Inventory]) -> list[str]:
     for found in inventories:
         count = len(found.recordings)
         if found.origin == FOLDER:
-            held = ", ".join(found.signals)
+            held = ", ".join(found.kinds)
             lines.append(f"{found.dataset}: {count} unpaired recordings ({held}), unlabelled.")
         elif found.collection and not found.absent:
             lines.append(f"{found.dataset}: {count} of its songs, read from {found.collection}.")

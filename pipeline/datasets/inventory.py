@@ -52,7 +52,7 @@ class Inventory(BaseModel):
     """What the embedded recordings were rendered from: parameters, hash of the renderer."""
 
     @property
-    def signals(self) -> tuple[str, ...]:
+    def kinds(self) -> tuple[str, ...]:
         """What is recorded of every track: sources, or mixture for a folder of mixtures."""
         held = [set(recording.track.sources) for recording in self.recordings]
         return tuple(sorted(set.intersection(*held))) if held else ()

@@ -59,11 +59,11 @@ def check_unlabelled(
     held: set[str] = set()
     for inventory in inventories:
         if inventory.dataset in giving:
-            held |= set(inventory.signals)
+            held |= set(inventory.kinds)
             held |= {MIXTURE} if inventory.origin != FOLDER else set()
     for name, model in models.items():
         needed = ([MIXTURE] if model.unlabelled else []) + model.critics
-        lacking = [signal for signal in needed if signal not in held]
+        lacking = [kind for kind in needed if kind not in held]
         if lacking:
             raise UserError(
                 f"models.{name}: no unlabelled track has a recording of {lacking[0]}; add a dataset or"

@@ -94,7 +94,7 @@ def absent(dataset: str, origin: str, collection: str | None = None) -> Inventor
     return Inventory(dataset=dataset, origin=origin, collection=collection or "", absent=reason)
 
 
-class _Found(NamedTuple):
+class _Usable(NamedTuple):
     recordings: tuple[Recording, ...]
     files: dict[str, FileEntry]
     rejected: tuple[Rejected, ...]
@@ -107,7 +107,7 @@ def _inspect_all(
     names: Sequence[str] | None,
     facts: dict[str, Expected],
     memory: Path | None,
-) -> _Found:
+) -> _Usable:
     """Look at every track that is new or changed; raises UserError when not one can be used."""
     tracks, repeated = _unique(listing.tracks)
     remembered = InspectionCache.load(memory)
@@ -136,7 +136,7 @@ def _with_track(found: Inspection, track: Track) -> Inspection:
     return found._replace(recording=found.recording.model_copy(update={"track": track}))
 
 
-def _sort_out(root: Path, inspections: list[Inspection], rejected: list[Rejected]) -> _Found:
+def _sort_out(root: Path, inspections: list[Inspection], rejected: list[Rejected]) -> _Usable:
     """Sound recordings, each once, and the rejected ones."""
     recordings: list[Recording] = []
     entries: dict[str, FileEntry] = {}
@@ -162,7 +162,7 @@ def _sort_out(root: Path, inspections: list[Inspection], rejected: list[Rejected
             f" the first: {rejected[0].track}: {rejected[0].reason}"
         )
     rejected.sort(key=lambda entry: entry.track)
-    return _Found(tuple(recordings), entries, tuple(rejected))
+    return _Usable(tuple(recordings), entries, tuple(rejected))
 
 
 def _content(found: Inspection) -> tuple[object, ...]:

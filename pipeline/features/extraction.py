@@ -20,24 +20,24 @@ BLOCK_FRAMES = 2048
 FloatArray = NDArray[np.float32]
 
 
-def resampled_length(recording: Recording, sample_rate: int) -> int:
+def working_length(recording: Recording, sample_rate: int) -> int:
     """Samples of a recording at the working rate, at least 1."""
     return resampling.resampled_length(recording.samples, recording.sample_rate, sample_rate)
 
 
 def extract(
-    recording: Recording, root: Path, signals: Sequence[str], signal: Signal, folder: Path
+    recording: Recording, root: Path, kinds: Sequence[str], signal: Signal, folder: Path
 ) -> Path:
     """Compute the waveforms and log magnitudes of one recording into a new file in `folder`.
 
     A file and no arrays: a worker hands its results over through a pipe, which would need several
     times their size in memory, here and where they wait. `load_extracted` reads it. Waveforms are
-    those of the sources behind a mixture; a signal that stands alone has none.
+    those of the sources behind a mixture; what stands alone has none.
     """
-    paired = signals[0] == MIXTURE and len(signals) > 1
-    sources = signals[1:] if paired else signals
+    paired = kinds[0] == MIXTURE and len(kinds) > 1
+    sources = kinds[1:] if paired else kinds
     waveforms = reading.read_mono(recording.track, root, sources, signal.sample_rate)
-    expected = resampled_length(recording, signal.sample_rate)
+    expected = working_length(recording, signal.sample_rate)
     if waveforms.shape[1] != expected:
         raise UserError(
             f"{root}: {recording.track.id} has another length than data/inventory says; run"
@@ -57,7 +57,7 @@ def extract(
 def load_extracted(
     path: Path, samples: int, sources: int, signal: Signal
 ) -> tuple[FloatArray, FloatArray]:
-    """Waveforms (sources, samples) and log magnitudes (signals, frames, bins) from `extract`."""
+    """Waveforms (sources, samples) and log magnitudes (kinds, frames, bins) from `extract`."""
     data = np.memmap(path, np.float32, "r")
     waveforms, spectrograms = np.split(data, [sources * samples])
     frames = frame_count(samples, signal)

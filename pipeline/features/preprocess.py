@@ -22,7 +22,7 @@ from pipeline import rooms
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError, listing
 from pipeline.features import extraction
-from pipeline.features.extraction import extract, load_extracted, resampled_length
+from pipeline.features.extraction import extract, load_extracted, working_length
 from pipeline.features.stft import frame_count
 from pipeline.features.store import FORMAT, FeatureFile
 from pipeline.files import PARTIAL, atomic_path, remove, reserve
@@ -41,7 +41,7 @@ def write(
 ) -> int:
     """Compute the features of every recording in parallel and write them as one file.
 
-    root: the folder of the recordings; sources: those of the experiment, or the one signal that a
+    root: the folder of the recordings; sources: those of the experiment, or the one kind that a
     folder of unpaired recordings holds. Returns how many recordings were read: those of which
     `target` has the features already are not. Raises UserError when a recording no longer is what
     the inventory says, naming the file, or when computing one has ended two worker processes, once
@@ -63,7 +63,7 @@ def write(
                         _copy(file, layout, first, count, old, row)
                         done[first : first + count] = True
                 work = partial(
-                    extract, root=root, signals=layout.signals, signal=signal, folder=Path(scratch)
+                    extract, root=root, kinds=layout.kinds, signal=signal, folder=Path(scratch)
                 )
                 unread = [inventory.recordings[track] for track in new]
                 with closing(_computed(work, unread, inventory.dataset)) as computed:
@@ -110,7 +110,7 @@ class Layout:
     """Where everything in a feature file lies, known before a recording is read."""
 
     dataset: str
-    signals: tuple[str, ...]
+    kinds: tuple[str, ...]
     """Of `spectrogram`: the mixture, then the sources; or the only one of a folder."""
     sources: tuple[str, ...]
     """Of `waveform`."""
@@ -126,19 +126,19 @@ class Layout:
     def of(cls, inventory: Inventory, sources: Sequence[str], signal: Signal) -> "Layout":
         """The layout of a dataset's features."""
         paired = inventory.origin != FOLDER
-        samples = [resampled_length(one, signal.sample_rate) for one in inventory.recordings]
-        signals = (MIXTURE, *sources) if paired else tuple(sources)
+        samples = [working_length(one, signal.sample_rate) for one in inventory.recordings]
+        kinds = (MIXTURE, *sources) if paired else tuple(sources)
         common = {
             "format": FORMAT,
             "code": rooms.narrow_fingerprint(extraction.__name__),
-            "signals": signals,
+            "kinds": kinds,
             "signal": signal.model_dump(),
             "made_from": inventory.made_from,
         }
         base = hashlib.md5(json.dumps(common, sort_keys=True).encode(), usedforsecurity=False)
         return cls(
             dataset=inventory.dataset,
-            signals=signals,
+            kinds=kinds,
             sources=tuple(sources) if paired else (),
             signal=signal,
             tracks=tuple(recording.track.id for recording in inventory.recordings),
@@ -162,7 +162,7 @@ class Layout:
     def bytes(self) -> int:
         """Size of the two large arrays."""
         frames, samples = int(self.frames.sum()), int(self.samples.sum())
-        return 4 * (len(self.signals) * frames * self.signal.bins + len(self.sources) * samples)
+        return 4 * (len(self.kinds) * frames * self.signal.bins + len(self.sources) * samples)
 
 
 def _key(base: "hashlib._Hash", recording: Recording, inventory: Inventory) -> bytes:
@@ -188,8 +188,8 @@ def _reusable(
             except UserError:
                 continue
             stack.enter_context(old.file)
-            if (old.signals, old.sources, old.signal) != (
-                layout.signals, layout.sources, layout.signal,
+            if (old.kinds, old.sources, old.signal) != (
+                layout.kinds, layout.sources, layout.signal,
             ):  # fmt: skip
                 continue
             known = {key: row for row, key in enumerate(old.keys()) if key}
@@ -218,10 +218,10 @@ def _describe(file: h5py.File, layout: Layout) -> None:
         fft_size=signal.fft_size, hop_size=signal.hop_size,
     )  # fmt: skip
     text = h5py.string_dtype()
-    for name in ("signals", "sources"):
-        file.attrs.create(name, list(getattr(layout, name)), dtype=text)
+    for name, values in (("signals", layout.kinds), ("sources", layout.sources)):
+        file.attrs.create(name, list(values), dtype=text)
     file.create_dataset(
-        "spectrogram", (len(layout.signals), int(layout.frames.sum()), signal.bins), np.float32
+        "spectrogram", (len(layout.kinds), int(layout.frames.sum()), signal.bins), np.float32
     )
     file.create_dataset("waveform", (len(layout.sources), int(layout.samples.sum())), np.float32)
     file.create_dataset("index/track", data=list(layout.tracks), dtype=text)

@@ -1,12 +1,12 @@
 """The feature store: one HDF5 file a dataset, written by preprocess, read by everyone after it.
 
-    attributes    format, dataset, signals, sources, sample_rate, fft_size, hop_size
-    /spectrogram  float32 (signals, frames, bins)  log magnitudes: the mixture, then each source
+    attributes    format, dataset, kinds, sources, sample_rate, fft_size, hop_size
+    /spectrogram  float32 (kinds, frames, bins)  log magnitudes: the mixture, then each source
     /waveform     float32 (sources, samples)       at the working rate; their sum is the mixture
     /index/*      a row per track: track, first_frame, frames, first_sample, samples, key; and
                   silent (tracks, sources)
 
-A folder of unpaired recordings has one signal, the mixture or a source, and no waveforms: it is
+A folder of unpaired recordings has one kind, the mixture or a source, and no waveforms: it is
 never evaluated. Tracks lie one behind the other. The layout is contiguous and written in the order
 of the inventory, so the same recordings give the same bytes. `key` stands for everything that a track's
 rows depend on: rows whose key is in the file that is replaced are copied from it.
@@ -34,7 +34,7 @@ class FeatureFile:
     """An open feature file."""
 
     path: Path
-    signals: tuple[str, ...]
+    kinds: tuple[str, ...]
     """Of which there are log magnitudes."""
     sources: tuple[str, ...]
     """Of which there are waveforms."""
@@ -53,7 +53,7 @@ class FeatureFile:
             attributes = dict(file.attrs)
             if attributes["format"] != FORMAT:
                 raise UserError(f"{path}: feature format {attributes['format']}, expected {FORMAT}")
-            signals, sources = (tuple(map(str, attributes[key])) for key in ("signals", "sources"))
+            kinds, sources = (tuple(map(str, attributes[key])) for key in ("signals", "sources"))
             signal = Signal(
                 **{key: int(attributes[key]) for key in ("sample_rate", "fft_size", "hop_size")}
             )
@@ -66,7 +66,7 @@ class FeatureFile:
             raise UserError(f"{path}: damaged ({error}); delete it and run `dvc repro`") from None
         return cls(
             path=path,
-            signals=signals,
+            kinds=kinds,
             sources=sources,
             signal=signal,
             index=pd.DataFrame(columns, index=pd.Index(names, name="track")),
@@ -86,10 +86,10 @@ class FeatureFile:
         """What each track's rows depend on (`Layout.keys`)."""
         return [bytes(key) for key in self.file["index/key"][()]]
 
-    def spectrogram(self, row: int, signals: Sequence[str]) -> FloatArray:
-        """Log magnitudes (signals, frames, bins) of a track, by the signals' names."""
+    def spectrogram(self, row: int, kinds: Sequence[str]) -> FloatArray:
+        """Log magnitudes (kinds, frames, bins) of a track, by the kinds' names."""
         first, frames = (int(self.index[name].iloc[row]) for name in ("first_frame", "frames"))
-        data, places = self.file["spectrogram"], [self.signals.index(name) for name in signals]
+        data, places = self.file["spectrogram"], [self.kinds.index(name) for name in kinds]
         return np.stack([data[place, first : first + frames] for place in places])
 
     def waveforms(self, row: int) -> FloatArray:

@@ -1,4 +1,4 @@
-"""The test tracks that the report lets one hear: which, which ten seconds, and their signals."""
+"""The test tracks that the report lets one hear: which, which ten seconds, and what is heard of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ SECONDS = 10.0
 STEP = 0.1
 """Seconds between the places that are tried."""
 PEAK = 0.9
-"""Of the loudest of an excerpt's signals as it is played; one gain for all of them."""
+"""Of the loudest of an excerpt's waveforms as it is played; one gain for all of them."""
 PLAYED_RATE = 24_000
 """Hz. MP3 below 16 kHz is an extension that some browsers lack."""
 COMPRESSION = 0.737
@@ -47,7 +47,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Excerpt:
-    """The signals of a chosen track's excerpt; float32 (samples,) each."""
+    """The waveforms of a chosen track's excerpt; float32 (samples,) each."""
 
     choice: Choice
     start: float
@@ -64,7 +64,7 @@ class Excerpt:
         """Its length."""
         return len(self.mixture) / self.signal.sample_rate
 
-    def signals(self) -> Iterator[tuple[str, str, FloatArray]]:
+    def waveforms(self) -> Iterator[tuple[str, str, FloatArray]]:
         """(source, what, waveform): the mixture, then of each source reference and estimates."""
         yield "mixture", "mixture", self.mixture
         for source, reference in self.references.items():
@@ -104,7 +104,7 @@ def _places(count: int) -> dict[int, str]:
 def loudest(reference: FloatArray, rate: int, seconds: float = SECONDS) -> slice:
     """The samples of the `seconds` with the most energy; of equals the first.
 
-    reference (samples,). A shorter signal is taken whole.
+    reference (samples,). A shorter one is taken whole.
     """
     length, step = round(seconds * rate), max(round(STEP * rate), 1)
     if len(reference) <= length:
@@ -154,8 +154,8 @@ def decibels(waveform: FloatArray, signal: Signal) -> NDArray[np.float64]:
 
 
 def gain(excerpt: Excerpt) -> float:
-    """What all signals of an excerpt are multiplied with, so that the loudest peak is at PEAK."""
-    peak = max(float(np.abs(waveform).max(initial=0)) for _, _, waveform in excerpt.signals())
+    """What all waveforms of an excerpt are multiplied with, so that the loudest peak is at PEAK."""
+    peak = max(float(np.abs(waveform).max(initial=0)) for _, _, waveform in excerpt.waveforms())
     return PEAK / peak if peak > 0 else 1.0
 
 

@@ -26,7 +26,7 @@ RANGE = 70.0
 
 @dataclass(frozen=True)
 class Heard:
-    """One signal of an excerpt as the page shows it."""
+    """One waveform of an excerpt as the page shows it."""
 
     source: str
     what: str
@@ -101,7 +101,7 @@ def render(context: dict[str, Any]) -> str:
 
 
 def show(excerpt: Excerpt, number: int, folder: Path) -> list[Heard]:
-    """Write sound and picture of every signal of an excerpt; all on one scale and at one gain."""
+    """Write sound and picture of every waveform of an excerpt; all on one scale and at one gain."""
     rate, played = excerpt.signal.sample_rate, excerpts.gain(excerpt)
     loudest = float(excerpts.decibels(excerpt.mixture, excerpt.signal).max())
     found = []
@@ -109,7 +109,7 @@ def show(excerpt: Excerpt, number: int, folder: Path) -> list[Heard]:
     # encoders compute outside Python, beside the pictures
     with ThreadPoolExecutor(worker_count()) as encoders:
         written = []
-        for source, what, waveform in excerpt.signals():
+        for source, what, waveform in excerpt.waveforms():
             name = f"{number:02}-{source}" + (f"-{what}" if what != source else "")
             audio = f"audio/{name}.mp3"
             sound = waveform * np.float32(played)

@@ -19,14 +19,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.audio.decoding import MAX_CHANNELS
 from pipeline.audio.resampling import Resampler
 from pipeline.errors import UserError
 from pipeline.networks.interfaces import SeparatorNetwork
 from pipeline.params import Precision, Signal
 from pipeline.separation import model_folder
 from pipeline.separation.patches import BLOCK_FRAMES, FloatArray, Patches
-
-MAX_CHANNELS = 64
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,11 @@ from pipeline.files import PARTIAL, atomic_path
 from pipeline.networks.devices import resolve_device
 from pipeline.params import Precision
 from pipeline.separation.separator import Separator
-from pipeline.separation.streams import InputRate, ModelRate, Stream
+from pipeline.separation.streams import InputRate, ModelRate, SourceStream
 
 FORMATS = ("wav", "flac")
 PRECISIONS: tuple[str, ...] = get_args(Precision)
-MakeStream = Callable[[Separator, int, int], Stream]
+MakeStream = Callable[[Separator, int, int], SourceStream]
 RATES: dict[str, MakeStream] = {"model": ModelRate, "input": InputRate}
 FLAC_CHANNELS, FLAC_RATE = 8, 655_350
 """The most that a FLAC file can have."""
@@ -217,7 +217,7 @@ def separate_song(
 
 
 def write_waves(
-    waves: list[Path], stream: Stream, decoder: Decoder, progress: Callable[[float], Any]
+    waves: list[Path], stream: SourceStream, decoder: Decoder, progress: Callable[[float], Any]
 ) -> float:
     """Separate what a decoder gives into a 32-bit float WAV file a source; returns the largest sample."""
     peak, written, last = 0.0, 0, False
@@ -290,7 +290,7 @@ def _name(path: Path) -> bytes:
     return bytes(path)
 
 
-def _check_flac(song: Path, stream: Stream) -> None:
+def _check_flac(song: Path, stream: SourceStream) -> None:
     for there, most, unit in (
         (stream.channels, FLAC_CHANNELS, "channels"), (stream.sample_rate, FLAC_RATE, "Hz"),
     ):  # fmt: skip

@@ -34,7 +34,7 @@ SMOOTHING = np.array([1, 2, 3, 2, 1], np.float64)
 _SILENCE = 1e-12
 
 
-class Stream(ABC):
+class SourceStream(ABC):
     """A recording (channels, samples) that comes piece by piece, into its sources."""
 
     sample_rate: int
@@ -51,7 +51,7 @@ class Stream(ABC):
         """
 
 
-class ModelRate(Stream):
+class ModelRate(SourceStream):
     """Sources in mono at the model's rate: those of `Separator.separate`, to the bit."""
 
     channels = 1
@@ -65,7 +65,7 @@ class ModelRate(Stream):
         self._taken = self._given = 0
 
     def push(self, samples: FloatArray, last: bool = False) -> Iterator[FloatArray]:
-        """As `Stream.push`."""
+        """As `SourceStream.push`."""
         mono = samples.mean(axis=0, keepdims=True, dtype=np.float32)
         low = self._resampler.push(mono, last)
         self._taken += low.shape[1]
@@ -75,7 +75,7 @@ class ModelRate(Stream):
             yield estimates[:, None]
 
 
-class InputRate(Stream):
+class InputRate(SourceStream):
     """Sources with the recording's rate and channels, which sum to it (see above)."""
 
     def __init__(self, separator: Separator, sample_rate: int, channels: int) -> None:
@@ -95,7 +95,7 @@ class InputRate(Stream):
         self._given = 0
 
     def push(self, samples: FloatArray, last: bool = False) -> Iterator[FloatArray]:
-        """As `Stream.push`."""
+        """As `SourceStream.push`."""
         self._recording = np.concatenate([self._recording, samples], axis=1)
         for patch in _patches(self._patches, self._down.push(samples, last), last):
             low, energies = masked(patch, self._signal)

@@ -56,7 +56,7 @@ class Batches:
     batch_size: int
     gain: tuple[float, float]
     supervised: Pool
-    """Signals: the mixture, then every source."""
+    """Kinds: the mixture, then every source."""
     mixtures: Pool | None = None
     """Unlabelled mixtures; None for a purely supervised model."""
     recordings: Mapping[int, Pool] = field(default_factory=dict)

@@ -37,30 +37,30 @@ def load_pool(
     split: pd.DataFrame,
     role: Role,
     folder: Path,
-    signals: Sequence[str],
+    kinds: Sequence[str],
     length: int,
     context: int,
     device: torch.device,
     place: str = "auto",
 ) -> Pool:
-    """The tracks of one role that have all of `signals`, from the feature files under `folder`.
+    """The tracks of one role that have all of `kinds`, from the feature files under `folder`.
 
-    signals: which to keep, by name; `Pool.gather` counts within these. device: where excerpts are
+    kinds: which to keep, by name; `Pool.gather` counts within these. device: where excerpts are
     wanted. place: one of PLACES; auto takes the first that has room. Raises UserError when no track has
-    the signals.
+    the kinds.
     """
     chosen = split[split["role"] == role]
     stored, bins = [], 0
     for name in chosen["dataset"].unique():
         features = FeatureFile.open(folder / f"{name}.h5")
         with features.file:
-            if set(signals) <= set(features.signals):
+            if set(kinds) <= set(features.kinds):
                 tracks = chosen.loc[chosen["dataset"] == name, "track"].tolist()
-                stored.append(Stored.of(features, features.rows(tracks), signals))
+                stored.append(Stored.of(features, features.rows(tracks), kinds))
                 bins = features.signal.bins
     if not stored:
         raise UserError(
-            f"{folder}: no track with the role {role} has {' and '.join(signals)}; add a dataset or a"
+            f"{folder}: no track with the role {role} has {' and '.join(kinds)}; add a dataset or a"
             " folder of unpaired recordings that has"
         )
     lengths = torch.from_numpy(np.concatenate([one.frames for one in stored]))
@@ -69,14 +69,14 @@ def load_pool(
     first = ends - lengths.clamp_min(length) - context
     on_disk = FramesOnDisk(stored, first, lengths, bins, device)
     total = int(ends[-1])
-    place = choose(place, 4 * len(signals) * total * width(bins), device)
+    place = choose(place, 4 * len(kinds) * total * width(bins), device)
     if place == "disk":
         return Pool(on_disk, first, lengths, length, context, device)
-    frames = silence(len(signals), total, bins, device if place == "device" else None)
-    for signal in range(len(signals)):
+    frames = silence(len(kinds), total, bins, device if place == "device" else None)
+    for kind in range(len(kinds)):
         for start, count in zip(first, lengths, strict=True):
-            block = on_disk.read(signal, start[None], 0, int(count))[0]
-            frames[signal, start : start + count] = block.to(frames.device)
+            block = on_disk.read(kind, start[None], 0, int(count))[0]
+            frames[kind, start : start + count] = block.to(frames.device)
     return Pool(frames, first, lengths, length, context, device)
 
 
@@ -108,22 +108,22 @@ class Stored:
 
     path: Path
     offset: int
-    """Of the spectrograms, bytes; they are contiguous: (signals, frames, bins)."""
+    """Of the spectrograms, bytes; they are contiguous: (kinds, frames, bins)."""
     rows: tuple[int, ...]
-    """Of the wanted signals."""
+    """Of the wanted kinds."""
     size: int
-    """Frames of one signal in the file."""
+    """Frames of one kind in the file."""
     first_frame: NDArray[np.int64]
     frames: NDArray[np.int64]
 
     @classmethod
-    def of(cls, features: FeatureFile, tracks: Sequence[int], signals: Sequence[str]) -> "Stored":
-        """tracks: their rows in the index; signals: by name."""
+    def of(cls, features: FeatureFile, tracks: Sequence[int], kinds: Sequence[str]) -> "Stored":
+        """tracks: their rows in the index; kinds: by name."""
         data = features.file["spectrogram"]
         return cls(
             features.path,
             data.id.get_offset() or 0,
-            tuple(features.signals.index(name) for name in signals),
+            tuple(features.kinds.index(name) for name in kinds),
             data.shape[1],
             features.index["first_frame"].to_numpy(np.int64)[tracks],
             features.index["frames"].to_numpy(np.int64)[tracks],
@@ -140,7 +140,7 @@ class FramesOnDisk:
     lengths: Tensor
     bins: int
     device: torch.device
-    signals: int = field(init=False)
+    kinds: int = field(init=False)
     _files: "OrderedDict[int, int]" = field(default_factory=OrderedDict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
     _readers: ThreadPoolExecutor = field(
@@ -148,16 +148,16 @@ class FramesOnDisk:
     )
 
     def __post_init__(self) -> None:
-        self.signals = len(self.stored[0].rows)
+        self.kinds = len(self.stored[0].rows)
         counts = [len(one.frames) for one in self.stored]
         self._file_of = np.repeat(np.arange(len(counts)), counts)
         self._first_frame = np.concatenate([one.first_frame for one in self.stored])
 
     def __len__(self) -> int:
-        return self.signals
+        return self.kinds
 
-    def read(self, signal: int, starts: Tensor, extra: int, length: int) -> Tensor:
-        """Excerpts (n, length + 2 * extra, bins) of one signal; beyond a track's ends there is silence.
+    def read(self, kind: int, starts: Tensor, extra: int, length: int) -> Tensor:
+        """Excerpts (n, length + 2 * extra, bins) of one kind; beyond a track's ends there is silence.
 
         starts: their first frames without the `extra` before them (n,).
         """
@@ -170,7 +170,7 @@ class FramesOnDisk:
             track, begin = int(tracks[number]), int(begins[number])
             low, high = max(begin, 0), min(begin + target.shape[1], int(self.lengths[track]))
             if low < high:
-                self._fill(target[number, low - begin : high - begin], track, signal, low, handles)
+                self._fill(target[number, low - begin : high - begin], track, kind, low, handles)
 
         with self._lock:
             handles = self._open({int(self._file_of[track]) for track in tracks})
@@ -181,13 +181,13 @@ class FramesOnDisk:
         self,
         target: NDArray[np.float32],
         track: int,
-        signal: int,
+        kind: int,
         low: int,
         handles: dict[int, int],
     ) -> None:
         number = int(self._file_of[track])
         stored = self.stored[number]
-        frame = stored.rows[signal] * stored.size + int(self._first_frame[track]) + low
+        frame = stored.rows[kind] * stored.size + int(self._first_frame[track]) + low
         read = os.preadv(handles[number], [target.data], stored.offset + 4 * self.bins * frame)
         if read != target.nbytes:
             raise UserError(f"{stored.path}: ends too early; delete it and run `dvc repro`")

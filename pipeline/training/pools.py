@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 
-def silence(signals: int, frames: int, bins: int, device: torch.device | None = None) -> Tensor:
-    """Allocate zero frames (signals, frames, bins), float32, each padded to a multiple of 16 bytes."""
-    return torch.zeros(signals, frames, width(bins), device=device)[..., :bins]
+def silence(kinds: int, frames: int, bins: int, device: torch.device | None = None) -> Tensor:
+    """Allocate zero frames (kinds, frames, bins), float32, each padded to a multiple of 16 bytes."""
+    return torch.zeros(kinds, frames, width(bins), device=device)[..., :bins]
 
 
 def width(bins: int) -> int:
@@ -26,10 +26,10 @@ class Frames(Protocol):
     """The frames of a pool that are read when they are asked for (`pool_loading.FramesOnDisk`)."""
 
     def __len__(self) -> int:
-        """The number of signals."""
+        """The number of kinds."""
 
-    def read(self, signal: int, starts: Tensor, extra: int, length: int) -> Tensor:
-        """Excerpts (n, length + 2 * extra, bins) of one signal, on the device where they are wanted."""
+    def read(self, kind: int, starts: Tensor, extra: int, length: int) -> Tensor:
+        """Excerpts (n, length + 2 * extra, bins) of one kind, on the device where they are wanted."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Pool:
     """
 
     frames: "Tensor | Frames"
-    """(signals, frames, bins)."""
+    """(kinds, frames, bins)."""
     first: Tensor
     """First frame of each track (tracks,)."""
     lengths: Tensor
@@ -74,34 +74,34 @@ class Pool:
         ]
         return torch.cat(places)
 
-    def gather(self, starts: Tensor, signal: int, context: bool = False) -> Tensor:
-        """Excerpts of one signal (n, bins, frames), with the frames around them if `context`."""
-        return self._rows(starts, slice(signal, signal + 1), context)[0].transpose(1, 2)
+    def gather(self, starts: Tensor, kind: int, context: bool = False) -> Tensor:
+        """Excerpts of one kind (n, bins, frames), with the frames around them if `context`."""
+        return self._rows(starts, slice(kind, kind + 1), context)[0].transpose(1, 2)
 
     def gather_sources(self, starts: Tensor) -> Tensor:
-        """Excerpts of every signal but the first, which is the mixture (n, sources, bins, frames)."""
+        """Excerpts of every kind but the first, which is the mixture (n, sources, bins, frames)."""
         return self._rows(starts, slice(1, len(self.frames)), False).permute(1, 0, 3, 2)
 
-    def _rows(self, starts: Tensor, signals: slice, context: bool) -> Tensor:
-        """Excerpts as they are stored (signals, n, frames, bins): one copy, each in one piece."""
+    def _rows(self, starts: Tensor, kinds: slice, context: bool) -> Tensor:
+        """Excerpts as they are stored (kinds, n, frames, bins): one copy, each in one piece."""
         extra = self.context if context else 0
         if isinstance(self.frames, Tensor):
             # every excerpt there is, side by side and overlapping, is a view of the frames
-            frames = _large_pieces(self.frames[signals])
+            frames = _large_pieces(self.frames[kinds])
             size, pieces = self.length + 2 * extra, frames.shape[2]
             windows = frames.flatten(1).unfold(1, size * pieces, pieces)
             chosen: Tensor = windows[:, (starts - extra).to(frames.device)]
             rows = chosen.view(*chosen.shape[:2], size, pieces)
             rows = rows if self.device is None else rows.to(self.device)
             return rows.view(self.frames.dtype)[..., : self.frames.shape[2]]
-        numbers = range(signals.start, signals.stop)
+        numbers = range(kinds.start, kinds.stop)
         return torch.stack(
             [self.frames.read(number, starts, extra, self.length) for number in numbers]
         )
 
 
 def _large_pieces(frames: Tensor) -> Tensor:
-    """Frames (signals, frames, bins) as pieces of 16 bytes, with what `silence` leaves between them.
+    """Frames (kinds, frames, bins) as pieces of 16 bytes, with what `silence` leaves between them.
 
     Frames of another layout stay as they are, number by number.
     """

@@ -161,10 +161,10 @@ def prepare(
     )  # fmt: skip
     everything = (MIXTURE, *params.sources)
     numbers = [params.sources.index(source) for source in model.critics]
-    supervised = pool(Role.SUPERVISED, signals=everything)
-    mixtures = pool(Role.UNLABELLED, signals=[MIXTURE]) if model.unlabelled else None
+    supervised = pool(Role.SUPERVISED, kinds=everything)
+    mixtures = pool(Role.UNLABELLED, kinds=[MIXTURE]) if model.unlabelled else None
     recordings = {
-        number: pool(Role.UNLABELLED, signals=[params.sources[number]]) for number in numbers
+        number: pool(Role.UNLABELLED, kinds=[params.sources[number]]) for number in numbers
     }
     on_disk = [
         one
@@ -180,7 +180,7 @@ def prepare(
         recordings=recordings,
         part=replica.part(settings.batch_size),
     )
-    validation = pool(Role.VALIDATION, signals=everything)
+    validation = pool(Role.VALIDATION, kinds=everything)
     if len(validation.tiles()) < replica.count:
         raise UserError(
             f"validation has {len(validation.tiles())} excerpts for {replica.count} processes;"

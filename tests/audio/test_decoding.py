@@ -213,11 +213,11 @@ def test_a_stream_is_decoded_once_and_a_file_probed_once(
     started: list[int] = []
     ask, output = ffmpeg.streams, ffmpeg.Output
 
-    def asked(descriptor: int) -> tuple[ffmpeg.Stream, ...]:
+    def asked(descriptor: int) -> tuple[ffmpeg.AudioStream, ...]:
         probed.append(descriptor)
         return ask(descriptor)
 
-    def start(descriptor: int, index: int, stream: ffmpeg.Stream) -> ffmpeg.Output:
+    def start(descriptor: int, index: int, stream: ffmpeg.AudioStream) -> ffmpeg.Output:
         started.append(index)
         return output(descriptor, index, stream)
 

@@ -69,7 +69,7 @@ def test_librosa_gives_our_features(
             assert expected["spectrogram"].shape == (3, int(ours.index["frames"].iloc[row]), 257)
             for found_values, name in (
                 (ours.waveforms(row), "waveform"),
-                (ours.spectrogram(row, ours.signals)[..., :bins], "spectrogram"),
+                (ours.spectrogram(row, ours.kinds)[..., :bins], "spectrogram"),
             ):
                 values = expected[name][..., : found_values.shape[-1]]
                 worst = np.abs(found_values - values).max() / np.abs(values).max()

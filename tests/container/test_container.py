@@ -17,7 +17,7 @@ import pytest
 
 from container import locks
 from container.command import Command
-from container.processes import in_care, living
+from container.process_table import in_care, living
 from tests.conftest import TOP
 
 TRAINING = """

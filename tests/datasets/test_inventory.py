@@ -144,7 +144,7 @@ def test_a_folder_of_unpaired_recordings(tmp_path: Path) -> None:
     (tmp_path / "empty.mp3").touch()
     (tmp_path / "notes.txt").write_text("not audio")
     found = survey.take_folder("DAMP", tmp_path, "vocals")
-    assert (found.origin, found.signals) == ("folder", ("vocals",))
+    assert (found.origin, found.kinds) == ("folder", ("vocals",))
     assert [(one.track.id, one.samples, one.sample_rate) for one in found.recordings] == [
         ("take 2.flac", 900, RATE),
         ("x/copy of take 1.wav", 700, 22_050),

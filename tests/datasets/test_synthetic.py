@@ -14,9 +14,9 @@ from ruamel.yaml import YAML
 
 import pipeline.datasets
 from pipeline.datasets.synthetic import dsp, render
+from pipeline.datasets.synthetic.composition import Note
 from pipeline.datasets.synthetic.layouts import Spec, write_track
 from pipeline.datasets.synthetic.names import artist_name, camel_case, title_name
-from pipeline.datasets.synthetic.score import Note
 from pipeline.datasets.synthetic.styles import STYLES
 from pipeline.datasets.synthetic.voice import draw_singer, sing
 

@@ -293,7 +293,7 @@ def test_folders_of_unpaired_audio_feed_the_critics(
     assert dict(unlabelled["dataset"].value_counts()) == {"radio": 4, "DAMP": 3}
     for name, signal in (("radio", "mixture"), ("DAMP", "vocals")):
         store = FeatureFile.open(tmp_path / f"data/features/{name}.h5")
-        assert (store.signals, store.sources) == ((signal,), ())
+        assert (store.kinds, store.sources) == ((signal,), ())
         assert (store.index["frames"] > 100).all()
     config = json.loads((tmp_path / "models/V/config.json").read_text())
     assert config["critics"] == ["vocals"]
@@ -345,7 +345,7 @@ def test_four_sources_out_of_musdb18_through_everything(
         ("MedleyDB", "unlabelled"): 2, ("MedleyDB", "test"): 1, ("MedleyDB", "validation"): 1,
     }  # fmt: skip
     store = FeatureFile.open(tmp_path / "data/features/MedleyDB.h5")
-    assert store.signals == ("mixture", *STEMS)
+    assert store.kinds == ("mixture", *STEMS)
     cells = json.loads((tmp_path / "results/metrics.json").read_text())["all"]
     for row in ("mixture", "baseline", "two", "four", "oracle"):
         assert set(cells[row]) == {

@@ -244,7 +244,7 @@ def test_a_dataset_that_is_absent_has_an_empty_file(tmp_path: Path, settings: Pa
     target = tmp_path / "iKala.h5"
     assert preprocess.write(found, tmp_path, settings.sources, settings.signal, target) == 0
     store = FeatureFile.open(target)
-    assert (len(store.index), store.signals) == (0, SIGNALS)
+    assert (len(store.index), store.kinds) == (0, SIGNALS)
 
 
 # --------------------------------------------------------------------------------------- bad input

@@ -144,7 +144,7 @@ def test_excerpts_are_cut_from_the_tracks(real: Run) -> None:
     for estimates in found.estimates.values():
         assert list(estimates) == list(real.params.models)
         assert all(len(one) == len(found.mixture) for one in estimates.values())
-    peak = max(np.abs(one).max() for _, _, one in found.signals())
+    peak = max(np.abs(one).max() for _, _, one in found.waveforms())
     assert peak * excerpts.gain(found) == pytest.approx(excerpts.PEAK)
 
 

@@ -21,7 +21,7 @@ from tests.helpers.small_recordings import music, noise, one_file, put
 from tests.separation.test_separator import SIGNAL, small_separator
 
 Array = NDArray[np.float32]
-MakeStream = Callable[[Separator, int, int], streams.Stream]
+MakeStream = Callable[[Separator, int, int], streams.SourceStream]
 
 
 class Rule:

@@ -9,12 +9,9 @@ import csv
 import tomllib
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.errors import UserError
-
-SAMPLE_RATE = 44100
-"""Hz, of every recording of DSD100, MedleyDB, CCMixter and iKala."""
 
 
 class Entry(NamedTuple):
@@ -32,7 +29,7 @@ class Stem(NamedTuple):
     instrument: str
 
 
-class Song(NamedTuple):
+class PublishedSong(NamedTuple):
     """A song of MUSDB18 and MUSDB18-HQ."""
 
     track: str
@@ -81,36 +78,19 @@ class Collection(NamedTuple):
 @cache
 def tracks(dataset: str) -> tuple[Entry, ...]:
     """All published tracks of a dataset in the authors' order; none if it has no list."""
-    match dataset:
-        case "DSD100":
-            entries = [Entry(row["folder"], row["partition"]) for row in _rows("dsd100.csv")]
-        case "MedleyDB":
-            entries = [Entry(row["track"], None) for row in _rows("medleydb.csv")]
-        case "CCMixter":
-            entries = [Entry(row["folder"], None) for row in _rows("ccmixter.csv")]
-        case "iKala":
-            entries = [Entry(row["clip"], None) for row in _rows("ikala.csv")]
-        case "MUSDB18" | "MUSDB18-HQ":
-            entries = [Entry(song.track, song.partition) for song in musdb18()]
-        case _:
-            entries = []
-    return tuple(entries)
+    return tuple(Entry(row["id"], row.get("partition")) for row in _published(dataset))
 
 
 @cache
 def roles(dataset: str) -> dict[str, str]:
     """The roles in which the field uses a dataset's tracks, by id; empty where it has no custom."""
-    if dataset not in ("MUSDB18", "MUSDB18-HQ"):
-        return {}
-    return {song.track: song.role for song in musdb18()}
+    return {row["id"]: row["role"] for row in _published(dataset) if "role" in row}
 
 
 @cache
 def checksums(dataset: str) -> dict[str, str]:
     """The published MD5 of a track's only file, by track; empty where none are published."""
-    if dataset != "iKala":
-        return {}
-    return {row["clip"]: row["md5"] for row in _rows("ikala.csv")}
+    return {row["id"]: row["md5"] for row in _published(dataset) if "md5" in row}
 
 
 @cache
@@ -129,31 +109,18 @@ def medleydb_artists() -> dict[str, str]:
 
 
 @cache
-def musdb18() -> tuple[Song, ...]:
+def musdb18() -> tuple[PublishedSong, ...]:
     """All songs of MUSDB18 and MUSDB18-HQ, by name."""
-    return tuple(Song(**row) for row in _rows("musdb18.csv"))
+    return tuple(PublishedSong(**row) for row in _rows("musdb18.csv"))
 
 
 @cache
 def facts(dataset: str) -> dict[str, Facts]:
-    """Length and form of every published track, by id; empty for a dataset that has no list."""
-    match dataset:
-        case "DSD100":
-            known = {row["folder"]: (row["seconds"], 2) for row in _rows("dsd100.csv")}
-        case "MedleyDB":
-            known = {row["track"]: (row["seconds"], 2) for row in _rows("medleydb.csv")}
-        case "CCMixter":
-            known = {
-                row["folder"]: (row["seconds"], int(row["channels"]))
-                for row in _rows("ccmixter.csv")
-            }
-        case "iKala":
-            known = {row["clip"]: ("30", 2) for row in _rows("ikala.csv")}
-        case _:
-            known = {}
+    """Length and form of every published track, by id; empty where none are published."""
     return {
-        track: Facts(float(seconds), channels, SAMPLE_RATE)
-        for track, (seconds, channels) in known.items()
+        row["id"]: Facts(float(row["seconds"]), int(row["channels"]), int(row["sample_rate"]))
+        for row in _published(dataset)
+        if "seconds" in row
     }
 
 
@@ -178,7 +145,6 @@ def how_to_get(name: str) -> str:
 
 @cache
 def _collections() -> dict[str, Collection]:
-    tables = tomllib.loads(_text("collections.toml"))
     return {
         name: Collection(
             name=name,
@@ -193,8 +159,26 @@ def _collections() -> dict[str, Collection]:
             checksum=table.get("checksum"),
             unpacked_bytes=table.get("unpacked_bytes"),
         )
-        for name, table in tables.items()
+        for name, table in _tables().items()
     }
+
+
+@cache
+def _tables() -> dict[str, dict[str, Any]]:
+    return tomllib.loads(_text("collections.toml"))
+
+
+def _published(dataset: str) -> list[dict[str, str]]:
+    """The rows of a dataset's list by the names that `tracks` in collections.toml gives the columns.
+
+    A name in that table is a column of the file, a number the same value for every track.
+    """
+    columns = dict(_tables().get(dataset, {}).get("tracks", {}))
+    file = columns.pop("file", "")
+    return [
+        {name: row[one] if isinstance(one, str) else str(one) for name, one in columns.items()}
+        for row in (_rows(file) if file else [])
+    ]
 
 
 def _text(name: str) -> str:

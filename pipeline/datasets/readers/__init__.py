@@ -1,13 +1,12 @@
-"""The datasets: one reader each, all with the same small interface (`base.Reader`).
+"""The datasets' layouts: a file each, found by its `READERS`, all with the interface of `base.Reader`."""
 
-To add one, write a module like `ikala.py` and name it here.
-"""
+from importlib import import_module
+from pkgutil import iter_modules
 
-from pipeline.datasets.readers import ccmixter, dsd100, ikala, medleydb, musdb18
 from pipeline.datasets.readers.base import Reader
 
 READERS: dict[str, Reader] = {
     reader.name: reader
-    for module in (dsd100, medleydb, ccmixter, ikala, musdb18)
-    for reader in module.READERS
+    for found in iter_modules(__path__)
+    for reader in getattr(import_module(f"{__name__}.{found.name}"), "READERS", ())
 }

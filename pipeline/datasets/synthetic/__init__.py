@@ -1,7 +1,7 @@
 """The embedded recordings: music with singing, rendered into the layouts of the real datasets.
 
 They let every stage run, and the experiment show its point, without a download. `styles` says what
-each corpus sounds like, `score` writes the music, `voice` and `instruments` sound it,
+each corpus sounds like, `composition` writes the music, `voice` and `instruments` sound it,
 `arrangement` puts a track together and `layouts` writes it.
 """
 

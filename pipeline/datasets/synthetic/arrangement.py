@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.datasets.synthetic import band, dsp, instruments
-from pipeline.datasets.synthetic.dsp import Signal
-from pipeline.datasets.synthetic.score import Key, compose, harmony
+from pipeline.datasets.synthetic.composition import Key, compose, harmony
+from pipeline.datasets.synthetic.dsp import Sound
 from pipeline.datasets.synthetic.styles import Style
 from pipeline.datasets.synthetic.voice import draw_singer, sing
 
@@ -14,7 +14,7 @@ _HEADROOM = 0.85  # highest peak of any sum of parts, of full scale
 
 
 @dataclass(frozen=True)
-class Part:
+class Performance:
     """What one player, or a group of them, contributes."""
 
     kind: str
@@ -23,7 +23,7 @@ class Part:
     """MedleyDB's name of the instrument."""
     component: str
     """MedleyDB's role of the stem: melody, bass or empty."""
-    audio: Signal
+    audio: Sound
     """(2, samples) at dsp.RATE; the parts and all their sums stay within full scale."""
 
 
@@ -45,7 +45,7 @@ class Request:
     backing: bool = False
 
 
-def arrange(request: Request) -> list[Part]:
+def arrange(request: Request) -> list[Performance]:
     """Write and play a track; parts of kinds drums, bass and other, and vocals where it is sung."""
     style = request.style
     song = dsp.generator(request.seed, request.dataset, "song", request.song)
@@ -57,7 +57,7 @@ def arrange(request: Request) -> list[Part]:
         rng, key, float(song.uniform(*style.tempo)), request.seconds, request.form, singer.register
     )
     samples = round(request.seconds * dsp.RATE)
-    parts: list[tuple[str, str, str, Signal, float]] = []  # kind, label, component, mono, level
+    parts: list[tuple[str, str, str, Sound, float]] = []  # kind, label, component, mono, level
     names = song.permutation(np.array(style.chords))
     for number, name in enumerate(names[: int(song.integers(1, 3))]):
         sound = band.chords(rng, score, str(name), samples, number)
@@ -92,19 +92,19 @@ def arrange(request: Request) -> list[Part]:
 def _balance(
     rng: np.random.Generator,
     request: Request,
-    parts: list[tuple[str, str, str, Signal, float]],
-) -> list[Part]:
+    parts: list[tuple[str, str, str, Sound, float]],
+) -> list[Performance]:
     """Set the levels that the style asks for, and leave headroom."""
     style = request.style
     samples = len(parts[0][3])
     fade = np.clip(np.arange(samples)[::-1] / (0.05 * dsp.RATE), 0, 1).astype(np.float32)
-    placed: list[Part] = []
+    placed: list[Performance] = []
     for kind, label, component, sound, level in parts:
         central = kind in ("bass", "drums") or component == "melody"
         pan = 0.0 if central else style.width * rng.uniform(0.3, 1.0) * rng.choice((-1, 1))
         scaled = sound * fade * np.float32(dsp.gain(level) / _active_rms(sound))
         audio = dsp.place_in_room(scaled, pan, 0.0 if kind == "bass" else 0.25, rng)
-        placed.append(Part(kind, label, component, audio))
+        placed.append(Performance(kind, label, component, audio))
     vocals = sum((p.audio for p in placed if p.kind == "vocals"), np.zeros((2, samples), "f4"))
     rest = sum((p.audio for p in placed if p.kind != "vocals"), np.zeros((2, samples), "f4"))
     wanted = dsp.gain(rng.uniform(*style.vocals_db))
@@ -120,15 +120,15 @@ def _balance(
     ]
 
 
-def _peak(signal: Signal) -> float:
+def _peak(signal: Sound) -> float:
     return float(np.abs(signal).max())
 
 
-def _rms(signal: Signal) -> float:
+def _rms(signal: Sound) -> float:
     return float(np.sqrt(np.mean(np.square(signal, dtype=np.float64))))
 
 
-def _active_rms(signal: Signal) -> float:
+def _active_rms(signal: Sound) -> float:
     """RMS of the louder half second blocks: what a part's level is while it plays."""
     size = dsp.RATE // 2
     count = max(1, len(signal) // size)

@@ -3,8 +3,16 @@
 import numpy as np
 
 from pipeline.datasets.synthetic import dsp, instruments
-from pipeline.datasets.synthetic.dsp import Signal
-from pipeline.datasets.synthetic.score import BEATS_PER_BAR, Line, Note, Score, clip, melody, rhythm
+from pipeline.datasets.synthetic.composition import (
+    BEATS_PER_BAR,
+    Composition,
+    Line,
+    Note,
+    clip,
+    melody,
+    rhythm,
+)
+from pipeline.datasets.synthetic.dsp import Sound
 from pipeline.datasets.synthetic.styles import Style
 
 # Kick, snare and hat on sixteenths of a bar; "o" is an open hat.
@@ -26,7 +34,9 @@ _BASS = (
 )
 
 
-def chords(rng: np.random.Generator, score: Score, name: str, samples: int, number: int) -> Signal:
+def chords(
+    rng: np.random.Generator, score: Composition, name: str, samples: int, number: int
+) -> Sound:
     """A chord instrument: voices that move as little as they can from chord to chord."""
     part = np.zeros(samples, np.float32)
     centre = 58 + 7 * number + int(rng.integers(-3, 4))
@@ -66,7 +76,7 @@ def _voicing(chord: tuple[int, ...], before: tuple[int, ...], centre: int) -> tu
     )
 
 
-def bass(rng: np.random.Generator, score: Score, samples: int) -> Signal:
+def bass(rng: np.random.Generator, score: Composition, samples: int) -> Sound:
     """The bass: roots and fifths of the chords, a pattern for every section."""
     part = np.zeros(samples, np.float32)
     patterns = {bar.section: _BASS[rng.integers(len(_BASS))] for bar in score.bars}
@@ -80,7 +90,7 @@ def bass(rng: np.random.Generator, score: Score, samples: int) -> Signal:
     return part
 
 
-def drums(rng: np.random.Generator, score: Score, samples: int) -> Signal:
+def drums(rng: np.random.Generator, score: Composition, samples: int) -> Sound:
     """The drums: a groove for every section, fills and a crash between sections."""
     part = np.zeros(samples, np.float32)
     kit = instruments.drum_kit(rng)
@@ -110,7 +120,7 @@ def drums(rng: np.random.Generator, score: Score, samples: int) -> Signal:
 
 
 def lead_lines(
-    rng: np.random.Generator, score: Score, style: Style, lead: instruments.Lead, sung: bool
+    rng: np.random.Generator, score: Composition, style: Style, lead: instruments.Lead, sung: bool
 ) -> tuple[Line, ...]:
     """What the lead plays: the tune if nobody sings, else fills in rests and counter-melodies."""
     low = int(rng.integers(lead.register[0], lead.register[1] - 15))

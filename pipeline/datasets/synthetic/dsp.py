@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating]
-Signal = NDArray[np.float32]
+Sound = NDArray[np.float32]
 
 OUTPUT_RATE = 44100
 """Hz, of the files."""
@@ -60,7 +60,7 @@ def wander(rng: np.random.Generator, points: int, seconds: float) -> FloatArray:
     return np.asarray(noise * np.sqrt(max(1.0, seconds * CONTROL_RATE / 1.5)))
 
 
-def oscillate(f0: FloatArray, gains: FloatArray) -> Signal:
+def oscillate(f0: FloatArray, gains: FloatArray) -> Sound:
     """Add up the harmonics of a gliding tone.
 
     f0 is (points,) in Hz and gains (points, harmonics), both at the control rate and linear between
@@ -89,7 +89,7 @@ def oscillate(f0: FloatArray, gains: FloatArray) -> Signal:
     return signal.ravel()
 
 
-def shaped_noise(rng: np.random.Generator, gains: FloatArray) -> Signal:
+def shaped_noise(rng: np.random.Generator, gains: FloatArray) -> Sound:
     """Filter white noise of unit variance by a moving spectrum.
 
     gains is (points, len(NOISE_HZ)) at the control rate. Returns ((points - 1) * HOP,).
@@ -109,20 +109,20 @@ def shaped_noise(rng: np.random.Generator, gains: FloatArray) -> Signal:
     return signal[2 * HOP : (points + 1) * HOP]
 
 
-def wavetable(harmonics: FloatArray) -> Signal:
+def wavetable(harmonics: FloatArray) -> Sound:
     """One period of a tone with these amplitudes (harmonics,), for read_table."""
     spectrum = np.zeros(_TABLE // 2 + 1, np.complex128)
     spectrum[1 : len(harmonics) + 1] = -0.5j * _TABLE * np.asarray(harmonics)
     return np.asarray(np.fft.irfft(spectrum, _TABLE), np.float32)
 
 
-def read_table(table: Signal, f0: float, samples: int, start: float = 0.0) -> Signal:
+def read_table(table: Sound, f0: float, samples: int, start: float = 0.0) -> Sound:
     """A steady tone of f0 Hz from a wavetable, beginning at a phase in turns: (samples,)."""
     index = ((start + np.arange(samples) * (f0 / RATE)) * _TABLE).astype(np.int64) % _TABLE
     return np.asarray(table[index])
 
 
-def add_at(buffer: Signal, start: int, sound: Signal) -> None:
+def add_at(buffer: Sound, start: int, sound: Sound) -> None:
     """Add a sound into a buffer from a sample on, cutting what lies outside."""
     skip = max(0, -start)
     count = min(len(buffer) - start, len(sound)) - skip
@@ -130,7 +130,7 @@ def add_at(buffer: Signal, start: int, sound: Signal) -> None:
         buffer[start + skip : start + skip + count] += sound[skip : skip + count]
 
 
-def place_in_room(signal: Signal, pan: float, wet: float, rng: np.random.Generator) -> Signal:
+def place_in_room(signal: Sound, pan: float, wet: float, rng: np.random.Generator) -> Sound:
     """Pan a signal (-1 left to 1 right) and add early reflections: (2, samples)."""
     angle = (pan + 1) * np.pi / 4
     stereo = np.outer((np.cos(angle), np.sin(angle)), signal).astype(np.float32)
@@ -143,7 +143,7 @@ def place_in_room(signal: Signal, pan: float, wet: float, rng: np.random.Generat
     return stereo
 
 
-def upsample(signal: Signal) -> Signal:
+def upsample(signal: Sound) -> Sound:
     """From RATE to OUTPUT_RATE: (..., samples) to (..., 2 * samples), by a half-band filter."""
     taps = np.arange(_HALF_BAND) + 0.5
     weights = np.sinc(taps) * np.cos(np.pi * taps / (2 * _HALF_BAND)) ** 2

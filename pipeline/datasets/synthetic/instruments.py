@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 
 from pipeline.datasets.synthetic import dsp
-from pipeline.datasets.synthetic.dsp import FloatArray, Signal
-from pipeline.datasets.synthetic.score import Line
+from pipeline.datasets.synthetic.composition import Line
+from pipeline.datasets.synthetic.dsp import FloatArray, Sound
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ SUSTAINED = ("pad", "organ", "strings")
 
 def play_lead(
     rng: np.random.Generator, lead: Lead, lines: tuple[Line, ...], beat: float, samples: int
-) -> Signal:
+) -> Sound:
     """Render melodic lines, each legato."""
     part = np.zeros(samples, np.float32)
     rate = lead.vibrato_hz * rng.uniform(0.93, 1.07)
@@ -109,7 +109,7 @@ def play_lead(
 
 
 @lru_cache(maxsize=256)
-def chord_tone(instrument: str, pitch: int, samples: int) -> Signal:
+def chord_tone(instrument: str, pitch: int, samples: int) -> Sound:
     """One note of a chord instrument, its release included in `samples`."""
     f0 = float(dsp.hertz(pitch))
     time = np.arange(samples, dtype=np.float32) / dsp.RATE
@@ -152,13 +152,13 @@ def chord_tone(instrument: str, pitch: int, samples: int) -> Signal:
     return np.asarray(tone * np.clip(time / 0.002, 0, 1) * held, np.float32)
 
 
-def _chorus(table: Signal, f0: float, samples: int, *voices: tuple[float, float]) -> FloatArray:
+def _chorus(table: Sound, f0: float, samples: int, *voices: tuple[float, float]) -> FloatArray:
     """Voices that are slightly out of tune: (factor on f0, phase in turns) each."""
     return np.sum([dsp.read_table(table, f0 * d, samples, p) for d, p in voices], axis=0)  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=64)
-def bass_tone(pitch: int, samples: int) -> Signal:
+def bass_tone(pitch: int, samples: int) -> Sound:
     """One note of the bass."""
     f0 = float(dsp.hertz(pitch))
     time = np.arange(samples, dtype=np.float32) / dsp.RATE
@@ -170,11 +170,11 @@ def bass_tone(pitch: int, samples: int) -> Signal:
     return np.asarray(tone * np.clip(time / 0.005, 0, 1) * end, np.float32)
 
 
-def drum_kit(rng: np.random.Generator) -> dict[str, Signal]:
+def drum_kit(rng: np.random.Generator) -> dict[str, Sound]:
     """One sound each of kick, snare, hat, open hat, tom and crash, of a kit of its own."""
     tune = rng.uniform(0.85, 1.2)
 
-    def noise(seconds: float, low: float, high: float, decay: float) -> Signal:
+    def noise(seconds: float, low: float, high: float, decay: float) -> Sound:
         count = int(seconds * dsp.RATE)
         frequency = np.maximum(np.fft.rfftfreq(count, 1 / dsp.RATE), 1.0)
         band = 1 / np.sqrt(1 + (low / frequency) ** 4 + (frequency / high) ** 4)
@@ -182,7 +182,7 @@ def drum_kit(rng: np.random.Generator) -> dict[str, Signal]:
         time = np.arange(count) / dsp.RATE
         return np.asarray(filtered * np.exp(-time / decay), np.float32)
 
-    def drop(seconds: float, high: float, low: float, decay: float) -> Signal:
+    def drop(seconds: float, high: float, low: float, decay: float) -> Sound:
         time = np.arange(int(seconds * dsp.RATE)) / dsp.RATE
         frequency = tune * (low + (high - low) * np.exp(-time / 0.03))
         wave = np.sin(2 * np.pi * np.cumsum(frequency) / dsp.RATE) * np.exp(-time / decay)

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import SingleQuotedScalarString as Quoted
 
 from pipeline.datasets.synthetic import dsp
-from pipeline.datasets.synthetic.arrangement import Part, Request, arrange
+from pipeline.datasets.synthetic.arrangement import Performance, Request, arrange
 from pipeline.datasets.synthetic.names import artist_name, camel_case, title_name
 from pipeline.datasets.synthetic.styles import STYLES
 
@@ -51,7 +51,7 @@ def _render(
     form: str = "song",
     sung: bool = True,
     backing: bool = False,
-) -> list[Part]:
+) -> list[Performance]:
     length = dsp.generator(spec.seed, spec.dataset, "length", spec.index).uniform(0.85, 1.15)
     return arrange(
         Request(
@@ -69,12 +69,12 @@ def _render(
     )
 
 
-def _sum(parts: Iterable[Part], *kinds: str) -> dsp.Signal:
+def _sum(parts: Iterable[Performance], *kinds: str) -> dsp.Sound:
     """The parts of some kinds together: (2, samples) at dsp.RATE."""
     return np.sum([part.audio for part in parts if part.kind in kinds], axis=0)  # type: ignore[no-any-return]
 
 
-def _quantise(audio: dsp.Signal) -> Samples:
+def _quantise(audio: dsp.Sound) -> Samples:
     """From (2, samples) at dsp.RATE to what a file holds: (2 * samples, 2)."""
     return np.rint(dsp.upsample(audio).T * 32767).astype(np.int16)
 
@@ -122,7 +122,9 @@ def _write_medleydb(spec: Spec) -> None:
         YAML().dump(_medleydb_metadata(name, title, track, parts), file)
 
 
-def _medleydb_metadata(artist: str, title: str, track: str, parts: list[Part]) -> dict[str, object]:
+def _medleydb_metadata(
+    artist: str, title: str, track: str, parts: list[Performance]
+) -> dict[str, object]:
     """The keys of the real files; raw recordings, which nobody needs here, are listed as none.
 
     yes and no are quoted, as in the real files: YAML 1.1 would read them as truth values.

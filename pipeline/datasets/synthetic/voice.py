@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.datasets.synthetic import dsp
-from pipeline.datasets.synthetic.dsp import FloatArray, Signal
+from pipeline.datasets.synthetic.composition import Line
+from pipeline.datasets.synthetic.dsp import FloatArray, Sound
 from pipeline.datasets.synthetic.phonemes import CONSONANTS, VOWELS, Consonant, Formants
-from pipeline.datasets.synthetic.score import Line
 from pipeline.datasets.synthetic.styles import VoiceStyle
 
 _UPPER = (3400.0, 4300.0)  # fourth and fifth formant, alike in all vowels
@@ -61,7 +61,7 @@ def draw_singer(rng: np.random.Generator, style: VoiceStyle) -> Singer:
 
 def sing(
     rng: np.random.Generator, singer: Singer, phrases: tuple[Line, ...], beat: float, samples: int
-) -> Signal:
+) -> Sound:
     """Render sung phrases: (samples,) at dsp.RATE; exactly zero between the phrases."""
     voice = np.zeros(samples, np.float32)
     for phrase in phrases:
@@ -82,7 +82,7 @@ class _Syllable:
     level: float
 
 
-def _sing_phrase(rng: np.random.Generator, singer: Singer, phrase: Line, beat: float) -> Signal:
+def _sing_phrase(rng: np.random.Generator, singer: Singer, phrase: Line, beat: float) -> Sound:
     syllables = _syllables(rng, singer, phrase, beat)
     points = int((syllables[-1].end + _LEAD_OUT) * dsp.CONTROL_RATE) + 2
     time = np.arange(points) / dsp.CONTROL_RATE

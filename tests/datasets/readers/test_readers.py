@@ -54,7 +54,7 @@ PLACES = {
 
 
 def test_there_is_a_reader_for_every_dataset_of_the_parameters() -> None:
-    assert tuple(READERS) == tuple(PLACES)
+    assert set(READERS) == set(PLACES)
     assert set(DATASETS) <= set(READERS)
     for name, reader in READERS.items():
         assert reader.name == name

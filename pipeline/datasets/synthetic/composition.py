@@ -71,7 +71,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Score:
+class Composition:
     """What is played: the frame for every part, and the sung phrases."""
 
     key: Key
@@ -99,14 +99,14 @@ class Score:
 
 def compose(
     rng: np.random.Generator, key: Key, tempo: float, seconds: float, form: str, register: range
-) -> Score:
+) -> Composition:
     """Write a piece of about `seconds`: sections that differ, phrases with rests, in one key.
 
     `form` is "song", "verse" or "chorus"; `register` holds the singer's notes (MIDI).
     """
     beats = seconds * tempo / 60
     bars = _bars(rng, key, tempo, beats, form)
-    frame = Score(key, tempo, beats, bars, ())
+    frame = Composition(key, tempo, beats, bars, ())
     motifs = {section: int(rng.integers(2**32)) for section in SUNG}
     phrases: list[Line] = []
     for number, bar in enumerate(bars):
@@ -118,7 +118,7 @@ def compose(
             line = _phrase(motif, rng, frame, bar, register[3:] if high else register[:-3])
             if line := clip(line, beats, frame.beat):
                 phrases.append(line)
-    return Score(key, tempo, beats, bars, tuple(phrases))
+    return Composition(key, tempo, beats, bars, tuple(phrases))
 
 
 def clip(line: Line, beats: float, beat: float) -> Line:
@@ -129,7 +129,11 @@ def clip(line: Line, beats: float, beat: float) -> Line:
 
 
 def melody(
-    rng: np.random.Generator, score: Score, start: float, rhythm: tuple[float, ...], register: range
+    rng: np.random.Generator,
+    score: Composition,
+    start: float,
+    rhythm: tuple[float, ...],
+    register: range,
 ) -> Line:
     """Notes of these lengths in beats: steps of the scale, chord tones on beats and long notes."""
     scale = [pitch for pitch in register if pitch % 12 in score.key.scale()]
@@ -213,7 +217,11 @@ def _starts_phrase(bars: tuple[Bar, ...], number: int) -> bool:
 
 
 def _phrase(
-    motif: np.random.Generator, rng: np.random.Generator, score: Score, bar: Bar, register: range
+    motif: np.random.Generator,
+    rng: np.random.Generator,
+    score: Composition,
+    bar: Bar,
+    register: range,
 ) -> Line:
     """A sung phrase of two bars that leaves a rest of 1 to 2 s before the next."""
     start = float(motif.choice((0.0, 0.0, 0.5, 1.0)))
