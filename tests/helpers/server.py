@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,8 +35,8 @@ class Answer:
     chunked: bool = False
     stall: int | None = None
     """Bytes of the body after which nothing more comes; the connection stays open."""
-    pause: float = 0.0
-    """Seconds between two blocks."""
+    hold: int | None = None
+    """Bytes of the body after which the rest waits until the test sets `Server.go`."""
 
 
 @dataclass
@@ -61,6 +60,7 @@ class Server:
         self.content: dict[str, bytes] = {}
         self.answers: dict[str, list[Answer]] = {}
         self.requests: list[Request] = []
+        self.go = threading.Event()
         self.stop = threading.Event()
 
     def serve(self, path: str, content: bytes, *answers: Answer) -> str:
@@ -138,13 +138,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, request: Request, answer: Answer, body: bytes) -> None:
         end = min(len(body) if cut is None else cut for cut in (answer.drop, answer.stall))
         for position in range(0, end, BLOCK):
+            if answer.hold is not None and position >= answer.hold:
+                self.site.go.wait(30)
             block = body[position : min(position + BLOCK, end)]
             framed = b"%x\r\n%s\r\n" % (len(block), block) if answer.chunked else block
             # Counted first: who has read the last byte may ask before this thread goes on.
             request.sent += len(block)
             self.wfile.write(framed)
-            if answer.pause:
-                time.sleep(answer.pause)
         if answer.stall is not None:
             self.site.stop.wait(30)
         elif answer.chunked and answer.drop is None:
@@ -169,6 +169,7 @@ def serving() -> Iterator[Server]:
         try:
             yield site
         finally:
+            site.go.set()
             site.stop.set()
             http.shutdown()
             thread.join()

@@ -4,14 +4,16 @@ import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from pipeline.datasets.download.http import BLOCK, LARGE, AddressError, Transfer, progress
+from filelock import FileLock, Timeout
+
+from pipeline.datasets.download.http import BLOCK, AddressError, Transfer, progress
 from pipeline.errors import UserError
 
-_CHECKSUM = re.compile(r"(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})", re.ASCII)
+_CHECKSUM = re.compile("md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 
 
 def fetch(
@@ -32,33 +34,62 @@ def fetch(
     is given up after `attempts` in a row without a new byte, about `wait`, 2 `wait`, 4 `wait`...
     seconds apart. Raises UserError, one line, when no address gives the file.
     """
-    if checksum is not None:
-        checksum = checksum.lower()
-        if not _CHECKSUM.fullmatch(checksum):
-            form = "expected md5:<32 hexadecimal digits> or sha256:<64 of them>"
-            raise UserError(f"{target}: checksum {checksum!r}: {form}; correct it in params")
+    checksum = None if checksum is None else checksum.lower()
+    if checksum is not None and not _CHECKSUM.fullmatch(checksum):
+        form = "expected md5:<32 hexadecimal digits> or sha256:<64 of them>"
+        raise UserError(f"{target}: checksum {checksum!r}: {form}; correct it in params")
+    transfer = Transfer(target, size, checksum, attempts, wait, say)
     failures = []
-    for url in urls:
-        if _present(target, checksum, size, say):
+    with alone(target, say):
+        if target.exists():
+            if wrong := _wrong(target, checksum, size):
+                raise UserError(f"{target}: {wrong}; delete it to load it again")
+            transfer.discard()
+            say(f"{target}: is there already, nothing is loaded")
             return target
-        try:
-            if path := local(url):
-                _check(path, checksum, size)
+        for url in urls:
+            try:
+                path = local(url)
+                if path is None:
+                    return _load(url, transfer)
+                if wrong := _wrong(path, checksum, size):
+                    raise AddressError(wrong)
                 say(f"{path}: used where it lies")
                 return path
-            with alone(target.with_name(f"{target.name}.lock"), say):
-                if not _present(target, checksum, size, say):
-                    say(f"{target}: loading {url}")
-                    transfer = Transfer(target, size, checksum is not None, attempts, wait, say)
-                    _load(url, checksum, transfer, say)
-            return target
-        except AddressError as error:
-            failures.append(f"{url}: {error}")
+            except AddressError as error:
+                failures.append(f"{url}: {error}")
     raise UserError(
         f"{target}: cannot be loaded: {'; '.join(failures) or 'no address is known'}; check the"
         f" network and run again (it goes on where it stopped), fetch the file by hand and put it"
         f" at {target}, or give another address in params"
     )
+
+
+@contextmanager
+def alone(target: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Be the only process at work on `target`; wait, and say so, while another one is.
+
+    Raises UserError when the disk cannot be written, also when the block finds that out.
+    """
+    lock = target.with_name(f"{target.name}.lock")
+    held = FileLock(lock)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            held.acquire(blocking=False)
+        except Timeout:
+            say(f"{lock}: another process is at work on it: waiting")
+            held.acquire()
+        try:
+            yield
+        finally:
+            # Still held: who waits for it notices that the file is another one, and makes its own.
+            lock.unlink(missing_ok=True)
+            held.release()
+    except OSError as error:
+        words = f"cannot be written: {error.strerror or error}"
+        remedy = "make room or mend that and run again: what arrived is kept"
+        raise UserError(f"{target}: {words}; {remedy}") from error
 
 
 def room(path: Path, needed: int, what: str) -> None:
@@ -88,108 +119,46 @@ def human(count: float) -> str:
 
 def local(url: str) -> Path | None:
     """The path that a file:// address or a plain path names; None for any other address."""
-    if "://" not in url and not url.startswith("file:"):
-        return Path(url).expanduser()
-    parts = urlsplit(url)
-    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-        return Path(unquote(parts.path))
-    return None
+    if url.startswith("file:"):
+        parts = urlsplit(url)
+        return Path(unquote(parts.path)) if parts.netloc in ("", "localhost") else None
+    return None if "://" in url else Path(url).expanduser()
 
 
-@contextmanager
-def alone(lock: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the file `lock` as the only process; wait, and say so, while another one does."""
-    from filelock import FileLock, Timeout
-
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        held = FileLock(lock)
-        try:
-            held.acquire(timeout=0)
-        except Timeout:
-            say(f"{lock}: another process is at work on it: waiting")
-            held.acquire()
-    except OSError as error:
-        raise _not_written(lock, error) from error
-    try:
-        yield
-    finally:
-        # Still held: who waits for it notices that the file is another one, and makes its own.
-        lock.unlink(missing_ok=True)
-        held.release()
+def _load(url: str, transfer: Transfer) -> Path:
+    """Load the file, check it and rename it to its place, which is returned."""
+    target, partial = transfer.target, transfer.partial
+    transfer.say(f"{target}: loading {url}")
+    for last in (False, True):
+        resumed = transfer.load(url)
+        wrong = _wrong(partial, transfer.checksum, transfer.size)
+        if not wrong:
+            partial.replace(target)
+        transfer.discard()
+        if not wrong:
+            break
+        if last or not resumed:
+            raise AddressError(wrong)
+        transfer.say(f"{target}: wrong bytes after a resumed transfer: loading all of it again")
+    return target
 
 
-def _not_written(path: Path, error: OSError) -> UserError:
-    remedy = "make room or mend that and run again: what arrived is kept"
-    return UserError(f"{path}: cannot be written: {error.strerror or error}; {remedy}")
-
-
-def _present(
-    target: Path, checksum: str | None, size: int | None, say: Callable[[str], None]
-) -> bool:
-    """Whether the file is there already; UserError when it is there and wrong."""
-    if not target.exists():
-        return False
-    try:
-        _check(target, checksum, size)
-    except AddressError as error:
-        raise UserError(f"{target}: {error}; delete it to load it again") from None
-    # A kill may have left the partial file, which is then the same file by another name.
-    with suppress(OSError):
-        left = Transfer(target)
-        if left.partial.samefile(target):
-            left.discard()
-    say(f"{target}: is there already, nothing is loaded")
-    return True
-
-
-def _check(path: Path, checksum: str | None, size: int | None) -> None:
-    """Raise AddressError unless the file is what was published."""
+def _wrong(path: Path, checksum: str | None, size: int | None) -> str | None:
+    """What is wrong with the file; None when it is what was published."""
     if not path.is_file():
-        raise AddressError("not a file" if path.exists() else "no such file")
+        return "not a file" if path.exists() else "no such file"
     try:
         found = path.stat().st_size
         if checksum is None:
-            if size is not None and found != size:
-                raise AddressError(f"wrong size: found {found} bytes, expected {size}")
-            return
+            right = size in (None, found)
+            return None if right else f"wrong size: found {found} bytes, expected {size}"
         algorithm = checksum.partition(":")[0]
         digest = hashlib.new(algorithm, usedforsecurity=False)
-        hidden = found < LARGE
-        with path.open("rb") as file, progress(f"check {path.name}", found, disable=hidden) as bar:
+        with path.open("rb") as file, progress(f"check {path.name}", found) as bar:
             while block := file.read(BLOCK):
                 digest.update(block)
                 bar.update(len(block))
     except OSError as error:
-        raise AddressError(f"cannot be read: {error.strerror}") from None
-    if f"{algorithm}:{digest.hexdigest()}" != checksum:
-        raise AddressError(_wrong(digest.hexdigest(), checksum))
-
-
-def _wrong(found: str, checksum: str) -> str:
-    return f"wrong checksum: found {checksum.partition(':')[0]}:{found}, expected {checksum}"
-
-
-def _load(url: str, checksum: str | None, transfer: Transfer, say: Callable[[str], None]) -> None:
-    """Have pooch carry the file to its place; UserError when the disk cannot take it."""
-    import pooch
-
-    target = transfer.target
-    pooch.get_logger().setLevel("CRITICAL")
-    for last in (False, True):
-        try:
-            pooch.retrieve(
-                url, checksum, fname=target.name, path=target.absolute().parent, downloader=transfer
-            )
-            transfer.discard()
-            return
-        except ValueError as error:
-            # Only pooch raises this, and only for wrong bytes; `transfer` never does.
-            transfer.discard()
-            if last or not transfer.resumed:
-                found = str(error).rpartition("but got ")[2].partition(".")[0]
-                raise AddressError(_wrong(found, checksum or "")) from None
-            say(f"{target}: wrong bytes after a resumed transfer: loading all of it again")
-            transfer.resumed = False
-        except OSError as error:
-            raise _not_written(target, error) from error
+        return f"cannot be read: {error.strerror}"
+    actual = f"{algorithm}:{digest.hexdigest()}"
+    return None if actual == checksum else f"wrong checksum: found {actual}, expected {checksum}"

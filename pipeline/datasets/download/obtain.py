@@ -71,7 +71,7 @@ def public(collection: Collection, root: Path, say: Callable[[str], None] = prin
     if _there(collection, root, say):
         return
     place = root.parent / "archives" / collection.file
-    with alone(place.with_name(f"{collection.file}.unpack.lock"), say):
+    with alone(place.with_name(f"{collection.file}.unpack"), say):
         if _there(collection, root, say):
             return
         say(f"{collection.name}: {collection.page}")

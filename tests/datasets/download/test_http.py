@@ -1,12 +1,14 @@
 """Whatever the server and the network do: the whole file, or one line."""
 
 import gzip
+import ssl
 import time
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from pipeline.datasets.download import http
 from tests.helpers.loading import (
@@ -264,11 +266,31 @@ def test_no_server_there(get: Fetch, target: Path) -> None:
     assert not target.exists()
 
 
+def test_a_wrong_certificate_is_not_tried_again(
+    get: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the server's nor a file of those to trust that is not there."""
+    url = "https://127.0.0.1:1/x"
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file")
+    text = failure(get, url)
+    assert "TLS CA certificate bundle" in text
+    assert "attempts" not in text
+
+    def refused(*_: object, **__: object) -> None:
+        words = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed"
+        raise requests.exceptions.SSLError(ssl.SSLCertVerificationError(1, words))
+
+    monkeypatch.setattr(requests, "get", refused)
+    text = failure(get, url)
+    assert f"{url}: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self" in text
+    assert "attempts" not in text
+
+
 @pytest.mark.parametrize("after", [0, HALF])
 def test_a_server_that_stalls(
     server: Server, get: Fetch, target: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    monkeypatch.setattr(http, "READ_TIMEOUT", 0.2)
+    monkeypatch.setattr(http, "TIMEOUT", (10.0, 0.2))
     url = server.serve("/x", CONTENT, Answer(stall=after), Answer())
     get(url)
     assert only(target)

@@ -266,7 +266,8 @@ def test_a_damaged_archive_leaves_nothing_and_can_be_replaced(server: Server, ro
 
 PUBLIC = """
 import os, sys; from pathlib import Path
-from pipeline.datasets import catalogue, obtain, unpack
+from pipeline.datasets import catalogue
+from pipeline.datasets.download import obtain, unpack
 if sys.argv[3] == "unpacking":
     content = unpack._content
     def dying(member):
@@ -281,7 +282,7 @@ obtain.public(songs, Path(sys.argv[2]))
 
 
 def test_killed_while_loading_and_run_again(server: Server, root: Path) -> None:
-    url = server.serve("/songs.zip", PACKED, Answer(pause=0.05))
+    url = server.serve("/songs.zip", PACKED, Answer(stall=100_000))
     partial = root.parent / "archives" / "songs.zip.partial"
     command = [sys.executable, "-c", PUBLIC, url, str(root), "loading"]
     with subprocess.Popen(command, cwd=TOP) as process:
@@ -316,10 +317,16 @@ def test_killed_while_unpacking_and_run_again(server: Server, root: Path) -> Non
 
 def test_two_at_the_same_time(server: Server, root: Path) -> None:
     """The second waits until the first has unpacked everything."""
-    url = server.serve("/songs.zip", PACKED, Answer(pause=0.03))
-    command = [sys.executable, "-c", PUBLIC, url, str(root), ""]
-    processes = [subprocess.Popen(command, cwd=TOP) for _ in range(2)]
-    assert [process.wait() for process in processes] == [0, 0]
+    url = server.serve("/songs.zip", PACKED, Answer(hold=100_000))
+    command = [sys.executable, "-u", "-c", PUBLIC, url, str(root), ""]
+    with subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert any("loading" in line for line in first.stdout)
+        with subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, text=True) as second:
+            assert second.stdout is not None
+            assert any("another process is at work" in line for line in second.stdout)
+            server.go.set()
+            assert [first.wait(), second.wait()] == [0, 0]
     assert songs(root) == SONGS
     assert len(server.requests) == 1
 
