@@ -86,7 +86,7 @@ def paper_seconds() -> dict[Role, list[float]]:
                 track=Track(
                     dataset=dataset, id=entry.id, artist="", sources={}, partition=entry.partition
                 ),
-                sample_rate=facts[entry.id].sample_rate,
+                sample_rate=facts[entry.id].sample_rate or 0,
                 channels=2,
                 samples=1,
             )

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +42,35 @@ def atomic_path(target: Path) -> Iterator[Path]:
         remove(partial)
 
 
+@contextmanager
+def alone(target: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Be the only process at work on `target`; wait, and say so, while another one is.
+
+    Raises UserError when the disk cannot be written, also when the block finds that out.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = target.with_name(f"{target.name}.lock")
+    held = FileLock(lock)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            held.acquire(blocking=False)
+        except Timeout:
+            say(f"{lock}: another process is at work on it: waiting")
+            held.acquire()
+        try:
+            yield
+        finally:
+            # Still held: who waits for it notices that the file is another one, and makes its own.
+            lock.unlink(missing_ok=True)
+            held.release()
+    except OSError as error:
+        words = f"cannot be written: {error.strerror or error}"
+        remedy = "make room or mend that and run again: what arrived is kept"
+        raise UserError(f"{target}: {words}; {remedy}") from error
+
+
 def recover(target: Path) -> None:
     """Put back a folder that was renamed aside when its replacement was killed halfway."""
     aside = _aside(target)
@@ -58,6 +87,31 @@ def _not_written(target: Path, error: OSError) -> UserError:
     # The words of the system: those of HDF5 are several lines.
     reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
     return UserError(f"{target}: cannot be written: {reason}")
+
+
+def require_space(path: Path, needed: int, what: str) -> None:
+    """Raise UserError unless the file system that will hold `path` has `needed` bytes free."""
+    free = shutil.disk_usage(existing(path)).free
+    if free < needed:
+        raise UserError(
+            f"{path}: no room for {what}: {human(needed)} needed, {human(free)} free;"
+            " free some disk space or put the data on another disk (DATA_ROOT)"
+        )
+
+
+def existing(path: Path) -> Path:
+    """`path`, or the nearest folder above that exists."""
+    path = path.absolute()
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def human(count: float) -> str:
+    """A number of bytes for people: 14.7 GB."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
 
 
 def reserve(path: Path, size: int) -> None:

@@ -17,6 +17,7 @@ import dask
 import distributed
 import pytest
 
+from pipeline import rooms
 from pipeline.errors import UserError
 from pipeline.parallel import cluster
 from pipeline.parallel.mapping import parallel_map
@@ -116,7 +117,7 @@ def test_a_worker_without_the_code_and_one_of_several_threads(
     cluster.identity()
     with clusters.workers(elsewhere, scheduler, "--nthreads", "2", "--no-nanny"), inside(tmp_path):
         with monkeypatch.context() as patch:
-            patch.setattr(cluster, "CODE", Path("/nowhere/pipeline"))
+            patch.setattr(rooms, "TOP", Path("/nowhere"))
             message = one_line(square_slowly, range(3))
         assert message.startswith("worker tcp://127.0.0.1:")
         assert "cannot import the pipeline from /nowhere" in message

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline.datasets import inventory, survey
+from pipeline.datasets import survey
 from pipeline.errors import UserError
 from pipeline.evaluation import evaluate as evaluation
 from pipeline.parallel.mapping import parallel_map
@@ -173,7 +173,7 @@ def losing(
 def test_a_lost_track_is_listed_as_unusable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inventory, "parallel_map", losing)
+    monkeypatch.setattr(survey, "parallel_map", losing)
     for number, name in enumerate(["a_-_b", "c_-_d", "e_-_f"]):
         song(tmp_path, name, noise(2, 2000, number))
     found = survey.take("CCMixter", "local", tmp_path, ["accompaniment", "vocals"])

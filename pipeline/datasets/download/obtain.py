@@ -10,11 +10,20 @@ from typing import Any, NamedTuple
 
 from pipeline.datasets import catalogue
 from pipeline.datasets.catalogue import Collection
-from pipeline.datasets.download.fetch import alone, existing, fetch, local, room
+from pipeline.datasets.download.fetch import fetch, local
 from pipeline.datasets.download.http import Transfer
 from pipeline.datasets.download.unpack import refuse_visible, unpack, visible
 from pipeline.errors import UserError
-from pipeline.files import PARTIAL, atomic_path, md5, recover, remove
+from pipeline.files import (
+    PARTIAL,
+    alone,
+    atomic_path,
+    existing,
+    md5,
+    recover,
+    remove,
+    require_space,
+)
 
 MARKER = ".rendered.json"
 """Written with the embedded recordings: what they were rendered from, and which files they are."""
@@ -127,10 +136,10 @@ def _check_room(collection: Collection, place: Path, root: Path) -> None:
         load = 0
     unpacked = collection.unpacked_bytes or 0
     if existing(place).stat().st_dev == existing(root).stat().st_dev:
-        room(root, load + unpacked, f"{collection.name} and its archive")
+        require_space(root, load + unpacked, f"{collection.name} and its archive")
     else:
-        room(place, load, f"the archive of {collection.name}")
-        room(root, unpacked, collection.name)
+        require_space(place, load, f"the archive of {collection.name}")
+        require_space(root, unpacked, collection.name)
 
 
 def _marker(root: Path) -> Rendered:

@@ -17,10 +17,9 @@ from functools import partial as bound
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
-from pipeline.datasets.download.fetch import human, room
 from pipeline.datasets.download.http import BLOCK, progress
 from pipeline.errors import UserError
-from pipeline.files import atomic_path
+from pipeline.files import atomic_path, human, require_space
 
 Item = TypeVar("Item")
 
@@ -74,7 +73,7 @@ def unpack(archive: Path, target: Path, limit: int | None = None) -> None:
     with _refusing(archive):
         size = archive.stat().st_size
         total = _survey(_members(archive), EXPANSION * size + ALLOWANCE if limit is None else limit)
-    room(target, total, f"what {archive.name} holds")
+    require_space(target, total, f"what {archive.name} holds")
     with atomic_path(target) as partial:
         _folder(partial)
         with progress(f"unpack {archive.name}", total) as bar:

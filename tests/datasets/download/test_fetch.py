@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.datasets.download.fetch import human, room
+from pipeline.datasets.download.fetch import human
 from pipeline.errors import UserError
 from tests.conftest import TOP
 from tests.helpers.loading import (
@@ -243,10 +243,10 @@ def test_pooch_is_not_needed(tmp_path: Path) -> None:
 
 def test_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = SimpleNamespace(free=2_500_000)
-    monkeypatch.setattr("pipeline.datasets.download.fetch.shutil.disk_usage", lambda _: usage)
-    room(tmp_path / "not" / "yet" / "there", 2_500_000, "songs")
+    monkeypatch.setattr("pipeline.files.shutil.disk_usage", lambda _: usage)
+    require_space(tmp_path / "not" / "yet" / "there", 2_500_000, "songs")
     with pytest.raises(UserError, match=r"x: no room for songs: 14\.7 GB needed, 2\.5 MB free; "):
-        room(tmp_path / "x", 14_700_000_000, "songs")
+        require_space(tmp_path / "x", 14_700_000_000, "songs")
 
 
 def test_human() -> None:

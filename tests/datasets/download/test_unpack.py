@@ -274,7 +274,7 @@ def test_a_full_disk_is_seen_before(
 ) -> None:
     pack(archive)
     usage = SimpleNamespace(free=SUM - 1)
-    monkeypatch.setattr("pipeline.datasets.download.fetch.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("pipeline.files.shutil.disk_usage", lambda _: usage)
     with pytest.raises(
         UserError, match=r"Songs: no room for what songs\.bin holds: 1\.6 MB needed"
     ):
