@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.datasets.download.fetch import human
 from pipeline.errors import UserError
+from pipeline.files import human, require_space
 from tests.conftest import TOP
 from tests.helpers.loading import (
     CONTENT,

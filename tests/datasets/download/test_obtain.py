@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.datasets import readers
+from pipeline import datasets
 from pipeline.datasets.catalogue import Collection
 from pipeline.datasets.download import obtain
 from pipeline.errors import UserError
@@ -40,7 +40,7 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
     module = ModuleType("pipeline.datasets.synthetic")
     module.render = render  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(readers, "synthetic", module, raising=False)
+    monkeypatch.setattr(datasets, "synthetic", module, raising=False)
     monkeypatch.setattr(obtain, "_renderer_md5", lambda: "code")
     return calls
 
@@ -212,7 +212,7 @@ def test_the_disk_is_looked_at_before_anything_is_loaded(
 ) -> None:
     """The archive and what it holds need room, less what is there already."""
     needed: list[int] = []
-    monkeypatch.setattr(obtain, "room", lambda path, size, what: needed.append(size))
+    monkeypatch.setattr(obtain, "require_space", lambda path, size, what: needed.append(size))
     url = server.serve("/songs.zip", PACKED, Answer(drop=100_000), Answer(404))
     with pytest.raises(UserError):
         obtain.public(published(url), root)
@@ -242,7 +242,7 @@ def test_two_disks_are_looked_at_one_by_one(
     server: Server, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needed: list[int] = []
-    monkeypatch.setattr(obtain, "room", lambda path, size, what: needed.append(size))
+    monkeypatch.setattr(obtain, "require_space", lambda path, size, what: needed.append(size))
     root.parent.mkdir()
     root.symlink_to("/dev/shm/songs of a test that does not exist")
     with pytest.raises(UserError):

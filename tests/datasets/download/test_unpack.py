@@ -436,7 +436,7 @@ def test_what_appears_at_the_target_meanwhile_stays(
         (target / "mine.wav").write_text("irreplaceable")
 
     pack(archive)
-    monkeypatch.setattr(module, "room", copied)
+    monkeypatch.setattr(module, "require_space", copied)
     with pytest.raises(UserError, match="Songs: is there already and not empty"):
         unpack(archive, target)
     assert contents(target) == {"mine.wav": b"irreplaceable"}
