@@ -1,96 +1,22 @@
-"""The fixture experiment: the real stages on a small copy of params.yaml, once for all tests."""
+"""Fixtures that several rooms' tests share."""
 
-import csv
-import hashlib
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
-from filelock import FileLock
-from ruamel.yaml import YAML
 
-from pipeline import params
 from pipeline.comparison import aggregation
 from pipeline.datasets import survey
 from pipeline.evaluation import evaluate as evaluation
 from pipeline.features import preprocess as preprocessing
-from pipeline.params import Params
-from stages import common
 from tests.helpers import score_tables, small_recordings
-
-TOP = Path(__file__).parents[1]
-REAL_SONGS = TOP.parent / "shared" / "real_songs"
-THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
-"""Of PyTorch; threads of several processes that outnumber the cores wait for each other."""
-ROWS = ("mixture", "baseline", "V", "VA", "oracle")
-
-SMALL: dict[str, Any] = {
-    "synthetic": {"seconds": 5.0},
-    "separator": {"filters": 2},
-    "critic": {"filters": 2},
-    "training": {
-        "batch_size": 4, "steps_per_epoch": 6, "max_epochs": 3, "critic_steps": 2,
-        "learning_rate": 1e-3,
-    },
-    "evaluation": {"bootstrap_samples": 200},
-}  # fmt: skip
-TRACKS = {"DSD100": 8, "MedleyDB": 6, "CCMixter": 3, "iKala": 3}
-
-
-@contextmanager
-def inside(folder: Path) -> Iterator[Path]:
-    """Run with `folder` as the working directory."""
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield folder
-    finally:
-        os.chdir(before)
-
-
-def small_params() -> dict[str, Any]:
-    """params.yaml as it is, at a hundredth of its size."""
-    data = YAML(typ="safe", pure=True).load((TOP / "params.yaml").read_text(encoding="utf-8"))
-    for section, values in SMALL.items():
-        data[section] |= values
-    data["synthetic"]["tracks"] = dict(TRACKS)
-    return data  # type: ignore[no-any-return]
-
-
-def write_params(data: dict[str, Any], folder: Path) -> Params:
-    """Write params.yaml into `folder`."""
-    with (folder / "params.yaml").open("w", encoding="utf-8") as file:
-        YAML().dump(data, file)
-    return params.load(folder / "params.yaml")
-
-
-def run_stages(folder: Path, models: bool = True, pictures: bool = False) -> None:
-    """Every stage that dvc.yaml has, in its order, as DVC would run them."""
-    from stages import compare, download, evaluate, preprocess, report, split, train
-
-    settings = params.load(folder / "params.yaml")
-    with inside(folder):
-        for dataset in settings.datasets:
-            download.download(dataset)
-        split.split()
-        for dataset in settings.datasets:
-            preprocess.preprocess(dataset)
-        if not models:
-            return
-        for model in settings.models:
-            train.train(model, device="cpu", features_in="auto")
-        for row in ("mixture", *settings.models, "oracle"):
-            evaluate.evaluate(row, role="test", out=None, device="cpu")
-        compare.main()
-        if pictures:
-            report.report(Path("results/report"))
+from tests.helpers.experiment import THREADS, shared
+from tests.helpers.places import REAL_SONGS
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -101,28 +27,50 @@ def threads() -> None:
 
 
 @pytest.fixture(scope="session")
-def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which all stages have run. Read it; copy it to change it.
-
-    Processes that share the tests share it too: the first that needs it makes it.
-    """
+def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "experiment"
-    done = folder / "done"
-    with FileLock(folder.with_suffix(".lock")):
-        if not done.exists():
-            folder.mkdir()
-            write_params(small_params(), folder)
-            run_stages(folder, pictures=True)
-            done.touch()
-    return folder
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "experiment"
+
+
+@pytest.fixture(scope="session")
+def with_features(_folder: Path) -> Path:
+    """The fixture experiment with recordings, split and features. Read it, do not change it."""
+    return shared(_folder, "features")
+
+
+@pytest.fixture(scope="session")
+def with_models(with_features: Path) -> Path:
+    """The same with trained models."""
+    return shared(with_features, "models")
+
+
+@pytest.fixture(scope="session")
+def with_scores(with_models: Path) -> Path:
+    """The same with scores per track."""
+    return shared(with_models, "scores")
+
+
+@pytest.fixture(scope="session")
+def experiment(with_scores: Path) -> Path:
+    """The whole fixture experiment: all stages have run."""
+    return shared(with_scores, "report")
 
 
 @pytest.fixture
 def copied(experiment: Path, tmp_path: Path) -> Path:
     """A copy of the finished experiment, without its recordings, for a test to change."""
+    return _copy(experiment, tmp_path, "synthetic")
+
+
+@pytest.fixture
+def copied_models(with_models: Path, tmp_path: Path) -> Path:
+    """A copy of the experiment as far as its models, for a test to change."""
+    return _copy(with_models, tmp_path, "synthetic", "results")
+
+
+def _copy(folder: Path, tmp_path: Path, *without: str) -> Path:
     target = tmp_path / "experiment"
-    shutil.copytree(experiment, target, ignore=shutil.ignore_patterns("synthetic"))
+    shutil.copytree(folder, target, ignore=shutil.ignore_patterns(*without))
     return target
 
 
@@ -148,38 +96,6 @@ def real_songs() -> Path:
             f"{REAL_SONGS} is absent: the real songs are not in the repository (CC BY-NC-SA)"
         )
     return REAL_SONGS
-
-
-def fingerprints(folder: Path) -> dict[str, str]:
-    """Every file below a folder with a hash of its content."""
-    with inside(folder):
-        return {
-            str(path): hashlib.md5(path.read_bytes()).hexdigest()
-            for path in Path().rglob("*")
-            if path.is_file()
-        }
-
-
-def failing(
-    command: Callable[..., None], arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> str:
-    """The one line that a stage's command line says when it ends with status 1."""
-    capsys.readouterr()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["stage", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            common.run(command)
-    said = capsys.readouterr()
-    assert ended.value.code == 1
-    lines = said.err.splitlines()
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("error: ")
-    return lines[0]
-
-
-def track_scores(folder: Path, row: str) -> list[dict[str, str]]:
-    with (folder / f"results/tracks/{row}.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture

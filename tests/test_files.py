@@ -2,11 +2,8 @@
 
 import hashlib
 import os
-import resource
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,20 +11,10 @@ import pytest
 from pipeline import files
 from pipeline.errors import UserError, listing
 from pipeline.files import atomic_path
-from tests.conftest import TOP
+from tests.helpers.limits import small_files_only
+from tests.helpers.places import TOP
 
 OLD = "what was there"
-
-
-@contextmanager
-def small_files_only(size: int) -> Iterator[None]:
-    """No file of this process grows beyond `size` bytes: a write really fails, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:

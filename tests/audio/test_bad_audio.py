@@ -14,7 +14,7 @@ import soundfile
 
 from pipeline.audio import ffmpeg, reading
 from pipeline.errors import UserError
-from tests.conftest import inside
+from tests.helpers.places import inside
 from tests.helpers.small_recordings import (
     PAIR,
     RATE,

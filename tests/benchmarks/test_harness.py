@@ -17,7 +17,7 @@ from benchmarks.parts import memory, projection, training, validation
 from pipeline.audio import reading
 from pipeline.errors import UserError
 from pipeline.tracks import Role
-from tests.conftest import TOP
+from tests.helpers.places import TOP
 
 
 def test_sides_take_turns_and_the_warm_up_does_not_count() -> None:

@@ -8,7 +8,7 @@ import torch
 from benchmarks import rounding
 from pipeline import params, roles
 from pipeline.training import run
-from tests.conftest import small_params
+from tests.helpers.experiment import small_params
 
 
 def test_rounding_and_the_spread_over_batches_by_hand() -> None:
@@ -23,10 +23,10 @@ def test_rounding_and_the_spread_over_batches_by_hand() -> None:
     assert rounding.compare(exact, 1.1 * exact).together == pytest.approx(0.1)
 
 
-def test_every_network_has_a_row_and_no_weight_changes(experiment: Path) -> None:
+def test_every_network_has_a_row_and_no_weight_changes(with_features: Path) -> None:
     module = run.prepare(
-        params.parse(small_params(), "test"), "VA", roles.load_split(experiment / "data/split.csv"),
-        experiment / "data/features", torch.device("cpu"),
+        params.parse(small_params(), "test"), "VA", roles.load_split(with_features / "data/split.csv"),
+        with_features / "data/features", torch.device("cpu"),
     )  # fmt: skip
     module.manual_backward = torch.Tensor.backward  # type: ignore[method-assign]
     before = {name: value.clone() for name, value in module.state_dict().items()}

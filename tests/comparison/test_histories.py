@@ -15,7 +15,7 @@ from dvc.repo import Repo
 from pipeline.comparison import histories
 from pipeline.errors import UserError
 from stages import compare
-from tests.conftest import TOP, inside
+from tests.helpers.places import TOP, inside
 from tests.helpers.revision_control import git
 
 

@@ -22,8 +22,8 @@ from pipeline.comparison.differences import Results
 from pipeline.comparison.revisions import Change
 from pipeline.errors import UserError
 from pipeline.evaluation.scoring import SILENT_REFERENCE
-from tests.conftest import TOP, inside
 from tests.helpers import score_tables
+from tests.helpers.places import TOP, inside
 from tests.helpers.revision_control import git
 
 pytestmark = pytest.mark.usefixtures("quiet_git")

@@ -7,7 +7,6 @@ import pty
 import select
 import shlex
 import signal
-import subprocess
 import sys
 import textwrap
 import time
@@ -18,82 +17,8 @@ import pytest
 from container import locks
 from container.command import Command
 from container.process_table import in_care, living
-from tests.conftest import TOP
-
-TRAINING = """
-    import pathlib, signal, sys, time
-    def stop(*_):
-        time.sleep(0.5)
-        pathlib.Path("checkpoint").write_text("whole")
-        sys.exit(143)
-    signal.signal(signal.SIGTERM, stop)
-    pathlib.Path("training").touch()
-    time.sleep(60)
-"""
-"""Stands in for a training that takes a while to write its checkpoint."""
-DVC = """
-    import pathlib, subprocess, sys, time
-    try:
-        pathlib.Path("dvc").write_text(str(__import__("os").getpid()))
-        if "pull" in sys.argv:
-            time.sleep(60)
-        stage = subprocess.Popen(["sh", "-c", "python -m stages.train V; exit $?"])
-        pathlib.Path("dvc-saw").write_text(str(stage.wait()))
-        sys.exit(255)
-    except KeyboardInterrupt:
-        pathlib.Path("cleaned").touch()
-        sys.exit(252)
-"""
-"""Stands in for DVC: starts its stage in a shell, dies of SIGTERM at once, cleans up after SIGINT."""
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A folder with all that the checks ask for, and the stand-ins."""
-    for folder in (".git", ".dvc", "stages", "bin"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "dvc.yaml").touch()
-    (tmp_path / "stages" / "__init__.py").touch()
-    (tmp_path / "stages" / "train.py").write_text(textwrap.dedent(TRAINING))
-    program = tmp_path / "bin" / "dvc"
-    program.write_text(f"#!{sys.executable}\n{textwrap.dedent(DVC)}")
-    program.chmod(0o755)
-    (tmp_path / "bin" / "python").symlink_to(sys.executable)
-    return tmp_path
-
-
-def environ(checkout: Path) -> dict[str, str]:
-    return {
-        **os.environ,
-        "PYTHONPATH": str(TOP),
-        "PATH": f"{checkout / 'bin'}:{os.environ['PATH']}",
-        "NVIDIA_VISIBLE_DEVICES": "void",
-    }
-
-
-def start(checkout: Path, *words: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "container", *words],
-        cwd=checkout, env=environ(checkout), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def run(checkout: Path, *words: str) -> tuple[int, str]:
-    """Exit status and what was said, without the note on the device."""
-    container = start(checkout, *words)
-    _, said = container.communicate(timeout=30)
-    return container.returncode, "".join(
-        line for line in said.splitlines(keepends=True) if "on the CPU" not in line
-    )
-
-
-def wait_for(path: Path) -> None:
-    limit = time.monotonic() + 20
-    while not path.exists() or (path.name == "dvc" and not path.read_text()):
-        assert time.monotonic() < limit, path
-        time.sleep(0.02)
-
+from tests.helpers.stand_ins import TRAINING, environ, run, start, wait_for
+from tests.helpers.waiting import until
 
 # ------------------------------------------------------------------------------------- the process
 
@@ -264,13 +189,19 @@ def test_a_living_container_keeps_its_locks(
         left.unlink()
 
 
+def waits_for_a_lock(pid: int) -> bool:
+    """Whether the kernel has the process among those that wait for a lock (`man 5 proc_locks`)."""
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any("->" in line and f" {pid} " in line for line in lines)
+
+
 def test_a_container_may_wait_for_another(checkout: Path) -> None:
     (checkout / ".dvc/tmp").mkdir()
     with (checkout / ".dvc/tmp/container.lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         refused = run(checkout, "dvc", "repro")
         waiting = start(checkout, "dvc", "--wait-for-lock", "pull")
-        time.sleep(0.5)
+        until(lambda: waits_for_a_lock(waiting.pid), waiting)
         assert not (checkout / "dvc").exists()
     wait_for(checkout / "dvc")
     waiting.terminate()

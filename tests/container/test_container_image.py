@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import TOP
+from tests.helpers.places import TOP
 
 DOCKERFILE = (TOP / "Dockerfile").read_text(encoding="utf-8")
 INSTRUCTIONS = re.sub(r"\\\n\s*|^#.*\n", "", DOCKERFILE, flags=re.MULTILINE).splitlines()

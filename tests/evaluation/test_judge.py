@@ -19,7 +19,8 @@ from pipeline.comparison.aggregation import load_tracks, save_tracks
 from pipeline.evaluation import judge
 from pipeline.evaluation.judge import COLUMNS, TOLERANCE, confirm, objections, summary
 from pipeline.evaluation.scoring import CEILING, SILENT_REFERENCE, bss_eval_sources
-from tests.conftest import TOP, failing, inside
+from tests.helpers.command_line import failing
+from tests.helpers.places import TOP, inside
 
 SCRIPT = TOP / "scripts/confirm-scores"
 
@@ -88,10 +89,10 @@ def test_without_ffmpeg_one_line_says_what_to_install(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("row", ["mixture", "V", "oracle"])
-def test_every_scored_track_of_a_row_is_compared(experiment: Path, row: str) -> None:
-    committed = load_tracks(experiment / f"results/tracks/{row}.csv")
-    split = pd.read_csv(experiment / "data/split.csv")
-    found = confirm(row, split, experiment / "data/features", experiment / "models", 512)
+def test_every_scored_track_of_a_row_is_compared(with_scores: Path, row: str) -> None:
+    committed = load_tracks(with_scores / f"results/tracks/{row}.csv")
+    split = pd.read_csv(with_scores / "data/split.csv")
+    found = confirm(row, split, with_scores / "data/features", with_scores / "models", 512)
     assert list(found.columns) == COLUMNS
     scored = committed[committed["note"] != SILENT_REFERENCE]
     assert 0 < len(scored) < len(committed)

@@ -19,7 +19,9 @@ from ruamel.yaml import YAML
 from pipeline.datasets import catalogue
 from pipeline.features.store import FeatureFile
 from stages import compare, download, evaluate, preprocess, split, train
-from tests.conftest import TRACKS, failing, inside, run_stages, small_params, write_params
+from tests.helpers.command_line import failing
+from tests.helpers.experiment import TRACKS, run_stages, small_params, write_params
+from tests.helpers.places import inside
 from tests.helpers.server import Answer, serving
 
 BRIEF = {"max_epochs": 1, "steps_per_epoch": 2, "batch_size": 4}

@@ -16,7 +16,9 @@ import soundfile
 
 from pipeline.features.store import FeatureFile
 from stages import compare, download, evaluate, preprocess, split, train
-from tests.conftest import failing, fingerprints, inside, small_params, track_scores, write_params
+from tests.helpers.command_line import failing
+from tests.helpers.experiment import small_params, track_scores, write_params
+from tests.helpers.places import fingerprints, inside
 
 RATE = 44_100
 SOURCES = ("accompaniment", "vocals")

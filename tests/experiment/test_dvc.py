@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from dvc.repo import Repo
 
-from tests.conftest import TOP, inside, small_params, write_params
+from tests.helpers.experiment import small_params, write_params
+from tests.helpers.places import TOP, inside
 
 MODELS = ("baseline", "V", "VA")
 TRAINED = {f"train@{name}" for name in MODELS}

@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 
 from stages import common, compare, download, evaluate, preprocess, split, train
-from tests.conftest import TOP, failing, fingerprints, inside, small_params, write_params
+from tests.helpers.command_line import failing
+from tests.helpers.experiment import small_params, write_params
+from tests.helpers.places import TOP, fingerprints, inside
 
 
 def remove(path: str) -> Callable[[], None]:

@@ -24,7 +24,8 @@ from pipeline.evaluation.scoring import bss_eval_sources
 from pipeline.features.store import FeatureFile
 from pipeline.separation.separator import Separator
 from stages import compare, download, evaluate, preprocess, split, train
-from tests.conftest import inside, small_params, write_params
+from tests.helpers.experiment import small_params, write_params
+from tests.helpers.places import inside
 
 STREAMS = ("mixture", "drums", "bass", "other", "vocals")
 STEMS = STREAMS[1:]

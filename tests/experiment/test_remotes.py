@@ -15,8 +15,9 @@ from dvc.repo import Repo
 
 from pipeline import files
 from pipeline.features.store import FeatureFile
-from tests.conftest import TOP, fingerprints, inside, small_params, write_params
 from tests.helpers import object_store, ssh_server
+from tests.helpers.experiment import small_params, write_params
+from tests.helpers.places import TOP, fingerprints, inside
 from tests.helpers.revision_control import git
 
 SHARING = (TOP / "docs/sharing.md").read_text(encoding="utf-8")

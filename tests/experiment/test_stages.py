@@ -14,7 +14,8 @@ import pytest
 from pipeline.features.store import FeatureFile
 from pipeline.separation.separator import Separator
 from stages import compare, evaluate, train
-from tests.conftest import ROWS, fingerprints, inside, small_params, track_scores, write_params
+from tests.helpers.experiment import ROWS, small_params, track_scores, write_params
+from tests.helpers.places import fingerprints, inside
 
 SETS = ("all", "DSD100", "MedleyDB", "CCMixter", "iKala")
 SOURCES = ("accompaniment", "vocals")

@@ -18,7 +18,9 @@ from types import ModuleType
 import pytest
 from dvc.repo import Repo
 
-from tests.conftest import TOP, failing, fingerprints, inside, small_params, write_params
+from tests.helpers.command_line import failing
+from tests.helpers.experiment import small_params, write_params
+from tests.helpers.places import TOP, fingerprints, inside
 
 SCRIPT = TOP / "scripts/train-models"
 MODELS = ("baseline", "V", "VA")

@@ -22,23 +22,24 @@ from pipeline.errors import UserError
 from pipeline.features import extraction, preprocess
 from pipeline.features.store import FeatureFile
 from pipeline.params import Params
-from tests.conftest import TOP, TRACKS
-from tests.test_files import small_files_only
+from tests.helpers.experiment import TRACKS
+from tests.helpers.limits import small_files_only
+from tests.helpers.places import TOP
 
 SIGNALS = ("mixture", "accompaniment", "vocals")
 
 
 @pytest.fixture
-def settings(experiment: Path) -> Params:
-    return params.load(experiment / "params.yaml")
+def settings(with_features: Path) -> Params:
+    return params.load(with_features / "params.yaml")
 
 
-def taken(experiment: Path, dataset: str) -> Inventory:
-    return inventory.load(experiment / f"data/inventory/{dataset}.json")
+def taken(with_features: Path, dataset: str) -> Inventory:
+    return inventory.load(with_features / f"data/inventory/{dataset}.json")
 
 
-def write(experiment: Path, found: Inventory, target: Path, settings: Params) -> int:
-    root = experiment / "data/synthetic" / found.dataset
+def write(with_features: Path, found: Inventory, target: Path, settings: Params) -> int:
+    root = with_features / "data/synthetic" / found.dataset
     return preprocess.write(found, root, settings.sources, settings.signal, target)
 
 
@@ -91,11 +92,13 @@ def log_magnitudes(waveform: NDArray[Any]) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("dataset", TRACKS)
-def test_content_equals_librosas(experiment: Path, dataset: str) -> None:
+def test_content_equals_librosas(with_features: Path, dataset: str) -> None:
     """Channel mean, 8 kHz, the mixture as the sum of the sources, log(1 + |STFT|)."""
-    store = FeatureFile.open(experiment / f"data/features/{dataset}.h5")
+    store = FeatureFile.open(with_features / f"data/features/{dataset}.h5")
     row = len(store.index) - 1
-    found = stereo_sources(experiment / "data/synthetic" / dataset, dataset, store.index.index[row])
+    found = stereo_sources(
+        with_features / "data/synthetic" / dataset, dataset, store.index.index[row]
+    )
     expected = {
         name: librosa.resample(
             samples.mean(axis=0), orig_sr=rate, target_sr=8000, res_type="soxr_vhq"
@@ -119,10 +122,10 @@ def test_content_equals_librosas(experiment: Path, dataset: str) -> None:
 
 
 @pytest.mark.parametrize("dataset", TRACKS)
-def test_the_index_is_the_inventorys(experiment: Path, dataset: str, settings: Params) -> None:
+def test_the_index_is_the_inventorys(with_features: Path, dataset: str, settings: Params) -> None:
     """Every recording, in its order, one behind the other, without gap or overlap."""
-    recordings = taken(experiment, dataset).recordings
-    store = FeatureFile.open(experiment / f"data/features/{dataset}.h5")
+    recordings = taken(with_features, dataset).recordings
+    store = FeatureFile.open(with_features / f"data/features/{dataset}.h5")
     assert store.sources == tuple(settings.sources)
     assert store.signal == settings.signal
     assert store.index.index.tolist() == [recording.track.id for recording in recordings]
@@ -147,17 +150,17 @@ def test_the_index_is_the_inventorys(experiment: Path, dataset: str, settings: P
         assert ends.iloc[-1] == total
 
 
-def test_some_fixture_tracks_are_instrumental(experiment: Path) -> None:
+def test_some_fixture_tracks_are_instrumental(with_features: Path) -> None:
     """Otherwise the test above would not see `silent`."""
-    assert FeatureFile.open(experiment / "data/features/MedleyDB.h5").silent[:, 1].any()
+    assert FeatureFile.open(with_features / "data/features/MedleyDB.h5").silent[:, 1].any()
 
 
 def test_the_block_size_changes_nothing(
-    experiment: Path, settings: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    with_features: Path, settings: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    recording = taken(experiment, "iKala").recordings[0]
-    root = experiment / "data/synthetic/iKala"
-    store = FeatureFile.open(experiment / "data/features/iKala.h5")
+    recording = taken(with_features, "iKala").recordings[0]
+    root = with_features / "data/synthetic/iKala"
+    store = FeatureFile.open(with_features / "data/features/iKala.h5")
     waveforms, spectrogram = store.waveforms(0), store.spectrogram(0, SIGNALS)
     for frames in (1, 7, spectrogram.shape[1] - 1):
         monkeypatch.setattr(extraction, "BLOCK_FRAMES", frames)
@@ -169,37 +172,41 @@ def test_the_block_size_changes_nothing(
 
 @pytest.mark.parametrize("number", ["1", "2"])
 def test_the_same_bytes_again_with_any_number_of_processes(
-    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Params, number: str
+    with_features: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Params,
+    number: str,
 ) -> None:
     """DVC would take other bytes for other features and train again."""
     monkeypatch.setenv("PIPELINE_PROCESSES", number)
-    write(experiment, taken(experiment, "iKala"), tmp_path / "iKala.h5", settings)
-    assert files.md5(tmp_path / "iKala.h5") == files.md5(experiment / "data/features/iKala.h5")
+    write(with_features, taken(with_features, "iKala"), tmp_path / "iKala.h5", settings)
+    assert files.md5(tmp_path / "iKala.h5") == files.md5(with_features / "data/features/iKala.h5")
 
 
 # ------------------------------------------------------------------------------- nothing read twice
 
 
 def test_only_new_and_changed_recordings_are_read(
-    experiment: Path, tmp_path: Path, settings: Params, one_process: None
+    with_features: Path, tmp_path: Path, settings: Params, one_process: None
 ) -> None:
     """Rows are copied from the replaced file, and the bytes are those of a file made from nothing."""
-    whole = taken(experiment, "DSD100")
+    whole = taken(with_features, "DSD100")
     some = whole.model_copy(update={"recordings": whole.recordings[1:3] + whole.recordings[4:6]})
     target, fresh = tmp_path / "DSD100.h5", tmp_path / "fresh.h5"
-    assert write(experiment, some, target, settings) == 4
-    assert write(experiment, some, target, settings) == 0
-    assert write(experiment, whole, target, settings) == len(whole.recordings) - 4
-    assert write(experiment, whole, fresh, settings) == len(whole.recordings)
+    assert write(with_features, some, target, settings) == 4
+    assert write(with_features, some, target, settings) == 0
+    assert write(with_features, whole, target, settings) == len(whole.recordings) - 4
+    assert write(with_features, whole, fresh, settings) == len(whole.recordings)
     assert files.md5(target) == files.md5(fresh)
-    assert files.md5(target) == files.md5(experiment / "data/features/DSD100.h5")
+    assert files.md5(target) == files.md5(with_features / "data/features/DSD100.h5")
 
     name = whole.recordings[2].track.sources["vocals"][0].file
     other = {**whole.files, name: whole.files[name].model_copy(update={"md5": "0" * 32})}
     changed = whole.model_copy(update={"files": other})
-    assert write(experiment, changed, target, settings) == 1
+    assert write(with_features, changed, target, settings) == 1
     reordered = changed.model_copy(update={"recordings": changed.recordings[::-1]})
-    assert write(experiment, reordered, target, settings) == 0
+    assert write(with_features, reordered, target, settings) == 0
     store = FeatureFile.open(target)
     last = FeatureFile.open(fresh)
     for recording in whole.recordings:
@@ -211,16 +218,16 @@ def test_only_new_and_changed_recordings_are_read(
 
 
 def test_other_parameters_or_code_read_everything_again(
-    experiment: Path,
+    with_features: Path,
     tmp_path: Path,
     settings: Params,
     one_process: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = taken(experiment, "iKala")
-    root, target = experiment / "data/synthetic/iKala", tmp_path / "iKala.h5"
+    found = taken(with_features, "iKala")
+    root, target = with_features / "data/synthetic/iKala", tmp_path / "iKala.h5"
     everything = len(found.recordings)
-    assert write(experiment, found, target, settings) == everything
+    assert write(with_features, found, target, settings) == everything
     longer = settings.signal.model_copy(update={"fft_size": 1024, "hop_size": 512})
     assert preprocess.write(found, root, settings.sources, longer, target) == everything
     assert preprocess.write(found, root, ["vocals"], longer, target) == everything
@@ -265,7 +272,7 @@ def untouched(old: Path) -> bool:
 
 @pytest.mark.parametrize("reason", [KeyboardInterrupt, UserError])
 def test_a_write_that_ends_early_leaves_what_was_there_and_keeps_what_it_computed(
-    experiment: Path,
+    with_features: Path,
     old: Path,
     settings: Params,
     one_process: None,
@@ -277,41 +284,41 @@ def test_a_write_that_ends_early_leaves_what_was_there_and_keeps_what_it_compute
         yield from map(function, items[:2])
         raise reason
 
-    found = taken(experiment, "iKala")
+    found = taken(with_features, "iKala")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preprocess, "parallel_map", interrupted)
         with pytest.raises(reason):
-            write(experiment, found, old, settings)
+            write(with_features, found, old, settings)
     kept = old.with_name("iKala.h5.kept.partial")
     assert sorted(old.parent.iterdir()) == [old, kept]
     assert old.read_bytes() == b"older features"
-    assert write(experiment, found, old, settings) == len(found.recordings) - 2
+    assert write(with_features, found, old, settings) == len(found.recordings) - 2
     assert [*old.parent.iterdir()] == [old]
-    assert old.read_bytes() == (experiment / "data/features/iKala.h5").read_bytes()
+    assert old.read_bytes() == (with_features / "data/features/iKala.h5").read_bytes()
 
 
 def test_lost_tracks_are_named_and_the_others_kept(
-    experiment: Path, old: Path, settings: Params, one_process: None
+    with_features: Path, old: Path, settings: Params, one_process: None
 ) -> None:
     def losing(function: Any, items: Sequence[Any], _: str, lost: Any) -> Iterator[Any]:
         yield from (lost(item) if n in (0, 2) else function(item) for n, item in enumerate(items))
 
-    found = taken(experiment, "DSD100")
+    found = taken(with_features, "DSD100")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preprocess, "parallel_map", losing)
         with pytest.raises(UserError) as caught:
-            write(experiment, found, old, settings)
+            write(with_features, found, old, settings)
     message = str(caught.value)
     first, third = (found.recordings[number].track.id for number in (0, 2))
     assert f"2 of 8 tracks are lost: {first}, {third}: its worker process died twice" in message
     assert "\n" not in message
     assert old.read_bytes() == b"older features"
-    assert write(experiment, found, old, settings) == 2
-    assert old.read_bytes() == (experiment / "data/features/DSD100.h5").read_bytes()
+    assert write(with_features, found, old, settings) == 2
+    assert old.read_bytes() == (with_features / "data/features/DSD100.h5").read_bytes()
 
 
 def test_of_two_older_files_the_one_with_more_tracks_is_used(
-    experiment: Path, tmp_path: Path, settings: Params, one_process: None
+    with_features: Path, tmp_path: Path, settings: Params, one_process: None
 ) -> None:
     """An early end after one new track must not hide the features of all the others."""
 
@@ -319,39 +326,39 @@ def test_of_two_older_files_the_one_with_more_tracks_is_used(
         yield function(items[0])
         raise KeyboardInterrupt
 
-    found = taken(experiment, "DSD100")
+    found = taken(with_features, "DSD100")
     target = tmp_path / "DSD100.h5"
     some = found.model_copy(update={"recordings": found.recordings[2:6]})
-    assert write(experiment, some, target, settings) == 4
+    assert write(with_features, some, target, settings) == 4
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preprocess, "parallel_map", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            write(experiment, found, target, settings)
-    assert write(experiment, found, target, settings) == 3
-    assert target.read_bytes() == (experiment / "data/features/DSD100.h5").read_bytes()
+            write(with_features, found, target, settings)
+    assert write(with_features, found, target, settings) == 3
+    assert target.read_bytes() == (with_features / "data/features/DSD100.h5").read_bytes()
 
 
 @pytest.mark.parametrize("size", [0, 4096, 300_000])
 def test_a_full_disk_is_one_line(
-    experiment: Path, old: Path, settings: Params, one_process: None, size: int
+    with_features: Path, old: Path, settings: Params, one_process: None, size: int
 ) -> None:
     """Full at once, full at the first track, full in the middle of one."""
     with small_files_only(size), pytest.raises(UserError) as caught:
-        write(experiment, taken(experiment, "iKala"), old, settings)
+        write(with_features, taken(with_features, "iKala"), old, settings)
     assert str(caught.value).startswith(f"{old}: cannot be written: ")
     assert "\n" not in str(caught.value)
     assert untouched(old)
 
 
 def test_recordings_that_are_no_longer_what_the_inventory_says(
-    experiment: Path, old: Path, settings: Params, one_process: None
+    with_features: Path, old: Path, settings: Params, one_process: None
 ) -> None:
-    found = taken(experiment, "iKala")
+    found = taken(with_features, "iKala")
     first, *rest = found.recordings
     longer = first.model_copy(update={"samples": first.samples + 1000})
     changed = found.model_copy(update={"recordings": (longer, *rest)})
     with pytest.raises(UserError) as caught:
-        write(experiment, changed, old, settings)
+        write(with_features, changed, old, settings)
     assert first.track.id in str(caught.value)
     assert "another length than data/inventory says" in str(caught.value)
     assert "download@iKala" in str(caught.value)
@@ -360,9 +367,9 @@ def test_recordings_that_are_no_longer_what_the_inventory_says(
 
 
 def test_recordings_that_are_gone(
-    experiment: Path, old: Path, settings: Params, one_process: None, tmp_path: Path
+    with_features: Path, old: Path, settings: Params, one_process: None, tmp_path: Path
 ) -> None:
-    found = taken(experiment, "iKala")
+    found = taken(with_features, "iKala")
     with pytest.raises(UserError, match=r"nowhere/Wavfile/.*\.wav: no such file"):
         preprocess.write(found, tmp_path / "nowhere", settings.sources, settings.signal, old)
     assert untouched(old)

@@ -58,18 +58,18 @@ def another_format(path: Path) -> None:
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line(
-    experiment: Path, tmp_path: Path, harm: Any, said: str
+    with_features: Path, tmp_path: Path, harm: Any, said: str
 ) -> None:
     path = tmp_path / "iKala.h5"
-    shutil.copy2(experiment / "data/features/iKala.h5", path)
+    shutil.copy2(with_features / "data/features/iKala.h5", path)
     harm(path)
     with pytest.raises(UserError) as caught:
         FeatureFile.open(path)
     assert re.fullmatch(re.escape(f"{path}: ") + said, str(caught.value))
 
 
-def test_a_track_that_is_not_in_the_file_is_named(experiment: Path) -> None:
-    store = FeatureFile.open(experiment / "data/features/iKala.h5")
+def test_a_track_that_is_not_in_the_file_is_named(with_features: Path) -> None:
+    store = FeatureFile.open(with_features / "data/features/iKala.h5")
     names = store.index.index.tolist()
     assert store.rows([names[2], names[0]]) == [2, 0]
     with pytest.raises(UserError, match=r"iKala\.h5: no features of 'elsewhere'; run `dvc repro`"):

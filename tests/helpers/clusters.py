@@ -5,12 +5,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-STARTS_WITHIN = 60.0
+from tests.helpers.waiting import until
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -67,14 +66,3 @@ def workers(
     ]  # fmt: skip
     with started(command, folder, **environment) as process:
         yield process
-
-
-def until(
-    met: Callable[[], object], process: "subprocess.Popen[Any] | None" = None, pause: float = 0.05
-) -> None:
-    """Wait for a condition; fails when a process ends before it is met."""
-    end = time.monotonic() + STARTS_WITHIN
-    while not met():
-        assert process is None or process.poll() is None, "the process has ended"
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(pause)

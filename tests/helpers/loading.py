@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import UserError
-from tests.conftest import TOP
+from tests.helpers.places import TOP
 from tests.helpers.server import Answer, Server
 
 CONTENT = random.Random(1).randbytes(300_000)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import UserError
+from tests.helpers.waiting import until
 
 if TYPE_CHECKING:
     from pipeline.tracks import Recording
@@ -49,13 +50,18 @@ def die_once_on_three(number: int, folder: Path) -> int:
 
 
 def die_beside_others(number: int, folder: Path) -> int:
-    """As when there is memory for one."""
+    """As when there is memory for one: 3 dies when it has company, and only then."""
     here = folder / str(number)
     here.touch()
-    time.sleep(0.3)
-    if number == 3 and len(list(folder.iterdir())) > 1:
+    if number == 3 and not (folder / "died").exists():
+        until(lambda: len(list(folder.iterdir())) > 1)
+        (folder / "died").touch()
         here.unlink()
         os._exit(9)
+    if number == 3:
+        assert sorted(path.name for path in folder.iterdir()) == ["3", "died"]
+    elif number > 3:
+        until((folder / "died").exists)
     here.unlink()
     return number
 

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.harness import MEMORY_SETTINGS, without_memory_settings
 from pipeline.parallel.mapping import parallel_map
-from tests.conftest import TOP
+from tests.helpers.places import TOP
 
 PROGRAM = """
 import resource, sys

@@ -7,7 +7,6 @@ the pipeline is. tests/parallel/test_cluster_machines.py has them on machines of
 import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -22,9 +21,10 @@ from pipeline.errors import UserError
 from pipeline.parallel import cluster
 from pipeline.parallel.mapping import parallel_map
 from stages import evaluate, preprocess
-from tests.conftest import inside
 from tests.helpers import clusters, on_workers
 from tests.helpers.on_workers import die_on_three, fail_on_three, square_slowly
+from tests.helpers.places import inside
+from tests.helpers.waiting import has_files, until
 
 
 @pytest.fixture(scope="module")
@@ -159,14 +159,14 @@ def test_no_more_is_computed_ahead_than_will_soon_be_taken(on_cluster: Path) -> 
     marks = on_cluster / "marks"
     marks.mkdir()
     computed = parallel_map(partial(on_workers.leave_a_mark, folder=marks), range(30), "x")
-    for taken in (1, 2, 3):
+    for ahead in (4, 5, 6):
         next(computed)
-        time.sleep(0.3)
-        assert len(list(marks.iterdir())) <= taken - 1 + 4
+        # nothing is handed out until the next one is taken, so these are all that there will be
+        until(partial(has_files, marks, ahead))
     assert list(computed) == list(range(3, 30))
 
 
-def test_who_stops_taking_stops_the_work(on_cluster: Path) -> None:
+def test_who_stops_taking_stops_the_work(on_cluster: Path, two_workers: str) -> None:
     """When the iterator is closed nothing is under way: a stage removes its scratch folder then."""
     marks = on_cluster / "marks"
     marks.mkdir()
@@ -174,7 +174,8 @@ def test_who_stops_taking_stops_the_work(on_cluster: Path) -> None:
     assert [next(computed), next(computed)] == [0, 1]
     computed.close()  # the third and fourth are under way, the fifth waits
     assert {path.name for path in marks.iterdir()} == {"0", "1", "2", "3"}
-    time.sleep(1)
+    with distributed.Client(two_workers) as client:
+        until(lambda: not any(client.processing().values()))
     assert len(list(marks.iterdir())) == 4
     assert list(on_cluster.iterdir()) == [marks]
 
@@ -220,7 +221,7 @@ def test_a_killed_worker_costs_nothing_but_time(on_cluster: Path) -> None:
     marks.mkdir()
     computed = parallel_map(partial(on_workers.say_who, folder=marks), range(12), "x", minus)
     assert next(computed) == 0
-    clusters.until(lambda: list(marks.iterdir()), pause=0.001)
+    until(lambda: list(marks.iterdir()), pause=0.001)
     (number, process), *_ = [path.name.split("-") for path in marks.iterdir()]
     os.kill(int(process), signal.SIGKILL)
     assert list(computed) == list(range(1, 12))

@@ -17,8 +17,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.conftest import TOP
 from tests.helpers import clusters
+from tests.helpers.places import TOP
+from tests.helpers.waiting import until
 
 pytestmark = [
     pytest.mark.slow,
@@ -145,9 +146,9 @@ def test_a_machine_is_lost_in_the_middle(
                 options = ("--nthreads", "1", "--host", machine.address)
                 there = clusters.workers(tmp_path, address, *options, prefix=machine.prefix)
                 stack.enter_context(there)
-            clusters.until(lambda: len(second.processes()) > 1)
+            until(lambda: len(second.processes()) > 1)
             running = stage(arguments, unfinished, here, address)
-            clusters.until(partial(second.reads, ending), running, pause=0)
+            until(partial(second.reads, ending), running, pause=0)
             lose(second, switch)
             said = running.communicate(timeout=120)
             assert running.returncode == 0, said

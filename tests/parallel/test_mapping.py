@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,10 +18,11 @@ from pipeline.evaluation import evaluate as evaluation
 from pipeline.parallel.mapping import parallel_map
 from pipeline.parallel.workers import worker_count
 from stages import evaluate
-from tests.conftest import TOP, inside
 from tests.helpers import on_workers
 from tests.helpers.on_workers import die_on_three, fail_on_three, leave_a_mark, square_slowly
+from tests.helpers.places import TOP, inside
 from tests.helpers.small_copies import noise, song
+from tests.helpers.waiting import has_files, until
 
 
 @pytest.fixture
@@ -82,10 +82,10 @@ def test_workers_have_what_was_imported_ahead_and_the_environment_of_now() -> No
 def test_no_more_is_computed_ahead_than_will_soon_be_taken(two: None, tmp_path: Path) -> None:
     """Finished tracks that nobody has taken are in memory: at most twice the processes."""
     computed = parallel_map(partial(leave_a_mark, folder=tmp_path), range(50), "x")
-    for taken in (1, 2, 3):
+    for ahead in (4, 5, 6):
         next(computed)
-        time.sleep(0.3)
-        assert len(list(tmp_path.iterdir())) <= taken - 1 + 4
+        # nothing is handed out until the next one is taken, so these are all that there will be
+        until(partial(has_files, tmp_path, ahead))
     assert list(computed) == list(range(3, 50))
 
 
@@ -186,7 +186,7 @@ def test_a_lost_track_is_listed_as_unusable(
 
 
 def test_a_table_never_lacks_a_lost_track(
-    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    with_features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others are scored, and the stage names it and writes nothing."""
     scored = []
@@ -197,9 +197,9 @@ def test_a_table_never_lacks_a_lost_track(
 
     monkeypatch.setattr(evaluation, "parallel_map", losing)
     monkeypatch.setattr(evaluation, "score", score)
-    with inside(experiment), pytest.raises(UserError) as caught:
+    with inside(with_features), pytest.raises(UserError) as caught:
         evaluate.evaluate("V", role="test", out=tmp_path / "V.csv", device="cpu")
-    tested = pd.read_csv(experiment / "data/split.csv").query("role == 'test'")
+    tested = pd.read_csv(with_features / "data/split.csv").query("role == 'test'")
     (lost,) = set(tested[["dataset", "track"]].itertuples(index=False, name=None)) - set(scored)
     message = str(caught.value)
     assert f"1 of {len(tested)} tracks are lost: {'/'.join(lost)}: its worker process" in message

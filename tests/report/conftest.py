@@ -8,7 +8,7 @@ from pipeline.comparison import aggregation
 from pipeline.datasets.inventory import Inventory
 from pipeline.params import DATASETS
 from pipeline.report.collect import Run
-from tests.conftest import small_params
+from tests.helpers.experiment import small_params
 from tests.helpers.score_tables import SOURCES, many_tracks, table_of
 
 

@@ -20,7 +20,7 @@ from pipeline.separation.onnx_network import ONNX, load_onnx
 from pipeline.separation.separator import Separator
 from pipeline.separation.songs import separate_files
 from tests.helpers.small_recordings import music, put
-from tests.separation.test_separator import SIGNAL, noise, small_separator
+from tests.helpers.small_separators import SIGNAL, noise, small_separator
 
 
 @pytest.fixture(scope="module")

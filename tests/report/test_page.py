@@ -17,7 +17,8 @@ from pipeline.report import collect, critics, excerpts, page
 from pipeline.report.collect import Run
 from pipeline.separation.model_folder import load_critics
 from stages import report
-from tests.conftest import failing, fingerprints, inside
+from tests.helpers.command_line import failing
+from tests.helpers.places import fingerprints, inside
 
 VOID = {"meta", "link", "input", "image", "rect", "path", "use", "br"}
 LIMIT = 15_000_000

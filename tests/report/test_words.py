@@ -8,7 +8,7 @@ import pytest
 from pipeline import params
 from pipeline.report import words
 from pipeline.report.collect import Run
-from tests.conftest import small_params
+from tests.helpers.experiment import small_params
 
 
 def with_vocals(run: Run, means: dict[str, float], *difference: float) -> Run:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TOP
+from tests.helpers.places import TOP
 
 DOCUMENTS = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
 README = (TOP / "README.md").read_text(encoding="utf-8")

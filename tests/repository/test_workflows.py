@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import TOP
+from tests.helpers.places import TOP
 
 
 def workflow(name: str) -> dict[str, Any]:

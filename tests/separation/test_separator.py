@@ -13,30 +13,18 @@ import pytest
 import scipy.signal
 import soundfile
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.features.stft import log_magnitude, reconstruct, stft
 from pipeline.networks.separators.unet import SpectrogramUNet
-from pipeline.params import Signal
 from pipeline.separation import separator as separation
 from pipeline.separation.model_folder import CONFIG, WEIGHTS
 from pipeline.separation.patches import Patches
 from pipeline.separation.separator import Separator
-from tests.conftest import TOP
+from tests.helpers.places import TOP
 from tests.helpers.small_recordings import music
-
-SIGNAL = Signal(sample_rate=8000, fft_size=512, hop_size=256)
-
-
-def small_separator() -> Separator:
-    """Random weights; both sources sound, and differ."""
-    torch.manual_seed(1)
-    network = SpectrogramUNet(257, filters=2)
-    with torch.no_grad():
-        network.unet.last.weight += 0.2 * torch.randn_like(network.unet.last.weight)
-    return Separator(network.eval(), ("accompaniment", "vocals"), SIGNAL)
+from tests.helpers.small_separators import SIGNAL, noise, small_separator
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +35,6 @@ def separator() -> Separator:
 def test_both_sources_of_the_small_separator_sound(separator: Separator) -> None:
     accompaniment, vocals = separator.estimate(noise(8000))
     assert min(accompaniment.std(), vocals.std(), (accompaniment - vocals).std()) > 0.05
-
-
-def noise(samples: int) -> NDArray[np.float32]:
-    return np.random.default_rng(2).standard_normal(samples).astype(np.float32)
 
 
 def test_in_bfloat16_estimates_are_near(separator: Separator, tmp_path: Path) -> None:
@@ -240,7 +224,7 @@ def test_hours_need_no_more_memory_than_the_signal_and_its_estimates(tmp_path: P
     script = (
         "import torch; from pathlib import Path; import numpy as np\n"
         "from pipeline.separation import Separator\n"
-        "from tests.separation.test_separator import SIGNAL\n"
+        "from tests.helpers.small_separators import SIGNAL\n"
         "from pipeline.networks.separators.unet import SpectrogramUNet\n"
         "s = Separator(SpectrogramUNet(257, filters=1).eval(), ('a', 'b'), SIGNAL)\n"
         "n = 2 * 3600 * 8000; x = np.random.default_rng(0).standard_normal(n, np.float32)\n"

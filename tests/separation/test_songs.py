@@ -18,10 +18,10 @@ from pipeline.separation import streams
 from pipeline.separation.model_folder import CONFIG
 from pipeline.separation.separator import Separator
 from pipeline.separation.songs import Song, places, separate_files
-from tests.conftest import TOP
+from tests.helpers.limits import small_files_only
+from tests.helpers.places import TOP
 from tests.helpers.small_recordings import encode, music, put
-from tests.separation.test_separator import small_separator
-from tests.test_files import small_files_only
+from tests.helpers.small_separators import small_separator
 
 SOURCES = ("accompaniment", "vocals")
 SONG = music(2, 50_000)

@@ -16,9 +16,9 @@ from pipeline.audio.resampling import Resampler, resampled_length
 from pipeline.separation import streams
 from pipeline.separation.separator import Separator
 from pipeline.separation.streams import InputRate, ModelRate, Shares
-from tests.conftest import TOP
+from tests.helpers.places import TOP
 from tests.helpers.small_recordings import music, noise, one_file, put
-from tests.separation.test_separator import SIGNAL, small_separator
+from tests.helpers.small_separators import SIGNAL, small_separator
 
 Array = NDArray[np.float32]
 MakeStream = Callable[[Separator, int, int], streams.SourceStream]
@@ -190,7 +190,7 @@ def test_an_hour_needs_no_more_memory_than_three_minutes(kind: str) -> None:
     script = (
         "import sys, numpy as np\n"
         "from pipeline.separation import streams as bands; from pipeline.separation import Separator\n"
-        "from tests.separation.test_separator import SIGNAL\n"
+        "from tests.helpers.small_separators import SIGNAL\n"
         "from pipeline.networks.separators.unet import SpectrogramUNet\n"
         "s = Separator(SpectrogramUNet(257, filters=1).eval(), ('a', 'b'), SIGNAL)\n"
         f"stream = bands.{kind}(s, 44100, 2); n = 6 * int(sys.argv[1])\n"

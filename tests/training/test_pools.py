@@ -15,31 +15,32 @@ from pipeline.training import pool_loading
 from pipeline.training.batches import Batches, BatchesAhead
 from pipeline.training.pool_loading import FramesOnDisk, load_pool
 from pipeline.training.pools import Pool
-from tests.conftest import fingerprints, small_params, write_params
-from tests.training.test_training import run
+from tests.helpers.experiment import small_params, write_params
+from tests.helpers.places import fingerprints
+from tests.helpers.training import trained
 
 LENGTH, CONTEXT = 66, 46
 CPU = torch.device("cpu")
 GIB = 2**30
 
 
-def loaded(experiment: Path, place: str, *signals: str, role: Role = Role.UNLABELLED) -> Pool:
-    frame = roles.load_split(experiment / "data/split.csv")
+def loaded(with_models: Path, place: str, *signals: str, role: Role = Role.UNLABELLED) -> Pool:
+    frame = roles.load_split(with_models / "data/split.csv")
     return load_pool(
-        frame, role, experiment / "data/features", signals, LENGTH, CONTEXT, CPU, place
+        frame, role, with_models / "data/features", signals, LENGTH, CONTEXT, CPU, place
     )
 
 
-def test_a_pool_holds_what_the_feature_files_hold(experiment: Path) -> None:
-    frame = roles.load_split(experiment / "data/split.csv")
-    pool = loaded(experiment, "memory", "mixture", "vocals")
+def test_a_pool_holds_what_the_feature_files_hold(with_models: Path) -> None:
+    frame = roles.load_split(with_models / "data/split.csv")
+    pool = loaded(with_models, "memory", "mixture", "vocals")
     assert isinstance(pool.frames, torch.Tensor)
     chosen = frame[frame["role"] == "unlabelled"].reset_index()
     assert len(pool.first) == len(chosen)
     for first, length, (_, row) in zip(
         pool.first.tolist(), pool.lengths.tolist(), chosen.iterrows(), strict=True
     ):
-        features = FeatureFile.open(experiment / f"data/features/{row['dataset']}.h5")
+        features = FeatureFile.open(with_models / f"data/features/{row['dataset']}.h5")
         expected = features.spectrogram(features.rows([row["track"]])[0], ("mixture", "vocals"))
         np.testing.assert_array_equal(pool.frames[:, first : first + length], expected)
         assert (pool.frames[:, first - CONTEXT : first] == 0).all()
@@ -48,16 +49,19 @@ def test_a_pool_holds_what_the_feature_files_hold(experiment: Path) -> None:
 
 @pytest.mark.parametrize("open_files", [1, 256])
 def test_on_the_disk_are_the_same_batches(
-    experiment: Path, monkeypatch: pytest.MonkeyPatch, open_files: int
+    with_models: Path, monkeypatch: pytest.MonkeyPatch, open_files: int
 ) -> None:
     monkeypatch.setattr(pool_loading, "OPEN_FILES", open_files)
     kinds = {"memory": Batches, "disk": BatchesAhead}
     drawn = []
     for place, kind in kinds.items():
         everything = ("mixture", "accompaniment", "vocals")
-        paired = loaded(experiment, place, *everything, role=Role.SUPERVISED)
+        paired = loaded(with_models, place, *everything, role=Role.SUPERVISED)
         assert isinstance(paired.frames, FramesOnDisk) == (place == "disk")
-        mixtures, vocals = loaded(experiment, place, "mixture"), loaded(experiment, place, "vocals")
+        mixtures, vocals = (
+            loaded(with_models, place, "mixture"),
+            loaded(with_models, place, "vocals"),
+        )
         batches = kind(1, 32, (0.2, 1.2), paired, mixtures, {1: vocals}, slice(8, 24))
         drawn += [
             [
@@ -75,8 +79,8 @@ def test_on_the_disk_are_the_same_batches(
         torch.testing.assert_close(disk, memory, rtol=0, atol=0)
 
 
-def test_the_next_batch_is_drawn_in_the_background(experiment: Path) -> None:
-    vocals = loaded(experiment, "disk", "vocals")
+def test_the_next_batch_is_drawn_in_the_background(with_models: Path) -> None:
+    vocals = loaded(with_models, "disk", "vocals")
     batches = BatchesAhead(1, 4, (0.2, 1.2), vocals, None, {1: vocals})
     first = batches.real(1, 0)
     (waiting,) = batches._coming.values()
@@ -85,10 +89,12 @@ def test_the_next_batch_is_drawn_in_the_background(experiment: Path) -> None:
     assert batches.real(1, 1) is second
 
 
-def test_training_from_the_disk_gives_the_same_model(experiment: Path, copied: Path) -> None:
-    shutil.rmtree(copied / "models/VA")
-    run(copied, write_params(small_params(), copied), "VA", features_in="disk")
-    assert fingerprints(copied / "models/VA") == fingerprints(experiment / "models/VA")
+def test_training_from_the_disk_gives_the_same_model(
+    with_models: Path, copied_models: Path
+) -> None:
+    shutil.rmtree(copied_models / "models/VA")
+    trained(copied_models, write_params(small_params(), copied_models), "VA", features_in="disk")
+    assert fingerprints(copied_models / "models/VA") == fingerprints(with_models / "models/VA")
 
 
 def test_a_pool_takes_at_most_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,15 +121,15 @@ def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert pool_loading.free_memory() == 4000
 
 
-def test_a_truncated_feature_file_is_one_line(copied: Path) -> None:
-    pool = loaded(copied, "disk", "vocals")
-    for path in (copied / "data/features").iterdir():
+def test_a_truncated_feature_file_is_one_line(copied_models: Path) -> None:
+    pool = loaded(copied_models, "disk", "vocals")
+    for path in (copied_models / "data/features").iterdir():
         with path.open("r+b") as file:
             file.truncate(10_000)
     with pytest.raises(UserError, match=r"\.h5: ends too early; delete it and run `dvc repro`$"):
         pool.gather(pool.tiles(), 0)
 
 
-def test_no_track_with_the_signals_is_one_line(experiment: Path) -> None:
+def test_no_track_with_the_signals_is_one_line(with_models: Path) -> None:
     with pytest.raises(UserError, match="no track with the role unlabelled has drums; add"):
-        loaded(experiment, "auto", "drums")
+        loaded(with_models, "auto", "drums")

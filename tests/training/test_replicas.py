@@ -17,8 +17,9 @@ from pipeline.errors import Stopped, UserError
 from pipeline.training.module import AdversarialSeparation
 from pipeline.training.replicas import ALONE, Replica
 from stages import train
-from tests.conftest import TOP, fingerprints, small_params, write_params
-from tests.training.test_training import run
+from tests.helpers.experiment import small_params, write_params
+from tests.helpers.places import TOP, fingerprints
+from tests.helpers.training import trained
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1"}
 
@@ -61,11 +62,11 @@ def test_a_stage_can_start_itself_with_torchrun(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("updates", [1, 15, 24])
 def test_a_run_that_is_stopped_ends_as_if_it_had_not_been(
-    experiment: Path, copied: Path, monkeypatch: pytest.MonkeyPatch, updates: int
+    with_models: Path, copied_models: Path, monkeypatch: pytest.MonkeyPatch, updates: int
 ) -> None:
     """Stopped after any update, in mid-step or mid-epoch: every file is the same to the bit."""
-    shutil.rmtree(copied / "models/VA")
-    settings = write_params(small_params(), copied)
+    shutil.rmtree(copied_models / "models/VA")
+    settings = write_params(small_params(), copied_models)
     original = AdversarialSeparation.agree
     left = iter(range(updates - 1, -1, -1))
 
@@ -76,24 +77,24 @@ def test_a_run_that_is_stopped_ends_as_if_it_had_not_been(
 
     monkeypatch.setattr(AdversarialSeparation, "agree", counted)
     with pytest.raises(Stopped, match=f"stopped by SIGTERM after {updates // 3} separator steps"):
-        run(copied, settings, "VA")
-    assert not (copied / "models/VA").exists()
+        trained(copied_models, settings, "VA")
+    assert not (copied_models / "models/VA").exists()
     # the checkout is moved, or seen from a container, before the run goes on
-    elsewhere = copied.with_name("elsewhere")
-    copied.rename(elsewhere)
-    said = run(elsewhere, settings, "VA")
+    elsewhere = copied_models.with_name("elsewhere")
+    copied_models.rename(elsewhere)
+    said = trained(elsewhere, settings, "VA")
     assert said == [
         f"resuming from {elsewhere}/work/VA/last.ckpt after {updates // 3} separator steps"
     ]
-    assert fingerprints(elsewhere / "models/VA") == fingerprints(experiment / "models/VA")
+    assert fingerprints(elsewhere / "models/VA") == fingerprints(with_models / "models/VA")
     assert not (elsewhere / "work/VA").exists()
 
 
 def test_a_run_that_is_stopped_in_validation_validates_again(
-    experiment: Path, copied: Path, monkeypatch: pytest.MonkeyPatch
+    with_models: Path, copied_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.rmtree(copied / "models/V")
-    settings = write_params(small_params(), copied)
+    shutil.rmtree(copied_models / "models/V")
+    settings = write_params(small_params(), copied_models)
 
     def stopping(self: AdversarialSeparation) -> None:
         self.peaks.zero_()
@@ -103,9 +104,9 @@ def test_a_run_that_is_stopped_in_validation_validates_again(
     with monkeypatch.context() as patch:
         patch.setattr(AdversarialSeparation, "on_validation_epoch_start", stopping)
         with pytest.raises(Stopped, match="stopped by SIGINT after 12 separator steps"):
-            run(copied, settings, "V")
-    run(copied, settings, "V")
-    assert fingerprints(copied / "models/V") == fingerprints(experiment / "models/V")
+            trained(copied_models, settings, "V")
+    trained(copied_models, settings, "V")
+    assert fingerprints(copied_models / "models/V") == fingerprints(with_models / "models/V")
 
 
 # ----------------------------------------------------------------- real processes, started by torchrun
@@ -134,15 +135,15 @@ def curves(folder: Path, model: str) -> dict[str, pd.Series]:
 
 
 @pytest.fixture
-def twenty_steps(copied: Path) -> Path:
+def twenty_steps(copied_models: Path) -> Path:
     data = small_params()
     data["training"] |= {
         "steps_per_epoch": 1, "max_epochs": 20, "patience": 30, "critic_steps": 3,
         "learning_rate": 2e-3,
     }  # fmt: skip
-    write_params(data, copied)
-    shutil.rmtree(copied / "models")
-    return copied
+    write_params(data, copied_models)
+    shutil.rmtree(copied_models / "models")
+    return copied_models
 
 
 @pytest.mark.slow
@@ -170,33 +171,33 @@ def test_two_processes_take_the_path_of_one(twenty_steps: Path, model: str) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
-def test_a_lost_process_ends_the_others_with_a_checkpoint(copied: Path, lost: int) -> None:
+def test_a_lost_process_ends_the_others_with_a_checkpoint(copied_models: Path, lost: int) -> None:
     """SIGKILL to one of two; one process goes on with the same losses as if nothing had been."""
     data = small_params()
     data["training"] |= {"steps_per_epoch": 20, "max_epochs": 2, "critic_steps": 3}
-    write_params(data, copied)
-    shutil.rmtree(copied / "models")
-    assert in_double(copied, "VA", 1).wait(300) == 0
-    whole = curves(copied, "VA")
-    shutil.rmtree(copied / "models")
+    write_params(data, copied_models)
+    shutil.rmtree(copied_models / "models")
+    assert in_double(copied_models, "VA", 1).wait(300) == 0
+    whole = curves(copied_models, "VA")
+    shutil.rmtree(copied_models / "models")
 
-    output = copied / "output"
+    output = copied_models / "output"
     before = len(output.read_bytes())
-    training_together = in_double(copied, "VA", 2)
+    training_together = in_double(copied_models, "VA", 2)
     victim = process_of_rank(lost, training_together)
     wait_until(lambda: b"step 3\n" in output.read_bytes()[before:], 180)
     os.kill(victim, signal.SIGKILL)
     began = time.monotonic()
     assert training_together.wait(60) != 0
     assert time.monotonic() - began < 60
-    last = copied / "work/checkpoints/VA/last.ckpt"
+    last = copied_models / "work/checkpoints/VA/last.ckpt"
     steps = torch.load(last, weights_only=True)["steps"]
     assert 3 <= steps < 20
     assert "does not answer; the same command" in output.read_text()
 
-    assert in_double(copied, "VA", 1).wait(300) == 0
+    assert in_double(copied_models, "VA", 1).wait(300) == 0
     assert f"after {steps} separator steps" in output.read_text()
-    for name, losses in curves(copied, "VA").items():
+    for name, losses in curves(copied_models, "VA").items():
         assert losses.tolist() == pytest.approx(whole[name].tolist(), rel=1e-5, abs=1e-12)
 
 

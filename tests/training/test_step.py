@@ -11,7 +11,7 @@ from pipeline import params
 from pipeline.params import Model, Training
 from pipeline.training.batches import CriticBatch, SeparatorBatch
 from pipeline.training.step import Losses, State, critic_step, separator_step
-from tests.conftest import small_params
+from tests.helpers.experiment import small_params
 
 SOURCES = ["accompaniment", "vocals"]
 LEARNING_RATE = 0.01

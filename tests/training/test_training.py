@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,25 +21,26 @@ from pipeline import params, roles
 from pipeline.errors import UserError
 from pipeline.networks import devices
 from pipeline.networks.separators.unet import SpectrogramUNet
-from pipeline.params import Params
 from pipeline.training import checkpoints, losses, step
 from pipeline.training import run as trainer
 from pipeline.training.batches import CriticBatch
 from pipeline.training.module import AdversarialSeparation
 from pipeline.training.step import critic_step, separator_losses
-from tests.conftest import THREADS, TOP, small_params, write_params
+from tests.helpers.experiment import THREADS, small_params, write_params
+from tests.helpers.places import TOP
+from tests.helpers.training import trained
 
 CPU = torch.device("cpu")
 
 
-def module(experiment: Path, model: str = "VA", **changes: Any) -> AdversarialSeparation:
+def module(with_models: Path, model: str = "VA", **changes: Any) -> AdversarialSeparation:
     data = small_params()
     data["training"] |= changes
     return trainer.prepare(
         params.parse(data, "test"),
         model,
-        roles.load_split(experiment / "data/split.csv"),
-        experiment / "data/features",
+        roles.load_split(with_models / "data/split.csv"),
+        with_models / "data/features",
         CPU,
     )
 
@@ -78,9 +78,9 @@ def note_and_call(order: list[str], name: str, step: Callable[[], None]) -> None
 
 
 def test_critics_are_updated_first_and_n_disc_times(
-    experiment: Path, monkeypatch: pytest.MonkeyPatch
+    with_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built = module(experiment)
+    built = module(with_models)
     names = ["separator", "vocals", "accompaniment"]
     order: list[str] = []
     for name, optimiser in zip(names, by_hand(built, monkeypatch), strict=True):
@@ -91,9 +91,9 @@ def test_critics_are_updated_first_and_n_disc_times(
 
 
 def test_every_network_learns_and_only_in_its_own_update(
-    experiment: Path, monkeypatch: pytest.MonkeyPatch
+    with_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built = module(experiment)
+    built = module(with_models)
     state, settings = built.state, built.params.training
     state.optimisers = by_hand(built, monkeypatch)
     before = {name: value.clone() for name, value in built.state_dict().items()}
@@ -110,9 +110,9 @@ def test_every_network_learns_and_only_in_its_own_update(
 @pytest.mark.parametrize("kind", ["wasserstein", "js", "kl"])
 @pytest.mark.parametrize("domain", ["linear", "log"])
 def test_every_divergence_and_domain_takes_a_step(
-    experiment: Path, monkeypatch: pytest.MonkeyPatch, kind: str, domain: str
+    with_models: Path, monkeypatch: pytest.MonkeyPatch, kind: str, domain: str
 ) -> None:
-    built = module(experiment, divergence=kind, additivity_domain=domain)
+    built = module(with_models, divergence=kind, additivity_domain=domain)
     before = last(built).weight.clone()
     by_hand(built, monkeypatch)
     built.training_step(0, 0)
@@ -120,17 +120,17 @@ def test_every_divergence_and_domain_takes_a_step(
     assert (last(built).weight != before).any()
 
 
-def test_all_models_of_a_seed_start_from_the_same_separator(experiment: Path) -> None:
+def test_all_models_of_a_seed_start_from_the_same_separator(with_models: Path) -> None:
     first, *others = (
-        module(experiment, name).separator.state_dict() for name in ("baseline", "V", "VA")
+        module(with_models, name).separator.state_dict() for name in ("baseline", "V", "VA")
     )
     for other in others:
         for name, value in first.items():
             assert torch.equal(value, other[name])
 
 
-def test_it_can_overfit_two_excerpts(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    built = module(experiment, "baseline", learning_rate=3e-3)
+def test_it_can_overfit_two_excerpts(with_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = module(with_models, "baseline", learning_rate=3e-3)
     by_hand(built, monkeypatch)
     mixture, sources = built.batches.paired(0)
     monkeypatch.setattr(
@@ -142,68 +142,59 @@ def test_it_can_overfit_two_excerpts(experiment: Path, monkeypatch: pytest.Monke
     assert supervised(built) < 0.5 * first
 
 
-def test_the_history_has_every_epoch_once(experiment: Path) -> None:
+def test_the_history_has_every_epoch_once(with_models: Path) -> None:
     for model, curves in {
         "baseline": {"L", "L_s"},
         "VA": {"L", "L_s", "L_u", "L_add", "distance_vocals", "distance_accompaniment",
                "penalty_vocals", "penalty_accompaniment"},
     }.items():  # fmt: skip
-        history = experiment / "models" / model / "history"
+        history = with_models / "models" / model / "history"
         assert {path.stem for path in (history / "training").iterdir()} == curves
         for path in [*history.rglob("L_s.tsv")]:
             frame = pd.read_csv(path, sep="\t")
             assert frame["step"].tolist() == [6, 12, 18]
 
 
-def test_the_best_epoch_is_kept(experiment: Path) -> None:
+def test_the_best_epoch_is_kept(with_models: Path) -> None:
     for model in ("baseline", "V", "VA"):
-        folder = experiment / "models" / model
+        folder = with_models / "models" / model
         best = json.loads((folder / "config.json").read_text())["best"]
         curve = pd.read_csv(folder / "history/validation/L_s.tsv", sep="\t")
         assert best["steps"] == curve["step"].iloc[int(curve["L_s"].argmin())]
 
 
-def test_the_saved_model_is_the_one_that_was_validated(experiment: Path) -> None:
+def test_the_saved_model_is_the_one_that_was_validated(with_models: Path) -> None:
     """The weights give the best L_s of the curve again, over every validation excerpt."""
-    built = module(experiment, "VA")
-    weights = load_file(experiment / "models/VA/model.safetensors")
+    built = module(with_models, "VA")
+    weights = load_file(with_models / "models/VA/model.safetensors")
     built.separator.load_state_dict(weights)
     pool = built.validation
     starts = pool.tiles()
     with torch.no_grad():
         estimates = built.separator(pool.gather(starts, 0, context=True))
     errors = [((estimates[:, k] - pool.gather(starts, 1 + k)) ** 2).mean() for k in (0, 1)]
-    curve = pd.read_csv(experiment / "models/VA/history/validation/L_s.tsv", sep="\t")
+    curve = pd.read_csv(with_models / "models/VA/history/validation/L_s.tsv", sep="\t")
     assert sum(map(float, errors)) == pytest.approx(curve["L_s"].min(), rel=1e-4)
 
 
-def test_early_stopping_after_patience_epochs(copied: Path) -> None:
+def test_early_stopping_after_patience_epochs(copied_models: Path) -> None:
     """With a learning rate that moves no weight the first epoch stays the best."""
     data = small_params()
     data["training"] |= {"learning_rate": 1e-20, "max_epochs": 30, "patience": 2}
-    settings = write_params(data, copied)
-    run(copied, settings, "baseline")
-    curve = pd.read_csv(copied / "models/baseline/history/validation/L_s.tsv", sep="\t")
+    settings = write_params(data, copied_models)
+    trained(copied_models, settings, "baseline")
+    curve = pd.read_csv(copied_models / "models/baseline/history/validation/L_s.tsv", sep="\t")
     losses = curve["L_s"].to_list()
     assert losses == losses[:1] * 3
 
 
-def run(folder: Path, settings: Params, model: str, **options: Any) -> list[str]:
-    said: list[str] = []
-    trainer.train(
-        settings, model, roles.load_split(folder / "data/split.csv"), folder / "data/features",
-        folder / "models" / model, folder / "work" / model, "cpu", say=said.append, **options,
-    )  # fmt: skip
-    return said
-
-
 def test_in_bfloat16_the_critics_update_is_near(
-    experiment: Path, monkeypatch: pytest.MonkeyPatch
+    with_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the same estimates: gradients of about the same size and direction."""
     gradients = []
     for enabled in (False, True):
-        built = module(experiment)
+        built = module(with_models)
         built.state.optimisers = by_hand(built, monkeypatch)
         estimates = built.separator(built.batches.mixture("critics", 0)).detach()
         monkeypatch.setattr(built.separator, "forward", lambda _, made=estimates: made)
@@ -220,76 +211,87 @@ def test_in_bfloat16_the_critics_update_is_near(
 
 
 def test_in_bfloat16_a_run_is_near_and_its_weights_are_float32(
-    experiment: Path, copied: Path
+    with_models: Path, copied_models: Path
 ) -> None:
     data = small_params()
     data["training"]["precision"] = "bfloat16"
-    shutil.rmtree(copied / "models/VA")
-    run(copied, write_params(data, copied), "VA")
-    weights = [load_file(path) for path in (copied / "models/VA").glob("*.safetensors")]
+    shutil.rmtree(copied_models / "models/VA")
+    trained(copied_models, write_params(data, copied_models), "VA")
+    weights = [load_file(path) for path in (copied_models / "models/VA").glob("*.safetensors")]
     assert {value.dtype for one in weights for value in one.values()} == {torch.float32}
     # autocast would keep what it has rounded, of weights that change, and without their gradients
-    separator = load_file(copied / "models/VA/model.safetensors")
-    for name, value in module(copied, precision="bfloat16").separator.state_dict().items():
+    separator = load_file(copied_models / "models/VA/model.safetensors")
+    for name, value in module(copied_models, precision="bfloat16").separator.state_dict().items():
         assert not torch.equal(value, separator[name]), name
     for curve in ("training/L_s", "validation/L_s", "training/distance_vocals"):
         rounded, exact = (
             float(
                 pd.read_csv(folder / f"models/VA/history/{curve}.tsv", sep="\t").to_numpy()[0, -1]
             )
-            for folder in (copied, experiment)
+            for folder in (copied_models, with_models)
         )
         assert rounded != exact
         assert rounded == pytest.approx(exact, rel=0.1)
 
 
-def test_a_killed_run_ends_as_if_it_had_not_been_killed(experiment: Path, copied: Path) -> None:
+def test_a_killed_run_ends_as_if_it_had_not_been_killed(
+    with_models: Path, copied_models: Path
+) -> None:
     """SIGKILL in the middle of an epoch; the resumed run's weights equal the fixture's bit for bit."""
-    shutil.rmtree(copied / "models/VA")
+    shutil.rmtree(copied_models / "models/VA")
     command = [sys.executable, "-m", "stages.train", "VA", "--device", "cpu"]
     environment = os.environ | {"PYTHONPATH": str(TOP), "OMP_NUM_THREADS": str(THREADS)}
-    slowed = (
-        "import time, runpy, sys; from pipeline.training.module import AdversarialSeparation as A;"
-        "f = A.training_step; A.training_step = lambda s, *a: (time.sleep(0.4), f(s, *a))[1];"
+    noted = (
+        "import runpy, sys; from pipeline.training.module import AdversarialSeparation as A;"
+        "f = A.training_step;"
+        "A.training_step = lambda s, *a: (f(s, *a), print('\\nstep', s.state.steps, flush=True))[0];"
         "sys.argv = ['train', 'VA', '--device', 'cpu'];"
         "runpy.run_module('stages.train', run_name='__main__')"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", slowed], cwd=copied, env=environment, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", noted],
+        cwd=copied_models,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
-    last = copied / "work/checkpoints/VA/last.ckpt"
-    deadline = time.monotonic() + 120
-    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.9)  # into the next epoch
+    last = copied_models / "work/checkpoints/VA/last.ckpt"
+    assert process.stdout is not None
+    assert "step 8\n" in iter(process.stdout.readline, "")  # in the second epoch of six steps
     process.send_signal(signal.SIGKILL)
     process.wait()
+    process.stdout.close()
     assert last.exists()
-    assert not (copied / "models/VA").exists()
-    done = subprocess.run(command, cwd=copied, env=environment, capture_output=True, text=True)
+    assert not (copied_models / "models/VA").exists()
+    done = subprocess.run(
+        command, cwd=copied_models, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert "resuming from" in done.stdout
     for name in ("model", "critic-vocals", "critic-accompaniment"):
-        uninterrupted = load_file(experiment / f"models/VA/{name}.safetensors")
-        resumed = load_file(copied / f"models/VA/{name}.safetensors")
+        uninterrupted = load_file(with_models / f"models/VA/{name}.safetensors")
+        resumed = load_file(copied_models / f"models/VA/{name}.safetensors")
         for key, value in uninterrupted.items():
             assert torch.equal(value, resumed[key]), f"{name}: {key}"
-    curve = pd.read_csv(copied / "models/VA/history/validation/L_s.tsv", sep="\t")
+    curve = pd.read_csv(copied_models / "models/VA/history/validation/L_s.tsv", sep="\t")
     assert curve["step"].tolist() == [6, 12, 18]
-    assert not (copied / "work/checkpoints/VA").exists()
+    assert not (copied_models / "work/checkpoints/VA").exists()
 
 
-def test_a_checkpoint_of_other_parameters_is_not_continued(copied: Path) -> None:
-    settings = write_params(small_params(), copied)
-    data = roles.load_split(copied / "data/split.csv")
-    mark = checkpoints.fingerprint(settings, "V", data, copied / "data/features")
-    folder = copied / "work/V"
+def test_a_checkpoint_of_other_parameters_is_not_continued(copied_models: Path) -> None:
+    settings = write_params(small_params(), copied_models)
+    data = roles.load_split(copied_models / "data/split.csv")
+    mark = checkpoints.fingerprint(settings, "V", data, copied_models / "data/features")
+    folder = copied_models / "work/V"
     assert checkpoints.open_checkpoints(folder, mark, print) is None
     torch.save({"steps": 6}, folder / "last.ckpt")
     assert checkpoints.open_checkpoints(folder, mark, print) == folder / "last.ckpt"
     changed = small_params()
     changed["models"]["V"]["alpha"] = 0.5
-    other = checkpoints.fingerprint(params.parse(changed, "x"), "V", data, copied / "data/features")
+    other = checkpoints.fingerprint(
+        params.parse(changed, "x"), "V", data, copied_models / "data/features"
+    )
     assert other != mark
     said: list[str] = []
     assert checkpoints.open_checkpoints(folder, other, said.append) is None
@@ -297,14 +299,16 @@ def test_a_checkpoint_of_other_parameters_is_not_continued(copied: Path) -> None
     assert not (folder / "last.ckpt").exists()
 
 
-def test_another_models_parameters_do_not_matter_to_a_checkpoint(copied: Path) -> None:
-    data = roles.load_split(copied / "data/split.csv")
+def test_another_models_parameters_do_not_matter_to_a_checkpoint(copied_models: Path) -> None:
+    data = roles.load_split(copied_models / "data/split.csv")
     marks = []
     for alpha in (0.1, 0.2):
         changed = small_params()
         changed["models"]["VA"]["alpha"] = alpha
         marks.append(
-            checkpoints.fingerprint(params.parse(changed, "x"), "V", data, copied / "data/features")
+            checkpoints.fingerprint(
+                params.parse(changed, "x"), "V", data, copied_models / "data/features"
+            )
         )
     assert marks[0] == marks[1]
 
@@ -318,10 +322,10 @@ def test_curve_points_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(
-    copied: Path, monkeypatch: pytest.MonkeyPatch
+    copied_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It names the step, the loss and the checkpoint; no model folder appears."""
-    shutil.rmtree(copied / "models/V")
+    shutil.rmtree(copied_models / "models/V")
     original = losses.additivity_loss
 
     def poisoned(*arguments: Any) -> torch.Tensor:
@@ -332,13 +336,13 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     poisoned.calls = 0  # type: ignore[attr-defined]
     monkeypatch.setattr(step, "additivity_loss", poisoned)
     with pytest.raises(UserError, match=r"L_add is nan at step 8 .*work/V/last\.ckpt") as caught:
-        run(copied, write_params(small_params(), copied), "V")
+        trained(copied_models, write_params(small_params(), copied_models), "V")
     assert "\n" not in str(caught.value)
-    assert not (copied / "models/V").exists()
-    assert (copied / "work/V/last.ckpt").exists()
+    assert not (copied_models / "models/V").exists()
+    assert (copied_models / "work/V/last.ckpt").exists()
 
 
-def test_a_dead_output_is_noticed(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_output_is_noticed(copied_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = trainer.prepare
 
     def dead(*arguments: Any) -> AdversarialSeparation:
@@ -350,7 +354,7 @@ def test_a_dead_output_is_noticed(copied: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(trainer, "prepare", dead)
     with pytest.raises(UserError, match="dead output: vocals is estimated as silence"):
-        run(copied, write_params(small_params(), copied), "baseline")
+        trained(copied_models, write_params(small_params(), copied_models), "baseline")
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -372,12 +376,12 @@ def test_no_cuda_is_said_plainly() -> None:
 
 
 @pytest.mark.parametrize(("role", "model"), [("supervised", "baseline"), ("unlabelled", "V")])
-def test_a_role_without_tracks_stops_at_once(copied: Path, role: str, model: str) -> None:
-    frame = roles.load_split(copied / "data/split.csv")
-    settings = write_params(small_params(), copied)
+def test_a_role_without_tracks_stops_at_once(copied_models: Path, role: str, model: str) -> None:
+    frame = roles.load_split(copied_models / "data/split.csv")
+    settings = write_params(small_params(), copied_models)
     with pytest.raises(UserError, match=role):
         trainer.train(
-            settings, model, frame[frame["role"] != role], copied / "data/features",
-            copied / "m", copied / "w", "cpu",
+            settings, model, frame[frame["role"] != role], copied_models / "data/features",
+            copied_models / "m", copied_models / "w", "cpu",
         )  # fmt: skip
-    assert not (copied / "m").exists()
+    assert not (copied_models / "m").exists()

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import small_params
 from tests.container.engine.clones import clone, fetch, removed
 from tests.container.engine.docker import (
     IMAGE,
@@ -25,6 +24,7 @@ from tests.container.engine.docker import (
     started,
     wait_for,
 )
+from tests.helpers.experiment import small_params
 
 QUICK = bool(os.environ.get("ENGINE_TEST_QUICK"))
 THREADS = "1" if QUICK else "2"

@@ -9,8 +9,8 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from tests.conftest import TOP
 from tests.container.engine.docker import BASE, CLIENT, IMAGE, as_root, docker, run
+from tests.helpers.places import TOP
 
 TOOLS = {
     "gcc", "g++", "cc", "c++", "clang", "make", "cmake", "ninja", "ld", "as", "nvcc", "uv", "uvx",

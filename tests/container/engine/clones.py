@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import TOP, write_params
 from tests.container.engine.docker import STRANGER, as_root
+from tests.helpers.experiment import write_params
+from tests.helpers.places import TOP
 
 
 def clone(target: Path, params: dict[str, Any] | None = None, history: bool = True) -> Path:

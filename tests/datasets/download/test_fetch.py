@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.files import human, require_space
-from tests.conftest import TOP
+from tests.helpers.limits import small_files_only
 from tests.helpers.loading import (
     CONTENT,
     HALF,
@@ -27,8 +27,8 @@ from tests.helpers.loading import (
     interrupted,
     only,
 )
+from tests.helpers.places import TOP
 from tests.helpers.server import Answer, Server
-from tests.test_files import small_files_only
 
 
 @pytest.mark.parametrize("checksum", [MD5, SHA256, SHA256.upper(), None])

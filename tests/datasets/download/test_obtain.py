@@ -18,7 +18,7 @@ from pipeline import datasets
 from pipeline.datasets.catalogue import Collection
 from pipeline.datasets.download import obtain
 from pipeline.errors import UserError
-from tests.conftest import TOP
+from tests.helpers.places import TOP
 from tests.helpers.server import Answer, Server
 
 SONGS = {f"Songs/{song}/vocals.wav": random.Random(song).randbytes(100_000) for song in range(4)}

@@ -18,7 +18,7 @@ import pytest
 from pipeline.datasets.download import unpack as module
 from pipeline.datasets.download.unpack import unpack
 from pipeline.errors import UserError
-from tests.test_files import small_files_only
+from tests.helpers.limits import small_files_only
 
 FILES = {
     "Mixtures/Dev/001 - Ärzte - “Süß”/mixture.wav": random.Random(1).randbytes(1_200_000),
