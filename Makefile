@@ -7,10 +7,10 @@ export PYTHONPATH := $(CURDIR)
 # DVC and its libraries ask nobody about updates and report to nobody.
 export DVC_NO_ANALYTICS := 1
 # Python without a suffix, which the linters would not find.
-PROGRAMS := scripts/train-models scripts/confirm-scores
+PROGRAMS := scripts/train-models scripts/confirm-scores scripts/draw-rooms
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ffmpeg chromium repro models look test test-slow lint format confirm seeds open paper bench bench-gpu lock-current requirements clean docker docker-test
+.PHONY: help setup ffmpeg chromium repro models look test test-slow lint format confirm seeds open paper bench bench-gpu lock-current requirements architecture clean docker docker-test
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -86,6 +86,9 @@ requirements: setup ## resolve requirements/*.in again into pinned, hashed files
 	  uv pip compile --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	    --no-annotate --quiet requirements/$$name.in -o requirements/$$name.txt; \
 	done
+
+architecture: setup ## draw the rooms of the code and the way of the data -> docs/rooms.svg
+	scripts/draw-rooms
 
 clean: ## delete what a run leaves outside git, but for recordings and caches
 	rm -rf work data/ready .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The scores: SDR, SIR and SAR of every source of every test track."""
