@@ -1,12 +1,16 @@
 """What the rest of the program knows of a network."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 
 class SeparatorNetwork(Protocol):
-    """A separator: f in the paper. One that is trained is a `torch.nn.Module` with `settings`."""
+    """A separator: f in the paper.
+
+    One that can be trained and saved is a `torch.nn.Module`, whose `settings` are its section of
+    params.yaml: `network`, the name that finds it, and its own keys.
+    """
 
     context: int
     """Frames of mixture that it needs on both sides of its output."""
@@ -23,7 +27,7 @@ class SeparatorNetwork(Protocol):
 
 
 class CriticNetwork(Protocol):
-    """A critic of one source: D in the paper. It is a `torch.nn.Module`."""
+    """A critic of one source: D in the paper. It is a `torch.nn.Module` too."""
 
     frames: int
     """Frames that it looks at."""
@@ -35,14 +39,6 @@ class CriticNetwork(Protocol):
     def __call__(self, seen: Tensor, /) -> Tensor:
         """Scores (n, 1) of what `view` gave: high for real recordings, low for estimates."""
         ...
-
-
-@runtime_checkable
-class Saved(Protocol):
-    """A network that can be built again from what it was built with."""
-
-    settings: dict[str, Any]
-    """Its section of params.yaml: `network`, the name that finds it, and its own keys."""
 
 
 @runtime_checkable

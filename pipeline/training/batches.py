@@ -120,18 +120,6 @@ class BatchesAhead(Batches):
     )
     _coming: dict[tuple[Any, ...], Future[Any]] = field(default_factory=dict, repr=False)
 
-    def for_critics(self, step: int, numbers: Mapping[str, int]) -> CriticBatch:
-        """numbers: of the sources that have a critic, by name."""
-        return CriticBatch(
-            self.mixture("critics", step),
-            {source: self.real(number, step) for source, number in numbers.items()},
-            {source: self.epsilon(number, step) for source, number in numbers.items()},
-        )
-
-    def for_separator(self, step: int) -> SeparatorBatch:
-        unlabelled = self.mixture("separator", step) if self.mixtures is not None else None
-        return SeparatorBatch(*self.paired(step), unlabelled)
-
     def paired(self, step: int) -> tuple[Tensor, Tensor]:
         batch: tuple[Tensor, Tensor] = self._take(super().paired, step=step)
         return batch

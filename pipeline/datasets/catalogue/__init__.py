@@ -7,6 +7,7 @@ here depends on what a user has on disk.
 
 import csv
 import tomllib
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -61,17 +62,17 @@ class Collection(NamedTuple):
     page: str
     licence: str
     citation: str
-    apply: str
+    apply: str = ""
     """How to get it where it cannot be downloaded; else empty."""
-    urls: tuple[str, ...]
+    urls: Sequence[str] = ()
     """Addresses of the archive, the preferred one first; none where it cannot be downloaded."""
-    file: str
+    file: str = ""
     """The archive's name; empty where it cannot be downloaded."""
-    bytes: int | None
+    bytes: int | None = None
     """Size of the archive, where it is known exactly."""
-    checksum: str | None
+    checksum: str | None = None
     """Of the archive: `md5:` or `sha256:` and the digest in hexadecimal."""
-    unpacked_bytes: int | None
+    unpacked_bytes: int | None = None
     """About what it takes on the disk, without the archive."""
 
 
@@ -145,20 +146,9 @@ def how_to_get(name: str) -> str:
 
 @cache
 def _collections() -> dict[str, Collection]:
+    fields = {field for field in Collection._fields if field != "name"}
     return {
-        name: Collection(
-            name=name,
-            title=table["title"],
-            page=table["page"],
-            licence=table["licence"],
-            citation=table["citation"],
-            apply=table.get("apply", ""),
-            urls=tuple(table.get("urls", ())),
-            file=table.get("file", ""),
-            bytes=table.get("bytes"),
-            checksum=table.get("checksum"),
-            unpacked_bytes=table.get("unpacked_bytes"),
-        )
+        name: Collection(name, **{key: table[key] for key in fields & table.keys()})
         for name, table in _tables().items()
     }
 

@@ -86,12 +86,14 @@ def content_folder(root: Path, name: str, layout: str) -> Path:
     return deeper[0] if deeper else root
 
 
-def no_tracks(root: Path, layout: str) -> UserError:
-    """The error for a folder in which no track was found."""
-    return UserError(
-        f"{root}: no tracks in this folder; expected {layout};"
-        f" DATA_ROOT sets the folder that holds {root.name}/"
-    )
+def listed(root: Path, layout: str, tracks: list[Track], rejected: list[Rejected]) -> Listing:
+    """What a reader has found. Raises UserError when it is nothing at all."""
+    if not tracks and not rejected:
+        raise UserError(
+            f"{root}: no tracks in this folder; expected {layout};"
+            f" DATA_ROOT sets the folder that holds {root.name}/"
+        )
+    return Listing(sorted(tracks, key=lambda track: track.id), rejected)
 
 
 def subfolders(folder: Path) -> Entries:

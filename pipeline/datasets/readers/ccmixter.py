@@ -6,17 +6,8 @@ mix.wav is not read: here the mixture always is the sum of the sources. One song
 
 from pathlib import Path
 
-from pipeline.datasets.readers.base import (
-    ACCOMPANIMENT,
-    VOCALS,
-    Listing,
-    Reader,
-    content_folder,
-    no_tracks,
-    relative,
-    subfolders,
-    track_id,
-)
+from pipeline.datasets.readers import base
+from pipeline.datasets.readers.base import ACCOMPANIMENT, VOCALS, Listing, Reader
 from pipeline.tracks import Part, Track
 
 NAME = "CCMixter"
@@ -27,10 +18,8 @@ _FILES = {ACCOMPANIMENT: "source-01.wav", VOCALS: "source-02.wav"}
 
 def list_tracks(root: Path) -> Listing:
     """The songs below `root`/ccmixter_corpus; the folder's name is the id."""
-    folders, rejected = subfolders(content_folder(root, "ccmixter_corpus", LAYOUT))
-    if not folders and not rejected:
-        raise no_tracks(root, LAYOUT)
-    return Listing([_track(folder, root) for folder in folders], rejected)
+    folders, rejected = base.subfolders(base.content_folder(root, "ccmixter_corpus", LAYOUT))
+    return base.listed(root, LAYOUT, [_track(folder, root) for folder in folders], rejected)
 
 
 def artist(name: str) -> str:
@@ -41,10 +30,11 @@ def artist(name: str) -> str:
 def _track(folder: Path, root: Path) -> Track:
     return Track(
         dataset=NAME,
-        id=track_id(folder.name),
-        artist=artist(track_id(folder.name)),
+        id=base.track_id(folder.name),
+        artist=artist(base.track_id(folder.name)),
         sources={
-            source: (Part(file=relative(folder / file, root)),) for source, file in _FILES.items()
+            source: (Part(file=base.relative(folder / file, root)),)
+            for source, file in _FILES.items()
         },
     )
 

@@ -7,17 +7,8 @@ the songs for a first try, has the same layout.
 from functools import partial
 from pathlib import Path
 
-from pipeline.datasets.readers.base import (
-    ACCOMPANIMENT,
-    VOCALS,
-    Listing,
-    Reader,
-    content_folder,
-    no_tracks,
-    relative,
-    subfolders,
-    track_id,
-)
+from pipeline.datasets.readers import base
+from pipeline.datasets.readers.base import ACCOMPANIMENT, VOCALS, Listing, Reader
 from pipeline.tracks import Part, Track
 
 NAME = "DSD100"
@@ -30,16 +21,13 @@ _BACKING = ("bass", "drums", "other")
 
 def list_tracks(root: Path, dataset: str = NAME) -> Listing:
     """The songs below `root`/Sources; the folder's name is the id, its number makes it unique."""
-    content = content_folder(root, "Sources", LAYOUT)
-    found = Listing([], [])
+    content = base.content_folder(root, "Sources", LAYOUT)
+    tracks, refused = [], []
     for partition in PARTITIONS:
-        folders, rejected = subfolders(content / partition)
-        found.tracks.extend(_track(folder, root, dataset, partition) for folder in folders)
-        found.rejected.extend(rejected)
-    if not found.tracks and not found.rejected:
-        raise no_tracks(root, LAYOUT)
-    found.tracks.sort(key=lambda track: track.id)
-    return found
+        folders, rejected = base.subfolders(content / partition)
+        tracks += [_track(folder, root, dataset, partition) for folder in folders]
+        refused += rejected
+    return base.listed(root, LAYOUT, tracks, refused)
 
 
 def artist(name: str) -> str:
@@ -50,13 +38,14 @@ def artist(name: str) -> str:
 
 def _track(folder: Path, root: Path, dataset: str, partition: str) -> Track:
     stems = {
-        stem: (Part(file=relative(folder / f"{stem}.wav", root)),) for stem in (VOCALS, *_BACKING)
+        stem: (Part(file=base.relative(folder / f"{stem}.wav", root)),)
+        for stem in (VOCALS, *_BACKING)
     }
     backing = tuple(part for stem in _BACKING for part in stems[stem])
     return Track(
         dataset=dataset,
-        id=track_id(folder.name),
-        artist=artist(track_id(folder.name)),
+        id=base.track_id(folder.name),
+        artist=artist(base.track_id(folder.name)),
         sources={**stems, ACCOMPANIMENT: backing},
         partition=partition,
     )

@@ -6,17 +6,8 @@ the channels on load would halve it.
 
 from pathlib import Path
 
-from pipeline.datasets.readers.base import (
-    ACCOMPANIMENT,
-    VOCALS,
-    Listing,
-    Reader,
-    content_folder,
-    files_ending,
-    no_tracks,
-    relative,
-    track_id,
-)
+from pipeline.datasets.readers import base
+from pipeline.datasets.readers.base import ACCOMPANIMENT, VOCALS, Listing, Reader
 from pipeline.tracks import Part, Track
 
 NAME = "iKala"
@@ -25,11 +16,8 @@ LAYOUT = "Wavfile/<song>_<verse or chorus>.wav"
 
 def list_tracks(root: Path) -> Listing:
     """The clips in `root`/Wavfile; the file's name without its ending is the id."""
-    files, rejected = files_ending(content_folder(root, "Wavfile", LAYOUT), ".wav")
-    if not files and not rejected:
-        raise no_tracks(root, LAYOUT)
-    tracks = [_track(file, root) for file in files]
-    return Listing(sorted(tracks, key=lambda track: track.id), rejected)
+    files, rejected = base.files_ending(base.content_folder(root, "Wavfile", LAYOUT), ".wav")
+    return base.listed(root, LAYOUT, [_track(file, root) for file in files], rejected)
 
 
 def artist(name: str) -> str:
@@ -38,11 +26,11 @@ def artist(name: str) -> str:
 
 
 def _track(file: Path, root: Path) -> Track:
-    name = relative(file, root)
+    name = base.relative(file, root)
     return Track(
         dataset=NAME,
-        id=track_id(file.stem),
-        artist=artist(track_id(file.stem)),
+        id=base.track_id(file.stem),
+        artist=artist(base.track_id(file.stem)),
         sources={
             ACCOMPANIMENT: (Part(file=name, channel=0),),
             VOCALS: (Part(file=name, channel=1),),

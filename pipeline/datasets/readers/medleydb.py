@@ -14,18 +14,8 @@ from typing import Any
 import yaml
 
 from pipeline.datasets import catalogue
-from pipeline.datasets.readers.base import (
-    ACCOMPANIMENT,
-    VOCALS,
-    Listing,
-    Reader,
-    Rejected,
-    content_folder,
-    no_tracks,
-    relative,
-    subfolders,
-    track_id,
-)
+from pipeline.datasets.readers import base
+from pipeline.datasets.readers.base import ACCOMPANIMENT, VOCALS, Listing, Reader
 from pipeline.errors import UserError
 from pipeline.tracks import Part, Track
 
@@ -33,21 +23,9 @@ NAME = "MedleyDB"
 SAMPLE = "MedleyDB-sample"
 LAYOUT = "Audio/<Track>/<Track>_STEMS/<Track>_STEM_NN.wav, and Metadata/<Track>_METADATA.yaml"
 
-VOCAL_INSTRUMENTS = frozenset(
-    {
-        "male singer",
-        "female singer",
-        "male speaker",
-        "female speaker",
-        "male rapper",
-        "female rapper",
-        "beatboxing",
-        "vocalists",
-        "choir",
-        "male screamer",
-        "female screamer",
-    }
-)
+_VOICES = "male singer, female singer, male speaker, female speaker, male rapper, female rapper"
+_OTHER_VOICES = "beatboxing, vocalists, choir, male screamer, female screamer"
+VOCAL_INSTRUMENTS = frozenset(f"{_VOICES}, {_OTHER_VOICES}".split(", "))
 """Labels of the dataset's taxonomy that are a singing or speaking voice; a crowd is none."""
 
 _METADATA = "Metadata"
@@ -59,19 +37,18 @@ def list_tracks(root: Path, dataset: str = NAME) -> Listing:
 
     A track is rejected when nothing says which of its stems are vocal.
     """
-    content = content_folder(root, "Audio", LAYOUT)
-    folders, rejected = subfolders(content)
-    found = Listing([], rejected)
+    content = base.content_folder(root, "Audio", LAYOUT)
+    folders, rejected = base.subfolders(content)
+    tracks = []
     for folder in folders:
         if folder.name == _METADATA:
             continue
         try:
-            found.tracks.append(_track(folder, root, dataset, content))
+            tracks.append(_track(folder, root, dataset, content))
         except UserError as error:
-            found.rejected.append(Rejected(track=track_id(folder.name), reason=str(error)))
-    if not found.tracks and not found.rejected:
-        raise no_tracks(root, LAYOUT)
-    return found
+            name = base.track_id(folder.name)
+            rejected.append(base.Rejected(track=name, reason=str(error)))
+    return base.listed(root, LAYOUT, tracks, rejected)
 
 
 def artist(name: str) -> str:
@@ -86,12 +63,12 @@ def is_vocal(instruments: Iterable[str]) -> bool:
 
 
 def _track(folder: Path, root: Path, dataset: str, content: Path) -> Track:
-    name = track_id(folder.name)
+    name = base.track_id(folder.name)
     sources: dict[str, list[Part]] = {ACCOMPANIMENT: [], VOCALS: []}
     for file, instruments in _stems(folder, content).items():
         path = folder / f"{folder.name}_STEMS" / file
         sources[VOCALS if is_vocal(instruments) else ACCOMPANIMENT].append(
-            Part(file=relative(path, root))
+            Part(file=base.relative(path, root))
         )
     return Track(
         dataset=dataset,
@@ -111,7 +88,7 @@ def _stems(folder: Path, content: Path) -> dict[str, tuple[str, ...]]:
     ):
         if path.is_file():
             return _parse(path)
-    stems = catalogue.medleydb_stems().get(track_id(folder.name))
+    stems = catalogue.medleydb_stems().get(base.track_id(folder.name))
     if stems is None:
         raise UserError(
             f"{folder / metadata}: no such file, nor is it in {_METADATA}/, and the track is not in"

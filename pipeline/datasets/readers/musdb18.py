@@ -13,20 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.datasets import catalogue
-from pipeline.datasets.readers import dsd100, medleydb
-from pipeline.datasets.readers.base import (
-    ACCOMPANIMENT,
-    VOCALS,
-    Entries,
-    Listing,
-    Reader,
-    content_folder,
-    files_ending,
-    no_tracks,
-    relative,
-    subfolders,
-    track_id,
-)
+from pipeline.datasets.readers import base, dsd100, medleydb
+from pipeline.datasets.readers.base import ACCOMPANIMENT, VOCALS, Listing, Reader
 from pipeline.errors import UserError
 from pipeline.tracks import Part, Track
 
@@ -43,7 +31,7 @@ class _Form(NamedTuple):
 
     name: str
     layout: str
-    songs: Callable[[Path], Entries]
+    songs: Callable[[Path], base.Entries]
     """The songs in a partition's folder."""
     ending: str
     """What a song's file has behind the track's name."""
@@ -54,18 +42,15 @@ class _Form(NamedTuple):
 
 def list_tracks(root: Path, form: _Form) -> Listing:
     """The songs below `root`/train and `root`/test; `<Artist> - <Title>` is the id."""
-    found = Listing([], [])
+    tracks, refused = [], []
     for partition in PARTITIONS:
-        folder = content_folder(root, partition, form.layout)
+        folder = base.content_folder(root, partition, form.layout)
         if folder == root:  # no such partition
             continue
         songs, rejected = form.songs(folder)
-        found.tracks.extend(_track(song, root, form, partition) for song in songs)
-        found.rejected.extend(rejected)
-    if not found.tracks and not found.rejected:
-        raise no_tracks(root, form.layout)
-    found.tracks.sort(key=lambda track: track.id)
-    return found
+        tracks += [_track(song, root, form, partition) for song in songs]
+        refused += rejected
+    return base.listed(root, form.layout, tracks, refused)
 
 
 def artist(name: str) -> str:
@@ -106,8 +91,8 @@ def stand_in(listing: Listing, dataset: str) -> Listing:
 
 
 def _track(song: Path, root: Path, form: _Form, partition: str) -> Track:
-    name = track_id(song.name[: len(song.name) - len(form.ending)])
-    path = relative(song, root)
+    name = base.track_id(song.name[: len(song.name) - len(form.ending)])
+    path = base.relative(song, root)
     stems = {stem: (form.part(path, stem),) for stem in (VOCALS, *_BACKING)}
     backing = tuple(part for stem in _BACKING for part in stems[stem])
     return Track(
@@ -122,7 +107,7 @@ def _track(song: Path, root: Path, form: _Form, partition: str) -> Track:
 _COMPRESSED = _Form(
     name="MUSDB18",
     layout="{train,test}/<Artist> - <Title>.stem.mp4",
-    songs=partial(files_ending, ending=_ENDING),
+    songs=partial(base.files_ending, ending=_ENDING),
     ending=_ENDING,
     part=lambda song, stem: Part(file=song, stream=STREAMS[stem]),
     unused=(),
@@ -130,7 +115,7 @@ _COMPRESSED = _Form(
 _UNCOMPRESSED = _Form(
     name="MUSDB18-HQ",
     layout="{train,test}/<Artist> - <Title>/{vocals,drums,bass,other}.wav",
-    songs=subfolders,
+    songs=base.subfolders,
     ending="",
     part=lambda song, stem: Part(file=f"{song}/{stem}.wav"),
     unused=("mixture.wav",),
