@@ -42,16 +42,6 @@ class _Input(NamedTuple):
     stream: int | None
 
 
-def probe(path: Path, stream: int | None = None) -> AudioInfo:
-    """Read a file's header, or that of one audio stream (from 0) of a container.
-
-    Raises UserError for a file that is missing, unreadable, empty, no audio, or truncated (shorter
-    than its header says).
-    """
-    with open_audio(path, stream) as opened:
-        return AudioInfo(opened.sample_rate, opened.channels, opened.samples)
-
-
 def track_info(track: Track, root: Path, names: Sequence[str]) -> AudioInfo:
     """The common rate, channels and length of the sources `names`, from the files' headers.
 
@@ -71,7 +61,7 @@ def stream_sources(
     `block` samples. The parts of a source are summed, a source without parts is zero. Each file or
     stream is read once, whichever sources it belongs to. Files end together; where one does not
     announce its length, 2304 samples more are cut off. Raises UserError when a file cannot be used
-    (see `probe` and `Decoder.read`), differs from the others in rate, length or channels, or lacks
+    (see `open_audio` and `Decoder.read`), differs from the others in rate, length or channels, or lacks
     the channel that a source is on.
     """
     with ExitStack() as stack:
@@ -85,18 +75,6 @@ def stream_sources(
                     found = _select(part, decoded[_Input(part.file, part.stream)])
                     sources[index] += _average(found) if mono else found
             yield sources
-
-
-def read_sources(track: Track, root: Path, names: Sequence[str]) -> tuple[Samples, int]:
-    """Load the sources `names` as `(sources, channels, samples)` with their rate in Hz.
-
-    The whole track is in memory: 42 MB a source for four minutes of CD audio. Raises UserError as
-    `stream_sources` does.
-    """
-    info = track_info(track, root, names)
-    blocks = deque(stream_sources(track, root, names))
-    samples = sum(block.shape[2] for block in blocks)
-    return _joined(blocks, (len(names), info.channels, samples)), info.sample_rate
 
 
 def read_mono(

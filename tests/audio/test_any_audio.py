@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from pipeline.audio import reading, resampling
 from pipeline.errors import UserError
 from tests.helpers.small_recordings import encode, music, one_file
+from tests.helpers.whole_tracks import probe
 
 NAMES = ("accompaniment",)
 SECONDS = 20
@@ -133,7 +134,7 @@ def check(sound: bytes, suffix: str = "") -> float | None:
         Path("/proc/self/clear_refs").write_text("5")
         before = peak()
         try:
-            info = reading.probe(path)
+            info = probe(path)
             blocks = list(reading.stream_sources(one_file(path.name), path.parent, NAMES, 50_000))
             mono = reading.read_mono(one_file(path.name), path.parent, NAMES, 8000)
         except UserError as error:

@@ -25,6 +25,7 @@ from tests.helpers.small_recordings import (
     track,
     two_channels,
 )
+from tests.helpers.whole_tracks import probe, read_sources
 
 
 def missing(path: Path) -> None:
@@ -116,7 +117,7 @@ def mono(path: Path) -> None:
         (mono, "1 channels, but a.wav has 2 channels"),
     ],
 )
-@pytest.mark.parametrize("read", [reading.read_sources, reading.read_mono])
+@pytest.mark.parametrize("read", [read_sources, reading.read_mono])
 def test_a_bad_file_is_one_line_with_its_name_and_a_remedy(
     pair: Path, damage: Callable[[Path], None], said: str, read: Callable[..., object]
 ) -> None:
@@ -134,7 +135,7 @@ def test_a_bad_file_is_one_line_with_its_name_and_a_remedy(
 def test_a_truncated_flac_is_noticed(tmp_path: Path) -> None:
     cut_flac(tmp_path / "a.wav")
     with pytest.raises(UserError, match=r"a\.wav: (damaged|truncated|not an audio file)"):
-        reading.read_sources(track(["a.wav"], []), tmp_path, SOURCES)
+        read_sources(track(["a.wav"], []), tmp_path, SOURCES)
 
 
 def test_a_stream_of_unknown_length_is_not_taken_for_truncated(tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ def test_a_stream_of_unknown_length_is_not_taken_for_truncated(tmp_path: Path) -
     content = bytearray(path.read_bytes())
     content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
     path.write_bytes(content)
-    assert reading.probe(path) == (RATE, 2, 700)
+    assert probe(path) == (RATE, 2, 700)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -157,9 +158,9 @@ def test_wrong_channel_count_says_what_the_channels_are(tmp_path: Path, channels
 
 def test_sources_without_any_file_and_unknown_sources_are_errors(pair: Path) -> None:
     with pytest.raises(UserError, match="none of the sources vocals has a file"):
-        reading.read_sources(track(["a.wav"], []), pair, ("vocals",))
+        read_sources(track(["a.wav"], []), pair, ("vocals",))
     with pytest.raises(UserError, match="no source 'drums'"):
-        reading.read_sources(PAIR, pair, ("drums",))
+        read_sources(PAIR, pair, ("drums",))
 
 
 # -------------------------------------------------------------------------- what is no sound file
@@ -265,7 +266,7 @@ def test_a_file_without_permission(pair: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(Path, "open", refuse)  # root may read everything
     with pytest.raises(UserError, match=r"a\.wav: cannot be read \(Permission denied\); copy"):
-        reading.probe(pair / "a.wav")
+        probe(pair / "a.wav")
 
 
 # --------------------------------------------------------------------------------------- cut short
@@ -279,7 +280,7 @@ def test_a_header_that_announces_more_bytes(tmp_path: Path, container: str, left
     content = path.read_bytes()
     path.write_bytes(content[: int(left * len(content))])
     with pytest.raises(UserError, match=r"a: truncated: its header announces \d+ bytes of audio"):
-        reading.probe(path)
+        probe(path)
 
 
 @pytest.mark.parametrize("container", ["CAF", "W64"])
@@ -292,7 +293,7 @@ def test_a_chunk_of_an_absurd_size(tmp_path: Path, container: str, size: int) ->
     content[place : place + 8] = struct.pack(order, size)
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"a: (not an audio file|truncated)"):
-        reading.probe(path)
+        probe(path)
 
 
 def test_a_header_of_endless_empty_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +302,7 @@ def test_a_header_of_endless_empty_chunks(tmp_path: Path, monkeypatch: pytest.Mo
         file.write(b"RIFF\xff\xff\xff\xffWAVE")
         file.truncate(2**33)  # zeros that take no room on the disk
     with pytest.raises(UserError, match="a: not an audio file"):
-        reading.probe(tmp_path / "a")
+        probe(tmp_path / "a")
 
 
 ANNOUNCING = {
@@ -336,7 +337,7 @@ def test_an_mp4_without_its_index(tmp_path: Path) -> None:
     content = (tmp_path / "a").read_bytes()
     (tmp_path / "a").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="a: not an audio file that can be decoded") as error:
-        reading.probe(tmp_path / "a")
+        probe(tmp_path / "a")
     assert "/dev/fd" not in str(error.value)
     assert "0x" not in str(error.value)
 

@@ -20,6 +20,7 @@ from pipeline.audio.decoding import open_audio
 from pipeline.errors import UserError
 from pipeline.tracks import Part, Track
 from tests.helpers.small_recordings import RATE, encode, music, noise, one_file, put
+from tests.helpers.whole_tracks import probe, read_sources
 
 Samples = NDArray[np.float32]
 
@@ -68,7 +69,7 @@ def alike(decoded: Samples, original: Samples) -> float:
 def test_lossless_formats_come_back_exactly(tmp_path: Path, container: str, subtype: str) -> None:
     data = noise(2, 5001)
     soundfile.write(str(tmp_path / "x"), data.T, RATE, subtype=subtype, format=container)
-    assert reading.probe(tmp_path / "x") == (RATE, 2, 5001)
+    assert probe(tmp_path / "x") == (RATE, 2, 5001)
     np.testing.assert_allclose(
         whole(tmp_path / "x"), data, atol=1 / 64 if subtype == "PCM_U8" else 1e-7
     )
@@ -78,7 +79,7 @@ def test_lossless_formats_come_back_exactly(tmp_path: Path, container: str, subt
 def test_lossless_formats_of_ffmpeg_come_back_exactly(tmp_path: Path, options: str) -> None:
     data = noise(2, 5001)
     encode(tmp_path / "x", [data], options=options)
-    assert reading.probe(tmp_path / "x") == (RATE, 2, None)
+    assert probe(tmp_path / "x") == (RATE, 2, None)
     np.testing.assert_array_equal(whole(tmp_path / "x"), data)
 
 
@@ -87,7 +88,7 @@ def test_lossy_formats_sound_alike(tmp_path: Path, options: str) -> None:
     rate = 48_000 if "48000" in options else RATE
     data = music(2, 4 * rate, rate)
     encode(tmp_path / "x", [data], rate, options)
-    assert reading.probe(tmp_path / "x") == (rate, 2, None)
+    assert probe(tmp_path / "x") == (rate, 2, None)
     decoded = whole(tmp_path / "x")
     assert abs(decoded.shape[1] - data.shape[1]) < 5000
     assert alike(decoded, data) > 0.99
@@ -97,7 +98,7 @@ def test_lossy_formats_sound_alike(tmp_path: Path, options: str) -> None:
 def test_ogg_has_its_exact_length(tmp_path: Path, subtype: str, rate: int) -> None:
     data = music(2, 2 * rate, rate)
     soundfile.write(str(tmp_path / "x"), data.T, rate, subtype=subtype, format="OGG")
-    assert reading.probe(tmp_path / "x") == (rate, 2, 2 * rate)
+    assert probe(tmp_path / "x") == (rate, 2, 2 * rate)
     assert alike(whole(tmp_path / "x"), data) > 0.99
 
 
@@ -108,7 +109,7 @@ def test_a_flac_of_unknown_length(tmp_path: Path) -> None:
     content[21] &= 0xF0  # the number of samples: 36 bits of STREAMINFO
     content[22:26] = bytes(4)
     (tmp_path / "x").write_bytes(content)
-    assert reading.probe(tmp_path / "x").samples is None
+    assert probe(tmp_path / "x").samples is None
     np.testing.assert_array_equal(whole(tmp_path / "x", count=1000), noise(2, 5001))
     read = reading.read_mono(one_file("x"), tmp_path, ("accompaniment",), 8000)
     assert read.shape == (1, resampling.resampled_length(5001, RATE, 8000))
@@ -225,7 +226,7 @@ def test_a_stream_is_decoded_once_and_a_file_probed_once(
     monkeypatch.setattr(ffmpeg, "Output", start)
     part = [Part(file="x", stream=index) for index in range(3)]
     song = stems({"a": (part[1], part[2]), "v": (part[2],)})
-    read, rate = reading.read_sources(song, tmp_path, ("a", "v"))
+    read, rate = read_sources(song, tmp_path, ("a", "v"))
     assert rate == RATE
     np.testing.assert_array_equal(read, [streams[1] + streams[2], streams[2]])
     assert len(probed) == 1
@@ -284,7 +285,7 @@ def test_the_mixture_of_real_songs_is_the_sum_of_their_streams(real_songs: Path)
         parts: dict[str, tuple[Part, ...]] = {
             stem: (Part(file=song.name, stream=index),) for index, stem in enumerate(names)
         }
-        read, rate = reading.read_sources(stems(parts), real_songs, names)
+        read, rate = read_sources(stems(parts), real_songs, names)
         assert rate == RATE
         # Each stream was encoded on its own; the second song's sum reaches 3.7 and was clipped before.
         rest = read[0] - read[1:].sum(axis=0).clip(-1, 1)

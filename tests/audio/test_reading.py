@@ -14,18 +14,19 @@ import soxr
 
 from pipeline.audio import reading, resampling
 from tests.helpers.small_recordings import PAIR, RATE, SOURCES, noise, put, track, two_channels
+from tests.helpers.whole_tracks import probe, read_sources
 
 
 def test_probe_reads_the_header(tmp_path: Path) -> None:
     put(tmp_path / "x.wav", noise(2, 123), 48_000)
-    assert reading.probe(tmp_path / "x.wav") == (48_000, 2, 123)
+    assert probe(tmp_path / "x.wav") == (48_000, 2, 123)
 
 
 def test_parts_are_summed_and_a_source_without_parts_is_zero(tmp_path: Path) -> None:
     parts = [noise(2, 2500, seed) for seed in range(3)]
     for index, part in enumerate(parts):
         put(tmp_path / f"{index}.wav", part)
-    sources, rate = reading.read_sources(
+    sources, rate = read_sources(
         track(["0.wav", "1.wav", "2.wav"], []), tmp_path, ("vocals", "accompaniment")
     )
     assert rate == RATE
@@ -39,7 +40,7 @@ def test_a_part_may_be_one_channel(tmp_path: Path) -> None:
     data = noise(2, 1000)
     put(tmp_path / "clip.wav", data)
     clip = two_channels("clip.wav")
-    read, _ = reading.read_sources(clip, tmp_path, SOURCES)
+    read, _ = read_sources(clip, tmp_path, SOURCES)
     np.testing.assert_array_equal(read, data[:, None])
     # The mixture is the sum of the channels, not their mean.
     mono = reading.read_mono(clip, tmp_path, SOURCES, RATE)
@@ -48,7 +49,7 @@ def test_a_part_may_be_one_channel(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("block", [1, 999, 3000, 10_000])
 def test_blocks_make_up_the_track(pair: Path, block: int) -> None:
-    whole, _ = reading.read_sources(PAIR, pair, SOURCES)
+    whole, _ = read_sources(PAIR, pair, SOURCES)
     blocks = list(reading.stream_sources(PAIR, pair, SOURCES, block))
     assert {part.shape[2] for part in blocks[:-1]} <= {block}
     np.testing.assert_array_equal(np.concatenate(blocks, axis=2), whole)
@@ -118,7 +119,7 @@ ENCODINGS = [
 def test_encodings(tmp_path: Path, container: str, subtype: str) -> None:
     data = noise(2, 4001)
     soundfile.write(str(tmp_path / "a.wav"), data.T, RATE, subtype=subtype, format=container)
-    read, _ = reading.read_sources(track(["a.wav"], []), tmp_path, ("accompaniment",))
+    read, _ = read_sources(track(["a.wav"], []), tmp_path, ("accompaniment",))
     np.testing.assert_allclose(read[0], data, atol=1 / 64 if subtype == "PCM_U8" else 1e-7)
 
 
@@ -128,7 +129,7 @@ def test_names_with_spaces_apostrophes_and_accents(
 ) -> None:
     name = unicodedata.normalize(form, "01 - Sigur Rós, Don't & (Ænd) - 夜/ça va.wav")
     put(tmp_path / name, noise(2, 50))
-    read, _ = reading.read_sources(track([name], []), tmp_path, SOURCES)
+    read, _ = read_sources(track([name], []), tmp_path, SOURCES)
     np.testing.assert_array_equal(read[0], noise(2, 50))
 
 

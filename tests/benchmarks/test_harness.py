@@ -14,10 +14,10 @@ from benchmarks import __main__ as program
 from benchmarks import harness, machine, material, parts, tables
 from benchmarks.harness import LIMIT, OURS, STRAIGHTFORWARD, Options, Quantity, Result
 from benchmarks.parts import memory, projection, training, validation
-from pipeline.audio import reading
 from pipeline.errors import UserError
 from pipeline.tracks import Role
 from tests.helpers.places import TOP
+from tests.helpers.whole_tracks import probe
 
 
 def test_sides_take_turns_and_the_warm_up_does_not_count() -> None:
@@ -139,7 +139,7 @@ def test_the_projection_adds_up_what_was_measured(precision: str, suffix: str) -
 def test_recordings_of_holes_are_sound_files(tmp_path: Path) -> None:
     """Of the published length, audible, and hardly any room on the disk."""
     memory.write_wav(tmp_path / "a.wav", 600.5, 2, (1, 0))
-    assert reading.probe(tmp_path / "a.wav") == (44100, 2, round(600.5 * 44100))
+    assert probe(tmp_path / "a.wav") == (44100, 2, round(600.5 * 44100))
     assert (tmp_path / "a.wav").stat().st_blocks * 512 < 1e6
 
 

@@ -16,7 +16,6 @@ import pytest
 import soundfile
 
 from pipeline import params
-from pipeline.audio.reading import read_sources
 from pipeline.datasets import inventory as inventories
 from pipeline.datasets.readers import READERS
 from pipeline.evaluation.judge import TOLERANCE, museval_sources
@@ -26,6 +25,7 @@ from pipeline.separation.separator import Separator
 from stages import compare, download, evaluate, preprocess, split, train
 from tests.helpers.experiment import small_params, write_params
 from tests.helpers.places import inside
+from tests.helpers.whole_tracks import read_sources
 
 STREAMS = ("mixture", "drums", "bass", "other", "vocals")
 STEMS = STREAMS[1:]
