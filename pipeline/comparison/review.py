@@ -7,8 +7,8 @@ from pipeline.comparison import differences as changes
 from pipeline.comparison import revisions
 from pipeline.comparison.aggregation import ALL, MEASURED
 from pipeline.comparison.differences import CONFIDENCE, Difference, Results, ordered
+from pipeline.comparison.markdown import as_code, escaped, grid
 from pipeline.comparison.revisions import Change
-from pipeline.comparison.table import grid
 from pipeline.errors import listing
 from pipeline.params import REFERENCE_ROWS
 
@@ -61,7 +61,13 @@ def markdown(
     if parameters:
         lines += ["### Parameters", "", *_parameters(parameters), ""]
     if moved:
-        lines += [f"### Scores: {_plain(title)}", "", *_scores(found), *_notes(found, old, new), ""]
+        lines += [
+            f"### Scores: {escaped(title)}",
+            "",
+            *_scores(found),
+            *_notes(found, old, new),
+            "",
+        ]
         lines = _with_full_list(lines, moved)
     return "\n".join(lines).rstrip() + "\n"
 
@@ -121,10 +127,10 @@ def _sentences(scores: Sequence[Difference]) -> list[str]:
 
 
 def _in_words(score: Difference) -> str:
-    where = "" if score.test_set == ALL else f" in {_plain(score.test_set)}"
+    where = "" if score.test_set == ALL else f" in {escaped(score.test_set)}"
     metric = "" if score.metric == "SDR" else f" in {score.metric}"
     amount = f"by {abs(score.by or 0):.2f} dB"
-    return f"{_code(score.model)} on {_plain(score.source)}{where}{metric} {amount}"
+    return f"{as_code(score.model)} on {escaped(score.source)}{where}{metric} {amount}"
 
 
 def _new_and_gone(found: Sequence[Difference], old: Results, new: Results) -> list[str]:
@@ -135,18 +141,18 @@ def _new_and_gone(found: Sequence[Difference], old: Results, new: Results) -> li
     )
     for word, here, there, value in sides:
         names = [
-            f"test set {_plain(name)} ({_count(len(here.tracks(name)), 'track')})"
+            f"test set {escaped(name)} ({_count(len(here.tracks(name)), 'track')})"
             for name in here.means
             if name not in there.means
         ]
         for model in here.means.get(ALL, {}):
             if model not in there.means.get(ALL, {}):
                 sdr = [
-                    f"{_plain(score.source)} {value(score):.2f}"
+                    f"{escaped(score.source)} {value(score):.2f}"
                     for score in found
                     if (score.test_set, score.model, score.metric) == (ALL, model, "SDR")
                 ]
-                names.append(f"model {_code(model)} (SDR in dB: {', '.join(sdr)})")
+                names.append(f"model {as_code(model)} (SDR in dB: {', '.join(sdr)})")
         if names:
             said.append(f"**{word}**: {listing(names, limit=6)}.")
     return said
@@ -162,14 +168,14 @@ def _warning(behind: Sequence[str], limit: int = 10) -> list[str]:
         " current. Run `make repro` and commit what it changes. What changed since:",
         ">",
     ]
-    lines += [f"> - {_plain(reason)}" for reason in behind[:limit]]
+    lines += [f"> - {escaped(reason)}" for reason in behind[:limit]]
     more = len(behind) - limit
     return lines + ([f"> - and {_count(more, 'stage')} more"] if more > 0 else [])
 
 
 def _parameters(parameters: Mapping[str, Change], limit: int = 100) -> list[str]:
     rows = [
-        [_code(name), _value(change.old), _value(change.new)]
+        [as_code(name), _value(change.old), _value(change.new)]
         for name, change in sorted(parameters.items())
     ]
     more = len(rows) - limit
@@ -179,7 +185,7 @@ def _parameters(parameters: Mapping[str, Change], limit: int = 100) -> list[str]
 
 def _value(value: object, limit: int = 80) -> str:
     text = "–" if value is None else str(value)
-    return _plain(text if len(text) <= limit else text[: limit - 1] + "…")
+    return escaped(text if len(text) <= limit else text[: limit - 1] + "…")
 
 
 # -------------------------------------------------------------------------------------- the scores
@@ -196,13 +202,13 @@ def _scores(found: Sequence[Difference]) -> list[str]:
             if score.source == source and score.metric in MEASURED:
                 by_row.setdefault((score.test_set, score.model), {})[score.metric] = score
         rows = [
-            [_plain(test_set), _plain(model), *(_cell(cells.get(metric)) for metric in MEASURED)]
+            [escaped(test_set), escaped(model), *(_cell(cells.get(metric)) for metric in MEASURED)]
             for (test_set, model), cells in by_row.items()
             if any(score.moved for score in cells.values())
         ]
         if rows:
             header = ["test set", "model", *MEASURED]
-            lines += [f"**{_plain(source)}** (dB)", "", *grid(header, rows[:limit], 2), ""]
+            lines += [f"**{escaped(source)}** (dB)", "", *grid(header, rows[:limit], 2), ""]
         if len(rows) > limit:
             lines += [f"and {len(rows) - limit} more rows", ""]
     return lines
@@ -229,7 +235,7 @@ def _notes(found: Sequence[Difference], old: Results, new: Results) -> list[str]
         " paired difference per track. What another seed would give is not in it (`make seeds`)."
     ]
     moved = {score.model for score in found if score.moved}
-    still = [_code(model) for model in ordered(new.means[ALL], {}) if model not in moved]
+    still = [as_code(model) for model in ordered(new.means[ALL], {}) if model not in moved]
     if still:
         notes += ["", f"No score changed of {', '.join(still)}."]
     before, after = old.tracks(ALL), new.tracks(ALL)
@@ -247,7 +253,7 @@ def _with_full_list(lines: Sequence[str], moved: Sequence[Difference]) -> list[s
     """All metrics and sources of the scores that changed, folded; cut to what LIMIT leaves."""
     rows = [
         [
-            *(_plain(name) for name in (s.test_set, s.model, s.source)),
+            *(escaped(name) for name in (s.test_set, s.model, s.source)),
             s.metric,
             *(_decibels(value) for value in (s.old, s.new)),
             _signed(s.by),
@@ -287,14 +293,3 @@ def _signed(value: float | None) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _plain(text: str) -> str:
-    """Text that breaks no table and hides no markup: names and values are the author's."""
-    for sign, safe in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "'"), ("\n", " ")):
-        text = text.replace(sign, safe)
-    return text
-
-
-def _code(text: str) -> str:
-    return "`" + text.replace("`", "'").replace("|", "\\|").replace("\n", " ") + "`"

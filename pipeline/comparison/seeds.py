@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from pipeline.comparison.aggregation import metrics
-from pipeline.comparison.table import grid
+from pipeline.comparison.markdown import grid
 
 UNSEEN = "unseen"
 """Test set: the tracks of all datasets that have no supervised role (paper, section 5: the corpora

@@ -7,6 +7,7 @@ import pandas as pd
 
 from pipeline.comparison.aggregation import METRICS, Metrics
 from pipeline.comparison.intervals import FEWEST_PAIRS
+from pipeline.comparison.markdown import grid
 from pipeline.datasets.inventory import Inventory
 from pipeline.evaluation.scoring import CEILING, SILENT_ESTIMATE, UNSCORED
 from pipeline.params import DATASETS, FOLDER, REFERENCE_ROWS
@@ -90,21 +91,6 @@ def about_data(inventories: Sequence[Inventory]) -> list[str]:
                 f"{found.dataset}: incomplete: {told} (`data/inventory/{found.dataset}.json`)."
             )
     return lines
-
-
-def grid(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int) -> list[str]:
-    """Lines of a Markdown table with aligned columns, the first `text_columns` to the left."""
-    widths = [max(3, *(len(row[k]) for row in (header, *rows))) for k in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [
-            cell.ljust(width) if k < text_columns else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rule = ["-" * w if k < text_columns else "-" * (w - 1) + ":" for k, w in enumerate(widths)]
-    return [line(header), line(rule), *(line(row) for row in rows)]
 
 
 def _scores(means: Metrics, source: str) -> list[str]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pipeline.comparison.aggregation import MEASURED, Metrics
-from pipeline.comparison.table import grid
+from pipeline.comparison.markdown import grid
 from pipeline.datasets import catalogue, inventory
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
