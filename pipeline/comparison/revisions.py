@@ -17,6 +17,9 @@ from pipeline.errors import UserError
 ABSENT = ("deleted", "not in cache")
 """What `dvc status` says of a file that a clone does not have: no sign of a change."""
 
+DECIDING = ("pipeline", "stages", "params.yaml", "dvc.yaml")
+"""The files that decide results, from the top of the repository; results are new in every run."""
+
 
 class Change(NamedTuple):
     """A value in the old and in the new revision; None where it is not there."""
@@ -53,6 +56,23 @@ def commit(repository: Path, name: str) -> str:
             " in a workflow set `fetch-depth: 0`"
         )
     raise UserError(f"{name}: no such revision; see `git branch --all`, or run `git fetch` first")
+
+
+def checked_out(folder: Path) -> str:
+    """The commit in whose working tree `folder` lies, "" without git.
+
+    ", with uncommitted changes" follows it when files that decide results (DECIDING) differ.
+    """
+    git, paths = ["git", "--no-optional-locks"], [f":(top){name}" for name in DECIDING]
+    try:
+        found = _run([*git, "rev-parse", "HEAD"], folder)
+        status = _run([*git, "status", "--porcelain", "--", *paths], folder)
+    except OSError:
+        return ""
+    if found.returncode or status.returncode:
+        return ""
+    changed = ", with uncommitted changes" if status.stdout.strip() else ""
+    return found.stdout.decode().strip() + changed
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -26,8 +25,6 @@ PACKAGES = (
     *("torch", "torchaudio", "lightning", "numpy", "scipy", "pandas"),
     *("museval", "librosa", "soxr", "h5py", "dvc", "matplotlib"),
 )
-VERSIONED = ("pipeline", "stages", "params.yaml", "dvc.yaml")
-"""What decides the results; the results themselves are new in every run."""
 
 History = dict[str, pd.DataFrame]
 """Curve name, for example training/L_s, to its points: columns step, value."""
@@ -169,22 +166,6 @@ def hardware() -> list[str]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     return [f"{processor}, {cores} cores usable", *(gpus or ["no GPU"])]
-
-
-def commit(top: Path) -> str:
-    """The commit of the code, and whether code or parameters differ from it; "" without git."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "--no-optional-locks", *arguments]
-        done = subprocess.run(command, cwd=top, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        revision = git("rev-parse", "HEAD")
-        changed = git("status", "--porcelain", "--", *VERSIONED)
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return f"{revision}, with uncommitted changes" if changed else revision
 
 
 def _json(path: Path) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
+from pipeline.comparison import revisions
 from pipeline.comparison.aggregation import METRICS
 from pipeline.files import atomic_path
 from pipeline.parallel.workers import processes
@@ -72,7 +73,7 @@ def write(run: Run, target: Path, top: Path = Path(), say: Callable[[str], None]
             "parameters": parameters(run),
             "versions": collect.versions(),
             "hardware": collect.hardware(),
-            "commit": collect.commit(top),
+            "commit": revisions.checked_out(top),
             "bars": {
                 name: ", ".join(pictures.stops(name))
                 for name in (critics.SEQUENTIAL, critics.DIVERGING)

@@ -16,7 +16,7 @@ import yaml
 from dvc.repo import Repo
 from scipy import stats
 
-from pipeline.comparison import aggregation, review, revisions
+from pipeline.comparison import aggregation, review
 from pipeline.comparison import differences as changes
 from pipeline.comparison.differences import Results
 from pipeline.comparison.revisions import Change
@@ -334,17 +334,3 @@ def test_broken_scores_are_named(repository: Path, tmp_path: Path) -> None:
     with inside(folder):
         said = failure(lambda: review.review("origin/main", None))
     assert said.startswith("the working tree: results/tracks/V.csv: ")
-
-
-def test_the_reasons_are_changes_and_not_what_a_clone_lacks() -> None:
-    status: dict[str, list[Any]] = {
-        "train@V": [
-            {"changed deps": {"models": "deleted", "params.yaml": {"models.V": "modified"}}}
-        ],
-        "train@VA": [{"changed outs": {"models/VA": "not in cache"}}],
-        "compare": ["changed command", {"changed deps": {"a.py": "modified", "b.py": "new"}}],
-    }
-    assert revisions._reasons(status) == [
-        "train@V: models.V",
-        "compare: changed command, a.py, b.py",
-    ]

@@ -228,8 +228,3 @@ def test_a_missing_result_is_one_line(
     with inside(copied):
         said = failing(report.report, [], capsys)
     assert f"results/{name}: no such file; run `dvc repro" in said
-
-
-def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert collect.commit(tmp_path) == ""
