@@ -32,7 +32,7 @@ def main() -> None:
         evaluation.confidence,
         settings.seed,
     )
-    trained = histories.collect(MODELS, settings.models)
+    trained = histories.all_curves(MODELS, settings.models)
     text = table.markdown(
         scores,
         means,

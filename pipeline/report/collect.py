@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline import params
-from pipeline.comparison import aggregation
+from pipeline.comparison import aggregation, histories
 from pipeline.comparison.aggregation import Metrics
 from pipeline.datasets import inventory
 from pipeline.datasets.inventory import Inventory
@@ -90,28 +90,12 @@ def load(
             inventory.load(data / "inventory" / f"{name}.json") for name in settings.datasets
         ),
         configs={name: _json(models / name / CONFIG) for name in settings.models},
-        histories={name: history(models / name / "history") for name in settings.models},
+        histories={name: histories.read(models / name) for name in settings.models},
         notes=_notes(results / "table.md"),
         models=models,
         features=data / "features",
         timings=_json(timings) if timings and timings.exists() else {},
     )
-
-
-def history(folder: Path) -> History:
-    """The curves below a history folder; none when it does not exist."""
-    curves = {}
-    for path in sorted(folder.rglob("*.tsv")):
-        try:
-            points = pd.read_csv(path, sep="\t").astype(float)
-            points.columns = pd.Index(["step", "value"])
-        except (ValueError, pd.errors.ParserError) as error:
-            raise UserError(
-                f"{path}: not a training curve ({' '.join(str(error).split())}); retrain the model"
-                f" with `dvc repro -f train@{folder.parent.name}`"
-            ) from None
-        curves[path.relative_to(folder).with_suffix("").as_posix()] = points
-    return curves
 
 
 def paper_values(run: Run) -> dict[tuple[str, str, str, str], float]:

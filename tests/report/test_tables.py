@@ -2,12 +2,9 @@
 
 import csv
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pytest
 
-from pipeline.errors import UserError
 from pipeline.report import collect, tables
 from pipeline.report.collect import Run, paper_values
 from pipeline.report.excerpts import numbers
@@ -96,15 +93,3 @@ def test_split_counts(run: Run) -> None:
     }  # fmt: skip
     assert list(counts.index) == list(run.params.datasets)
     assert counts.loc["iKala"].sum() == 0
-
-
-@pytest.mark.parametrize("text", ["step\tL\n1\tx\n", "step\n1\n"])
-def test_a_damaged_curve_is_one_line(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "V" / "history" / "L.tsv"
-    path.parent.mkdir(parents=True)
-    path.write_text(text)
-    with pytest.raises(UserError, match="not a training curve") as error:
-        collect.history(path.parent)
-    assert str(error.value).startswith(f"{path}: ")
-    assert "train@V" in str(error.value)
-    assert "\n" not in str(error.value)
