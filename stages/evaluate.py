@@ -16,11 +16,11 @@ def evaluate(
     """Features, split and model -> results/tracks/<row>.csv: a line per track and source."""
     from pipeline.parallel.workers import import_ahead
 
-    import_ahead("pipeline.evaluation.evaluate")
+    import_ahead("pipeline.evaluation.table_row")
     from pipeline import params, roles
     from pipeline.comparison import aggregation
     from pipeline.errors import UserError
-    from pipeline.evaluation import evaluate as evaluation
+    from pipeline.evaluation import table_row
     from pipeline.tracks import Role
 
     settings = params.load(common.PARAMS)
@@ -33,7 +33,7 @@ def evaluate(
     frame = roles.load_split(common.SPLIT)
     if role not in set(frame["role"]):
         raise UserError(f"{common.SPLIT}: no track has the role {role}; add tracks or datasets")
-    scores = evaluation.evaluate(
+    scores = table_row.evaluate(
         row,
         frame,
         common.FEATURES,

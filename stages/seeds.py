@@ -9,7 +9,7 @@ import typer
 from stages import common
 
 SEEDS = list(range(1, 9))
-EVALUATION = "pipeline.evaluation.evaluate"
+EVALUATION = "pipeline.evaluation.table_row"
 """The module whose rooms, besides those of training, decide a kept score."""
 
 
@@ -28,9 +28,8 @@ def seeds(
 
     keep_freed_memory()
     from pipeline import files, params, roles, rooms
-    from pipeline.comparison import aggregation
-    from pipeline.comparison import seeds as repeated
-    from pipeline.evaluation import evaluate as evaluation
+    from pipeline.comparison import aggregation, several_seeds
+    from pipeline.evaluation import table_row
     from pipeline.tracks import Role
     from pipeline.training import checkpoints
     from pipeline.training import run as trainer
@@ -64,7 +63,7 @@ def seeds(
                     run, model, frame, common.FEATURES, folder / "models" / model,
                     folder / "checkpoints" / model, device, say=typer.echo,
                 )  # fmt: skip
-                found = evaluation.evaluate(
+                found = table_row.evaluate(
                     model, frame, common.FEATURES, folder / "models",
                     settings.evaluation.filter_length,
                 )  # fmt: skip
@@ -75,9 +74,9 @@ def seeds(
     supervised = set(frame.loc[frame["role"] == Role.SUPERVISED, "dataset"])
     unseen = [name for name in settings.datasets if name not in supervised]
     baseline = aggregation.baseline(settings.models)
-    table = repeated.summary(scores, unseen, settings.sources, baseline)
+    table = several_seeds.summary(scores, unseen, settings.sources, baseline)
     files.write_text(target, table.to_csv(index=False, lineterminator="\n"))
-    text = repeated.markdown(table, command_for(seed, precision))
+    text = several_seeds.markdown(table, command_for(seed, precision))
     files.write_text(target.with_suffix(".md"), text)
     typer.echo(text)
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline.comparison.aggregation import KEY, MEASURED
 from pipeline.errors import UserError
-from pipeline.evaluation import evaluate
+from pipeline.evaluation import table_row
 from pipeline.evaluation.bss_eval import Signals, Values
 from pipeline.evaluation.scoring import CEILING, UNSCORED, audible
 from pipeline.parallel.mapping import parallel_map
@@ -62,7 +62,7 @@ def confirm(
 ) -> pd.DataFrame:
     """Score `name` on the tracks of a role with our BSS Eval and with museval.
 
-    The arguments are those of `evaluation.evaluate`. Returns a row per track that has scores, source
+    The arguments are those of `table_row.evaluate`. Returns a row per track that has scores, source
     and metric: dataset, track, source, metric, ours, museval, difference (ours - museval); in dB, not
     rounded, both cut at `scoring.CEILING`. A silent estimate is the same noise for both.
     """
@@ -70,7 +70,7 @@ def confirm(
         compare, name=name, features=features, models=models, filter_length=filter_length,
         device=device, run=uuid4().hex,
     )  # fmt: skip
-    parts = parallel_map(work, evaluate.tracks_of(split, role), f"confirms {name}")
+    parts = parallel_map(work, table_row.tracks_of(split, role), f"confirms {name}")
     frame = pd.DataFrame([row for rows in parts for row in rows], columns=COLUMNS[:-1])
     same = frame["ours"] == frame["museval"]  # infinities have no difference
     return frame.assign(difference=(frame["ours"] - frame["museval"]).mask(same, 0.0))
@@ -85,9 +85,9 @@ def compare(
     device: str = "cpu",
     run: str = "",
 ) -> list[tuple[str, str, str, str, float, float]]:
-    """`confirm` of one (dataset, track), but for the difference. run: as for `evaluation.score`."""
-    signals = evaluate.signals(track, name, features, models, device, run)
-    scores = evaluate.scored(signals, track, name, filter_length)
+    """`confirm` of one (dataset, track), but for the difference. run: as for `table_row.score`."""
+    signals = table_row.signals(track, name, features, models, device, run)
+    scores = table_row.scored(signals, track, name, filter_length)
     if scores[0].note in UNSCORED:
         return []
     judged = museval_sources(signals.references, audible(signals.estimates), filter_length)

@@ -14,8 +14,8 @@ from pipeline.features.store import FeatureFile
 from pipeline.networks.critics.dcgan import Critic
 from pipeline.params import Signal
 from pipeline.report import pictures
-from pipeline.report.collect import Run
 from pipeline.report.excerpts import Choice
+from pipeline.report.finished_run import Run
 from pipeline.report.gradients import critic_gradient, estimate_patch, load_critics
 from pipeline.report.pictures import Picture
 from pipeline.separation.separator import Separator

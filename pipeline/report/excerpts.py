@@ -16,7 +16,7 @@ from pipeline.evaluation.scoring import UNSCORED
 from pipeline.features.stft import stft
 from pipeline.features.store import FeatureFile
 from pipeline.params import Signal
-from pipeline.report.collect import Run
+from pipeline.report.finished_run import Run
 from pipeline.separation.separator import Separator
 from pipeline.tracks import mixture_of
 

@@ -15,9 +15,9 @@ from pipeline.comparison.aggregation import METRICS
 from pipeline.files import atomic_path
 from pipeline.parallel.workers import processes
 from pipeline.params import REFERENCE_ROWS
-from pipeline.report import collect, critics, excerpts, pictures, plots, tables, words
-from pipeline.report.collect import Run
+from pipeline.report import critics, excerpts, finished_run, pictures, plots, tables, words
 from pipeline.report.excerpts import Excerpt
+from pipeline.report.finished_run import Run
 from pipeline.report.pictures import Picture
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -59,7 +59,7 @@ def write(run: Run, target: Path, top: Path = Path(), say: Callable[[str], None]
             "headline": words.headline(run),
             "confidence": words.confidence(run),
             "means": tables.all_means(run),
-            "paper": bool(collect.paper_values(run)),
+            "paper": bool(finished_run.paper_values(run)),
             "tracks": tables.track_rows(run, numbers, heard),
             "numbers": numbers,
             "distributions": distributions(run, numbers),
@@ -69,10 +69,10 @@ def write(run: Run, target: Path, top: Path = Path(), say: Callable[[str], None]
             "curves": curves(run),
             "excerpts": shown,
             "wishes": critics.wishes(run, choices, folder),
-            "counts": collect.split_counts(run),
+            "counts": finished_run.split_counts(run),
             "parameters": parameters(run),
-            "versions": collect.versions(),
-            "hardware": collect.hardware(),
+            "versions": finished_run.versions(),
+            "hardware": finished_run.hardware(),
             "commit": revisions.checked_out(top),
             "bars": {
                 name: ", ".join(pictures.stops(name))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline.comparison.aggregation import METRICS
 from pipeline.params import REFERENCE_ROWS
-from pipeline.report.collect import Run, paper_values
+from pipeline.report.finished_run import Run, paper_values
 from pipeline.report.plots import Point
 from pipeline.report.words import plain, row_of, signed, verdict
 

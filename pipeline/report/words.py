@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.comparison.aggregation import ALL
 from pipeline.params import REFERENCE_ROWS
-from pipeline.report.collect import Run
+from pipeline.report.finished_run import Run
 
 METRIC = "SDR"
 

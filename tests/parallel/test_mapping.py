@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.datasets import inventory, survey
 from pipeline.errors import UserError
-from pipeline.evaluation import evaluate as evaluation
+from pipeline.evaluation import table_row
 from pipeline.parallel.mapping import parallel_map
 from pipeline.parallel.workers import processes
 from stages import evaluate
@@ -195,8 +195,8 @@ def test_a_table_never_lacks_a_lost_track(
         scored.append(track)
         return []
 
-    monkeypatch.setattr(evaluation, "parallel_map", losing)
-    monkeypatch.setattr(evaluation, "score", score)
+    monkeypatch.setattr(table_row, "parallel_map", losing)
+    monkeypatch.setattr(table_row, "score", score)
     with inside(experiment), pytest.raises(UserError) as caught:
         evaluate.evaluate("V", role="test", out=tmp_path / "V.csv", device="cpu")
     tested = pd.read_csv(experiment / "data/split.csv").query("role == 'test'")

@@ -7,7 +7,7 @@ from pipeline import params
 from pipeline.comparison import aggregation
 from pipeline.datasets.inventory import Inventory
 from pipeline.params import DATASETS
-from pipeline.report.collect import Run
+from pipeline.report.finished_run import Run
 from tests.conftest import small_params
 from tests.helpers.score_tables import SOURCES, many_tracks, table_of
 

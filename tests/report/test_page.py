@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from pipeline.features.store import FeatureFile
-from pipeline.report import collect, critics, excerpts, page
-from pipeline.report.collect import Run
+from pipeline.report import critics, excerpts, finished_run, page
+from pipeline.report.finished_run import Run
 from pipeline.report.gradients import load_critics
 from stages import report
 from tests.conftest import failing, fingerprints, inside
@@ -55,7 +55,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def real(experiment: Path) -> Run:
-    return collect.load(
+    return finished_run.load(
         experiment / "params.yaml", experiment / "data", experiment / "models",
         experiment / "results",
     )  # fmt: skip

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.report import collect, tables
-from pipeline.report.collect import Run, paper_values
+from pipeline.report import finished_run, tables
 from pipeline.report.excerpts import numbers
+from pipeline.report.finished_run import Run, paper_values
 from tests.helpers.score_tables import cell
 
 
@@ -35,7 +35,7 @@ def test_cells_say_what_the_table_says(run: Run) -> None:
 
 
 def test_the_papers_values_stand_beside_its_own_four_datasets_alone(run: Run) -> None:
-    with collect.PAPER.open(newline="") as file:
+    with finished_run.PAPER.open(newline="") as file:
         printed = list(csv.DictReader(line for line in file if not line.startswith("#")))
     found = paper_values(run)
     assert len(found) == len(printed) == 5 * 3 * 2 * 3
@@ -87,7 +87,7 @@ def test_curves_are_those_that_a_model_has(run: Run) -> None:
 
 
 def test_split_counts(run: Run) -> None:
-    counts = collect.split_counts(run)
+    counts = finished_run.split_counts(run)
     assert counts.loc["CCMixter"].to_dict() == {
         "supervised": 0, "unlabelled": 1, "validation": 0, "test": 2,
     }  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline import params
 from pipeline.report import words
-from pipeline.report.collect import Run
+from pipeline.report.finished_run import Run
 from tests.conftest import small_params
 
 
