@@ -201,7 +201,7 @@ def frames() -> dict[str, pd.DataFrame]:
 
 @pytest.fixture
 def collected(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    return aggregation.collect(frames, score_tables.SOURCES)
+    return aggregation.combine(frames, score_tables.SOURCES)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from benchmarks import harness, material
 from benchmarks.harness import OURS, STRAIGHTFORWARD, Options, Result
 from benchmarks.reference import evaluation as reference
 from benchmarks.reference.evaluation import Ratios
-from pipeline.evaluation import table_row
+from pipeline.evaluation.table_row import TableRow, score_row
 from pipeline.parallel.workers import import_ahead, processes
 from pipeline.tracks import Role
 
@@ -19,7 +19,7 @@ NAME = "evaluation"
 
 def ours(split: pd.DataFrame, features: Path, filter_length: int) -> pd.DataFrame:
     """The stage's work for the row whose estimate is the mixture: nothing but scoring."""
-    return table_row.evaluate("mixture", split, features, features, filter_length)
+    return score_row(TableRow("mixture", features, features, filter_length), split)
 
 
 def straightforward(path: Path, tracks: int, filter_length: int) -> Ratios:

@@ -28,3 +28,13 @@ def escaped(text: str) -> str:
 def as_code(text: str) -> str:
     """Text between backticks, as it may stand in a table."""
     return "`" + text.replace("`", "'").replace("|", "\\|").replace("\n", " ") + "`"
+
+
+def number(value: float | None, sign: str = "") -> str:
+    """Two decimals, with sign="+" a sign even when positive; a dash for None and NaN."""
+    return "–" if value is None or value != value else f"{value:{sign}.2f}"
+
+
+def interval(low: float, high: float) -> str:
+    """The two ends of the interval of a difference; a dash for NaN."""
+    return "–" if low != low else f"{number(low, '+')} to {number(high, '+')}"

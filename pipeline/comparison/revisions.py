@@ -29,7 +29,7 @@ class Change(NamedTuple):
 
 
 def top() -> Path:
-    """The repository around the working directory. UserError when there is none, or no DVC in it."""
+    """The repository around the working directory. UserError when there is none or no DVC in it."""
     folder = Path.cwd()
     try:
         found = _run(["git", "rev-parse", "--show-toplevel"], folder)
@@ -76,8 +76,8 @@ def checked_out(folder: Path) -> str:
 
 
 @contextmanager
-def files(repository: Path, revision: str | None) -> Iterator[Path]:
-    """A folder with the files of a commit: a copy elsewhere, or for None the working tree itself."""
+def files_of(repository: Path, revision: str | None) -> Iterator[Path]:
+    """A folder with the files of a commit: a copy elsewhere; for None the working tree itself."""
     if revision is None:
         yield repository
         return
@@ -93,12 +93,12 @@ def files(repository: Path, revision: str | None) -> Iterator[Path]:
         yield folder
 
 
-def parameters(repository: Path, old: str, new: str | None) -> dict[str, Change]:
+def parameter_changes(repository: Path, old: str, new: str | None) -> dict[str, Change]:
     """The parameters that differ, by dotted name; `dvc params diff`."""
     return _diff(repository, ["params", "diff", "--json"], old, new)
 
 
-def metrics(repository: Path, old: str, new: str | None) -> dict[str, Change]:
+def metric_changes(repository: Path, old: str, new: str | None) -> dict[str, Change]:
     """All metrics, changed or not, by dotted name; `dvc metrics diff --all`."""
     return _diff(repository, ["metrics", "diff", "--json", "--all"], old, new)
 

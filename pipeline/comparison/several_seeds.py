@@ -4,16 +4,17 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from pipeline.comparison.aggregation import metrics
+from pipeline.comparison.aggregation import ALL, means
 from pipeline.comparison.markdown import grid
+from pipeline.evaluation.metrics import HEADLINE, MEASURED
+from pipeline.tracks import MIXTURE
 
 UNSEEN = "unseen"
 """Test set: the tracks of all datasets that have no supervised role (paper, section 5: the corpora
 that only unpaired recordings were taken from)."""
-MEASURES = ("SDR", "SIR", "SAR")
 
 
-def summary(
+def over_seeds(
     scores: Mapping[int, pd.DataFrame],
     unseen: Sequence[str],
     sources: Sequence[str],
@@ -21,34 +22,34 @@ def summary(
 ) -> pd.DataFrame:
     """One row per test set, model, source and metric; dB.
 
-    scores: seed to the rows of `comparison.collect`; unseen: the datasets of the test set of that
-    name. Columns: a mean over tracks for each seed, their mean and sample standard deviation, and the
-    same for the difference to the baseline of the same seed.
+    scores: seed to the rows of `aggregation.combine`; unseen: the datasets of the test set of that
+    name. Columns: a mean over tracks for each seed, their mean and sample standard deviation, and
+    the same for the difference to the baseline of the same seed.
     """
-    means = {
-        seed: metrics(frame, sources)
-        | {UNSEEN: metrics(frame[frame["dataset"].isin(unseen)], sources)["all"]}
+    by_seed = {
+        seed: means(frame, sources)
+        | {UNSEEN: means(frame[frame["dataset"].isin(unseen)], sources)[ALL]}
         for seed, frame in scores.items()
     }
-    first = next(iter(means.values()))
-    test_sets = ["all", UNSEEN, *[name for name in first if name not in ("all", UNSEEN)]]
+    first = next(iter(by_seed.values()))
+    test_sets = [ALL, UNSEEN, *[name for name in first if name not in (ALL, UNSEEN)]]
     rows = []
     for test_set in test_sets:
-        for model in (name for name in first[test_set] if name != "mixture"):
+        for model in (name for name in first[test_set] if name != MIXTURE):
             for source in sources:
-                for metric in MEASURES:
+                for metric in MEASURED:
                     key = f"{metric}_{source}"
                     row: dict[str, object] = {
                         "test_set": test_set, "model": model, "source": source, "metric": metric,
                     }  # fmt: skip
                     values = pd.Series(
-                        {f"seed_{seed}": m[test_set][model][key] for seed, m in means.items()}
+                        {f"seed_{seed}": m[test_set][model][key] for seed, m in by_seed.items()}
                     )
                     row |= {str(seed): value for seed, value in values.items()}
                     row |= {"mean": values.mean(), "std": values.std()}
                     if baseline is not None and model != baseline:
                         difference = values - pd.Series(
-                            {f"seed_{s}": m[test_set][baseline][key] for s, m in means.items()}
+                            {f"seed_{s}": m[test_set][baseline][key] for s, m in by_seed.items()}
                         )
                         row |= {
                             "difference": difference.mean(),
@@ -62,11 +63,12 @@ def summary(
     return table
 
 
-def markdown(table: pd.DataFrame, command: str = "make seeds") -> str:
-    """The SDR part of `summary` as Markdown: mean and standard deviation over the seeds.
+def as_markdown(table: pd.DataFrame, command: str = "make seeds") -> str:
+    """The headline part of `over_seeds` as Markdown: mean and standard deviation over the seeds.
 
     command: what made it.
     """
+    shown = table[table["metric"] == HEADLINE]
     seeds = [column for column in table.columns if column.startswith("seed_")]
     rows = [
         [
@@ -75,15 +77,13 @@ def markdown(table: pd.DataFrame, command: str = "make seeds") -> str:
             f"{row['mean']:.2f} ± {row['std']:.2f}",
             "" if pd.isna(row.get("difference")) else _difference(row),
         ]
-        for (_, _), group in table[table["metric"] == "SDR"].groupby(
-            ["test_set", "source"], sort=False
-        )
+        for _, group in shown.groupby(["test_set", "source"], sort=False)
         for _, row in group.iterrows()
     ]
     header = ["test set", "source", "model", *(seed.replace("_", " ") for seed in seeds)]
     return "\n".join(
         [
-            "# SDR over seeds",
+            f"# {HEADLINE} over seeds",
             "",
             "Means over test tracks in dB; ± is the standard deviation over seeds. `unseen`: the"
             f" datasets without supervised tracks. Made by `{command}`.",

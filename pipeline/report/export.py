@@ -17,11 +17,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pipeline.comparison.aggregation import MEASURED, Metrics
+from pipeline.comparison.aggregation import Means
 from pipeline.comparison.markdown import grid
 from pipeline.datasets import catalogue, inventory
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
+from pipeline.evaluation.metrics import MEASURED
 from pipeline.files import atomic_path
 from pipeline.params import REFERENCE_ROWS
 from pipeline.roles import load_split
@@ -237,7 +238,7 @@ def _scores(path: Path, name: str, sources: Sequence[str]) -> list[str]:
     if not path.exists():
         return [*lines, "None: results/metrics.json was not there when this was written."]
     try:
-        metrics: Metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics: Means = json.loads(path.read_text(encoding="utf-8"))
         tables = {source: _table(metrics, name, source) for source in sources}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path}: damaged; run `python -m stages.compare` again") from None
@@ -252,7 +253,7 @@ def _scores(path: Path, name: str, sources: Sequence[str]) -> list[str]:
     return lines
 
 
-def _table(metrics: Metrics, name: str, source: str) -> list[str]:
+def _table(metrics: Means, name: str, source: str) -> list[str]:
     mixture, oracle = REFERENCE_ROWS
     rows = []
     for test_set, cells in metrics.items():

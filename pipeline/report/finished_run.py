@@ -1,6 +1,7 @@
 """What the report is made from: everything that the stages before it left on the disk."""
 
 import json
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,13 +13,15 @@ import pandas as pd
 
 from pipeline import params
 from pipeline.comparison import aggregation, histories
-from pipeline.comparison.aggregation import Metrics
+from pipeline.comparison.aggregation import Means
 from pipeline.datasets import inventory
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
+from pipeline.evaluation.track_scores import load_tracks
 from pipeline.params import DATASETS, REFERENCE_ROWS, Params
 from pipeline.roles import load_split
 from pipeline.separation.separator import CONFIG
+from pipeline.tracks import Role
 
 PAPER = Path(__file__).with_name("paper.csv")
 PACKAGES = (
@@ -36,9 +39,9 @@ class Run:
 
     params: Params
     scores: pd.DataFrame
-    """`comparison.collect`: a row per model, track and source."""
-    means: Metrics
-    statistics: pd.DataFrame
+    """`aggregation.combine`: a row per model, track and source."""
+    means: Means
+    table: pd.DataFrame
     """results/table.csv: means, intervals and differences."""
     split: pd.DataFrame
     inventories: tuple[Inventory, ...]
@@ -65,7 +68,7 @@ class Run:
 
     @property
     def ranking(self) -> tuple[str, str]:
-        """The model and source whose SDR ranks the test tracks."""
+        """The model and source whose scores rank the test tracks."""
         name, model = list(self.params.models.items())[-1]
         return name, model.critics[0] if model.critics else self.params.sources[-1]
 
@@ -79,12 +82,12 @@ def load(
     """
     settings = params.load(params_file)
     rows = (REFERENCE_ROWS[0], *settings.models, REFERENCE_ROWS[1])
-    frames = {row: aggregation.load_tracks(results / "tracks" / f"{row}.csv") for row in rows}
+    frames = {row: load_tracks(results / "tracks" / f"{row}.csv") for row in rows}
     return Run(
         params=settings,
-        scores=aggregation.collect(frames, settings.sources),
+        scores=aggregation.combine(frames, settings.sources),
         means=_json(results / "metrics.json"),
-        statistics=_table(results / "table.csv"),
+        table=_table(results / "table.csv"),
         split=load_split(data / "split.csv"),
         inventories=tuple(
             inventory.load(data / "inventory" / f"{name}.json") for name in settings.datasets
@@ -103,11 +106,7 @@ def paper_values(run: Run) -> dict[tuple[str, str, str, str], float]:
 
     Only beside real recordings of all four of its datasets; otherwise none.
     """
-    real = {
-        found.dataset
-        for found in run.inventories
-        if found.origin != "synthetic" and not found.absent
-    }
+    real = {one.dataset for one in run.inventories if one.origin != "synthetic" and not one.absent}
     if not set(DATASETS) <= real:
         return {}
     frame = pd.read_csv(PAPER, comment="#")
@@ -120,8 +119,7 @@ def paper_values(run: Run) -> dict[tuple[str, str, str, str], float]:
 def split_counts(run: Run) -> pd.DataFrame:
     """Tracks by dataset and role; a dataset without any has a row of zeros."""
     counts = pd.crosstab(run.split["dataset"], run.split["role"])
-    roles = ("supervised", "unlabelled", "validation", "test")
-    return counts.reindex(list(run.params.datasets), columns=list(roles), fill_value=0)
+    return counts.reindex(list(run.params.datasets), columns=list(Role), fill_value=0)
 
 
 def versions() -> dict[str, str]:
@@ -137,8 +135,6 @@ def versions() -> dict[str, str]:
 
 def hardware() -> list[str]:
     """The machine that wrote the report: processor, cores, accelerators."""
-    import os
-
     import torch
 
     processor = platform.processor() or platform.machine()
@@ -168,7 +164,7 @@ def _table(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: no such file; run `dvc repro compare`") from None
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); run `dvc repro -f compare`") from None
-    if list(frame.columns) != aggregation.STATISTICS:
+    if list(frame.columns) != aggregation.LONG_COLUMNS:
         raise UserError(f"{path}: not the table of this version; run `dvc repro -f compare`")
     return frame
 

@@ -18,6 +18,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation import table_row
 from pipeline.parallel.mapping import parallel_map
 from pipeline.parallel.workers import processes
+from pipeline.tracks import TrackName
 from stages import evaluate
 from tests.conftest import TOP, inside
 from tests.helpers import on_workers
@@ -191,7 +192,7 @@ def test_a_table_never_lacks_a_lost_track(
     """The others are scored, and the stage names it and writes nothing."""
     scored = []
 
-    def score(track: tuple[str, str], **_: Any) -> list[Any]:
+    def score(track: TrackName, **_: Any) -> list[Any]:
         scored.append(track)
         return []
 
@@ -202,6 +203,6 @@ def test_a_table_never_lacks_a_lost_track(
     tested = pd.read_csv(experiment / "data/split.csv").query("role == 'test'")
     (lost,) = set(tested[["dataset", "track"]].itertuples(index=False, name=None)) - set(scored)
     message = str(caught.value)
-    assert f"1 of {len(tested)} tracks are lost: {'/'.join(lost)}: its worker process" in message
+    assert f"1 of {len(tested)} tracks are lost: {TrackName(*lost)}: its worker process" in message
     assert "\n" not in message
     assert list(tmp_path.iterdir()) == []
