@@ -33,34 +33,36 @@ def over_seeds(
     }
     first = next(iter(by_seed.values()))
     test_sets = [ALL, UNSEEN, *[name for name in first if name not in (ALL, UNSEEN)]]
-    rows = []
-    for test_set in test_sets:
-        for model in (name for name in first[test_set] if name != MIXTURE):
-            for source in sources:
-                for metric in MEASURED:
-                    key = f"{metric}_{source}"
-                    row: dict[str, object] = {
-                        "test_set": test_set, "model": model, "source": source, "metric": metric,
-                    }  # fmt: skip
-                    values = pd.Series(
-                        {f"seed_{seed}": m[test_set][model][key] for seed, m in by_seed.items()}
-                    )
-                    row |= {str(seed): value for seed, value in values.items()}
-                    row |= {"mean": values.mean(), "std": values.std()}
-                    if baseline is not None and model != baseline:
-                        difference = values - pd.Series(
-                            {f"seed_{s}": m[test_set][baseline][key] for s, m in by_seed.items()}
-                        )
-                        row |= {
-                            "difference": difference.mean(),
-                            "difference_std": difference.std(),
-                            "seeds_above": int((difference > 0).sum()),
-                        }
-                    rows.append(row)
-    table = pd.DataFrame(rows).round(2)
-    if "seeds_above" in table:
-        table["seeds_above"] = table["seeds_above"].astype("Int64")
-    return table
+    rows = [
+        (test_set, model, source, metric)
+        for test_set in test_sets
+        for model in first[test_set]
+        for source in sources
+        for metric in MEASURED
+        if model != MIXTURE
+    ]
+    values = pd.DataFrame(
+        {
+            f"seed_{seed}": [of[t][m][f"{metric}_{source}"] for t, m, source, metric in rows]
+            for seed, of in by_seed.items()
+        },
+        pd.MultiIndex.from_tuples(rows, names=["test_set", "model", "source", "metric"]),
+    )
+    table = values.join(_mean_and_std(values))
+    compared = [row for row in rows if baseline is not None and row[1] != baseline]
+    if compared:
+        its = values.loc[[(t, baseline, source, metric) for t, _, source, metric in compared]]
+        difference = values.loc[compared] - its.to_numpy()
+        spread = _mean_and_std(difference).set_axis(["difference", "difference_std"], axis=1)
+        table = table.join(spread)
+        table["seeds_above"] = (difference > 0).sum(axis=1).astype("Int64")
+    return table.round(2).reset_index()
+
+
+def _mean_and_std(values: pd.DataFrame) -> pd.DataFrame:
+    # row by row: another order of the sum may round a mean to the other side
+    rows = [(row.mean(), row.std()) for _, row in values.iterrows()]
+    return pd.DataFrame(rows, values.index, ["mean", "std"])
 
 
 def as_markdown(table: pd.DataFrame, command: str = "make seeds") -> str:
