@@ -1,7 +1,7 @@
 """The vocabulary that every stage shares: a track, the parts of its sources, its role, its mixture."""
 
 from enum import StrEnum
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,3 +76,14 @@ class Recording(_Record):
     """Samples per channel at `sample_rate`."""
     silent: tuple[str, ...] = ()
     """Sources that are zero from beginning to end."""
+
+
+class TrackName(NamedTuple):
+    """What tells a track from all others, in every file and table."""
+
+    dataset: str
+    track: str
+    """`Track.id`"""
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.track}"

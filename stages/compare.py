@@ -13,18 +13,19 @@ def main() -> None:
     from pipeline import params
     from pipeline.comparison import aggregation, histories, table
     from pipeline.datasets import inventory
+    from pipeline.evaluation.track_scores import load_tracks
     from pipeline.files import write_text
 
     settings = params.load(PARAMS)
     evaluation, sources = settings.evaluation, settings.sources
     rows = ["mixture", *settings.models, "oracle"]
     _warn_of_strangers(rows)
-    frames = {row: aggregation.load_tracks(TRACK_SCORES / f"{row}.csv") for row in rows}
+    frames = {row: load_tracks(TRACK_SCORES / f"{row}.csv") for row in rows}
     inventories = [inventory.load(inventory_path(name)) for name in settings.datasets]
-    scores = aggregation.collect(frames, sources)
-    means = aggregation.metrics(scores, sources)
+    scores = aggregation.combine(frames, sources)
+    means = aggregation.means(scores, sources)
     baseline = aggregation.baseline(settings.models)
-    statistics = aggregation.statistics(
+    long = aggregation.long_table(
         scores,
         sources,
         baseline,
@@ -32,11 +33,11 @@ def main() -> None:
         evaluation.confidence,
         settings.seed,
     )
-    trained = histories.collect(MODELS, settings.models)
-    text = table.markdown(
+    trained = histories.all_curves(MODELS, settings.models)
+    text = table.as_markdown(
         scores,
         means,
-        statistics,
+        long,
         sources,
         baseline=baseline,
         confidence=evaluation.confidence,
@@ -44,8 +45,8 @@ def main() -> None:
         sample_rate=settings.signal.sample_rate,
         notes=table.about_data(inventories),
     )
-    aggregation.save_metrics(means, RESULTS / "metrics.json")
-    aggregation.save_statistics(statistics, RESULTS / "table.csv")
+    aggregation.save_means(means, RESULTS / "metrics.json")
+    aggregation.save_long_table(long, RESULTS / "table.csv")
     write_text(RESULTS / "table.md", text)
     if trained is not None:
         histories.save(trained, RESULTS / "curves.csv")

@@ -16,11 +16,11 @@ def evaluate(
     """Features, split and model -> results/tracks/<row>.csv: a line per track and source."""
     from pipeline.parallel.workers import import_ahead
 
-    import_ahead("pipeline.evaluation.evaluate")
+    import_ahead("pipeline.evaluation.table_row")
     from pipeline import params, roles
-    from pipeline.comparison import aggregation
     from pipeline.errors import UserError
-    from pipeline.evaluation import evaluate as evaluation
+    from pipeline.evaluation.table_row import TableRow, score_row
+    from pipeline.evaluation.track_scores import save_tracks
     from pipeline.tracks import Role
 
     settings = params.load(common.PARAMS)
@@ -33,16 +33,9 @@ def evaluate(
     frame = roles.load_split(common.SPLIT)
     if role not in set(frame["role"]):
         raise UserError(f"{common.SPLIT}: no track has the role {role}; add tracks or datasets")
-    scores = evaluation.evaluate(
-        row,
-        frame,
-        common.FEATURES,
-        common.MODELS,
-        settings.evaluation.filter_length,
-        Role(role),
-        device,
-    )
-    aggregation.save_tracks(scores, out or common.TRACK_SCORES / f"{row}.csv")
+    taps = settings.evaluation.filter_length
+    scored = TableRow(row, common.FEATURES, common.MODELS, taps, device)
+    save_tracks(score_row(scored, frame, Role(role)), out or common.TRACK_SCORES / f"{row}.csv")
 
 
 if __name__ == "__main__":

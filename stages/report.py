@@ -15,9 +15,9 @@ def report(
 ) -> None:
     """Results, models, features and split -> results/report/index.html, audio/ and figures/."""
     from pipeline import files
-    from pipeline.report import collect, page
+    from pipeline.report import finished_run, page
 
-    run = collect.load(
+    run = finished_run.load(
         common.PARAMS, common.SPLIT.parent, common.MODELS, common.RESULTS, common.TIMINGS
     )
     page.write(run, out, say=typer.echo)

@@ -9,7 +9,7 @@ import typer
 from stages import common
 
 SEEDS = list(range(1, 9))
-EVALUATION = "pipeline.evaluation.evaluate"
+EVALUATION = "pipeline.evaluation.table_row"
 """The module whose rooms, besides those of training, decide a kept score."""
 
 
@@ -28,12 +28,12 @@ def seeds(
 
     keep_freed_memory()
     from pipeline import files, params, roles, rooms
-    from pipeline.comparison import aggregation
-    from pipeline.comparison import seeds as repeated
-    from pipeline.evaluation import evaluate as evaluation
+    from pipeline.comparison import aggregation, several_seeds
+    from pipeline.evaluation.table_row import TableRow, score_row
+    from pipeline.evaluation.track_scores import load_tracks, save_tracks
     from pipeline.tracks import Role
     from pipeline.training import checkpoints
-    from pipeline.training import run as trainer
+    from pipeline.training.run import train
 
     settings = params.load(common.PARAMS)
     target = common.RESULTS / "seeds.csv"
@@ -43,10 +43,10 @@ def seeds(
         settings = params.parse(given, "--precision")
         target = target.with_stem(f"seeds-{precision}")
     frame = roles.load_split(common.SPLIT)
-    mixture = aggregation.load_tracks(common.TRACK_SCORES / "mixture.csv")
-    scores = {}
+    mixture = load_tracks(common.TRACK_SCORES / "mixture.csv")
+    scores, taps = {}, settings.evaluation.filter_length
     for value in seed:
-        run = settings.model_copy(update={"seed": value})
+        seeded = settings.model_copy(update={"seed": value})
         folder = common.WORK / target.stem / str(value)
         frames = {"mixture": mixture}
         for model in settings.models:
@@ -54,30 +54,27 @@ def seeds(
             mark = folder / f"{model}.fingerprint"
             expected = " ".join(
                 [
-                    checkpoints.fingerprint(run, model, frame, common.FEATURES),
+                    checkpoints.fingerprint(seeded, model, frame, common.FEATURES),
                     rooms.fingerprint(EVALUATION),
                     settings.evaluation.model_dump_json(),
                 ]
             )
             if not (done.exists() and mark.exists() and mark.read_text() == expected):
-                trainer.train(
-                    run, model, frame, common.FEATURES, folder / "models" / model,
+                train(
+                    seeded, model, frame, common.FEATURES, folder / "models" / model,
                     folder / "checkpoints" / model, device, say=typer.echo,
                 )  # fmt: skip
-                found = evaluation.evaluate(
-                    model, frame, common.FEATURES, folder / "models",
-                    settings.evaluation.filter_length,
-                )  # fmt: skip
-                aggregation.save_tracks(found, done)
+                row = TableRow(model, common.FEATURES, folder / "models", taps)
+                save_tracks(score_row(row, frame), done)
                 files.write_text(mark, expected)
-            frames[model] = aggregation.load_tracks(done)
-        scores[value] = aggregation.collect(frames, settings.sources)
+            frames[model] = load_tracks(done)
+        scores[value] = aggregation.combine(frames, settings.sources)
     supervised = set(frame.loc[frame["role"] == Role.SUPERVISED, "dataset"])
     unseen = [name for name in settings.datasets if name not in supervised]
     baseline = aggregation.baseline(settings.models)
-    table = repeated.summary(scores, unseen, settings.sources, baseline)
+    table = several_seeds.over_seeds(scores, unseen, settings.sources, baseline)
     files.write_text(target, table.to_csv(index=False, lineterminator="\n"))
-    text = repeated.markdown(table, command_for(seed, precision))
+    text = several_seeds.as_markdown(table, command_for(seed, precision))
     files.write_text(target.with_suffix(".md"), text)
     typer.echo(text)
 

@@ -12,7 +12,7 @@ import torch
 
 from pipeline.comparison import aggregation
 from pipeline.datasets import survey
-from pipeline.evaluation import evaluate as evaluation
+from pipeline.evaluation import table_row
 from pipeline.features import preprocess as preprocessing
 from tests.helpers import score_tables, small_recordings
 from tests.helpers.experiment import THREADS, shared
@@ -81,11 +81,11 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def in_turn(function: Any, items: Sequence[Any], *_: Any) -> Iterator[Any]:
         yield from map(function, items)
 
-    for module in (evaluation, preprocessing, survey):
+    for module in (table_row, preprocessing, survey):
         monkeypatch.setattr(module, "parallel_map", in_turn)
     # A worker keeps what it opened until it ends; this process goes on to the next test.
-    evaluation._open.cache_clear()
-    evaluation._load.cache_clear()
+    table_row._open.cache_clear()
+    table_row._load.cache_clear()
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def frames() -> dict[str, pd.DataFrame]:
 
 @pytest.fixture
 def collected(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    return aggregation.collect(frames, score_tables.SOURCES)
+    return aggregation.combine(frames, score_tables.SOURCES)
 
 
 @pytest.fixture

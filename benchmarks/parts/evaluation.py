@@ -10,7 +10,7 @@ from benchmarks import harness, material
 from benchmarks.harness import OURS, STRAIGHTFORWARD, Options, Result
 from benchmarks.reference import evaluation as reference
 from benchmarks.reference.evaluation import Ratios
-from pipeline.evaluation import evaluate as evaluation
+from pipeline.evaluation.table_row import TableRow, score_row
 from pipeline.parallel.workers import import_ahead, worker_count
 from pipeline.tracks import Role
 
@@ -19,7 +19,7 @@ NAME = "evaluation"
 
 def ours(split: pd.DataFrame, features: Path, filter_length: int) -> pd.DataFrame:
     """The stage's work for the row whose estimate is the mixture: nothing but scoring."""
-    return evaluation.evaluate("mixture", split, features, features, filter_length)
+    return score_row(TableRow("mixture", features, features, filter_length), split)
 
 
 def straightforward(path: Path, tracks: int, filter_length: int) -> Ratios:
@@ -29,7 +29,7 @@ def straightforward(path: Path, tracks: int, filter_length: int) -> Ratios:
 
 def results(options: Options) -> list[Result]:
     """Songs of three minutes, mono, at the working rate."""
-    import_ahead("pipeline.evaluation.evaluate")  # as the stage does
+    import_ahead("pipeline.evaluation.table_row")  # as the stage does
     filter_length = material.paper().evaluation.filter_length
     songs, seconds = (2, 10.0) if options.quick else (8, 180.0)
     with TemporaryDirectory() as folder:

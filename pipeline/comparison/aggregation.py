@@ -6,7 +6,7 @@ adds exactly in any order: the results are the same on every machine, and equal 
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,82 +15,57 @@ import pandas as pd
 
 from pipeline.comparison.intervals import Values, bootstrap_interval, signed_rank
 from pipeline.errors import UserError, listing
-from pipeline.evaluation.scoring import UNSCORED, Score
+from pipeline.evaluation.metrics import IMPROVEMENTS, REPORTED, named
+from pipeline.evaluation.scoring import UNSCORED
+from pipeline.evaluation.track_scores import KEY
 from pipeline.files import write_text
 from pipeline.params import DATASETS, REFERENCE_ROWS, Model
 
-MEASURED = ["SDR", "SIR", "SAR"]
-METRICS = [*MEASURED, "NSDR"]
-KEY = ["dataset", "track", "source"]
-COLUMNS = [*KEY, *MEASURED, "note"]
 DECIBELS = [
-    *("mean", "median", "std", "low", "high"),
-    *("difference", "difference_low", "difference_high"),
+    "mean",
+    "median",
+    "std",
+    "low",
+    "high",
+    "difference",
+    "difference_low",
+    "difference_high",
 ]
-STATISTICS = ["test_set", "model", "source", "metric", "tracks", *DECIBELS, "p_value"]
+LONG_COLUMNS = ["test_set", "model", "source", "metric", "tracks", *DECIBELS, "p_value"]
 ALL = "all"
 
-Metrics = dict[str, dict[str, dict[str, float | int]]]
+Means = dict[str, dict[str, dict[str, float | int]]]
 """{test_set: {model: {"SDR_vocals": dB, ..., "tracks": n}}}"""
 
 
-# ------------------------------------------------------------------------------- scores per track
-
-
-def tracks_frame(scored: Iterable[tuple[str, str, Sequence[Score]]]) -> pd.DataFrame:
-    """Rows of COLUMNS from (dataset, track, scores of its sources)."""
-    rows = [(dataset, track, *score) for dataset, track, scores in scored for score in scores]
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def save_tracks(frame: pd.DataFrame, path: Path) -> None:
-    """Write scores per track as CSV: dB with two decimals, empty where there is no score."""
-    rounded = frame[COLUMNS].copy()
-    rounded[MEASURED] = rounded[MEASURED].round(2) + 0.0  # no -0.00
-    write_text(path, rounded.to_csv(index=False, float_format="%.2f", lineterminator="\n"))
-
-
-def load_tracks(path: Path) -> pd.DataFrame:
-    """Read what `save_tracks` wrote. Raises UserError when it is missing or damaged."""
-    rerun = "delete it and run `dvc repro`"
-    try:
-        # As text first: a track may be called "007" or "nan".
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-        frame[MEASURED] = frame[MEASURED].replace("", "nan").astype(float)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `dvc repro evaluate@{path.stem}`") from None
-    except (ValueError, KeyError) as error:  # pandas' parser errors are ValueErrors
-        raise UserError(f"{path}: not a table of scores ({error}); {rerun}") from None
-    if list(frame.columns) != COLUMNS:
-        raise UserError(f"{path}: expected the columns {','.join(COLUMNS)}; {rerun}")
-    if frame.empty:
-        raise UserError(f"{path}: holds no track; check that data/split.csv has any in role test")
-    if frame.duplicated(KEY).any():
-        twice = " / ".join(frame.loc[frame.duplicated(KEY), KEY].iloc[0])
-        raise UserError(f"{path}: {twice} is there twice; {rerun}")
-    return frame
-
-
-def collect(frames: Mapping[str, pd.DataFrame], sources: Sequence[str]) -> pd.DataFrame:
-    """All models' scores below each other: columns model, *KEY, *METRICS, note.
+def combine(frames: Mapping[str, pd.DataFrame], sources: Sequence[str]) -> pd.DataFrame:
+    """`stacked` scores, ordered by model, then dataset, track and source.
 
     `frames` maps each row of the table, in its order, to its scores; `mixture` must be among them.
-    NSDR is the SDR less that of the mixture taken as the estimate. Rows are ordered by model, then
-    dataset, track and source. Raises UserError when the models were not scored on the same tracks
-    and sources, naming the file that is out of date.
+    Raises UserError when the models were not scored on the same tracks and sources, naming the file
+    that is out of date.
     """
     _check_same_tracks(frames, sources)
-    mixture = frames["mixture"].set_index(KEY)["SDR"]
+    ranked = partial(_ranked, sources=sources)
+    return stacked(
+        {name: frame.sort_values(KEY, key=ranked, kind="stable") for name, frame in frames.items()}
+    )
+
+
+def stacked(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """All models' scores below each other: columns model, *KEY, *REPORTED, note.
+
+    An improvement (NSDR) is the metric less that of the mixture taken as the estimate.
+    """
     parts = []
     for model, frame in frames.items():
         part = frame.set_index(KEY)
+        mixture = frames.get(REFERENCE_ROWS[0], frame).set_index(KEY).reindex(part.index)
         # The difference of two infinite ratios is no number, and no reason for a warning.
         with np.errstate(invalid="ignore"):
-            part["NSDR"] = (part["SDR"] - mixture.reindex(part.index)).round(2)
-        part = part.reset_index().sort_values(
-            KEY, key=partial(_ranked, sources=sources), kind="stable"
-        )
-        parts.append(part.assign(model=model)[["model", *KEY, *METRICS, "note"]])
+            for improvement, metric in IMPROVEMENTS.items():
+                part[improvement] = (part[metric] - mixture[metric]).round(2)
+        parts.append(part.reset_index().assign(model=model)[["model", *KEY, *REPORTED, "note"]])
     return pd.concat(parts, ignore_index=True)
 
 
@@ -103,31 +78,26 @@ def _ranked(column: pd.Series, sources: Sequence[str]) -> pd.Series:
 
 
 def _check_same_tracks(frames: Mapping[str, pd.DataFrame], sources: Sequence[str]) -> None:
-    def scored(frame: pd.DataFrame) -> frozenset[tuple[object, ...]]:
-        return frozenset(
-            zip(*(frame[name] for name in KEY), frame["note"].isin(UNSCORED), strict=True)
-        )
-
-    rows = {model: scored(frame) for model, frame in frames.items()}
+    rows = {
+        model: frozenset(zip(*(one[name] for name in KEY), one["note"].isin(UNSCORED), strict=True))
+        for model, one in frames.items()
+    }
     # What most files agree on is taken to be current; the first of equals is the mixture's.
     current = Counter(rows.values()).most_common(1)[0][0]
     for model, found in rows.items():
         rerun = "is out of date; delete it and run `dvc repro`"
         if found != current:
-            odd = sorted({f"{row[0]} / {row[1]}" for row in found ^ current})
+            odd = sorted({f"{dataset} / {track}" for dataset, track, *_ in found ^ current})
             raise UserError(
                 f"results/tracks/{model}.csv: {rerun}: it differs from the other models' files in"
                 f" {listing(odd, limit=3)}"
             )
-        named = {str(row[2]) for row in found}
-        if named != set(sources):
+        there = {str(row[2]) for row in found}
+        if there != set(sources):
             raise UserError(
                 f"results/tracks/{model}.csv: {rerun}: expected the sources {', '.join(sources)},"
-                f" found {', '.join(sorted(named))}"
+                f" found {', '.join(sorted(there))}"
             )
-
-
-# --------------------------------------------------------------------------------- the aggregation
 
 
 def baseline(models: Mapping[str, Model]) -> str | None:
@@ -136,39 +106,51 @@ def baseline(models: Mapping[str, Model]) -> str | None:
 
 
 def by_test_set(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """`all` and each dataset in it, with the rows of `collect` that belong to it."""
+    """`all` and each dataset in it, with the rows of `combine` that belong to it."""
     names = [str(name) for name in frame["dataset"].unique()]
     return {ALL: frame} | {name: frame[frame["dataset"] == name] for name in names}
 
 
-def metrics(frame: pd.DataFrame, sources: Sequence[str]) -> Metrics:
-    """Unweighted means over tracks in dB, rounded to 0.01, from the rows of `collect`.
+def means(frame: pd.DataFrame, sources: Sequence[str]) -> Means:
+    """Unweighted means over tracks in dB, rounded to 0.01, from the rows of `combine`.
 
     {test_set: {model: {"SDR_<source>": ..., "NSDR_<source>": ..., "tracks": n}}}. Tracks without
     scores (`scoring.UNSCORED`) are left out and infinite ratios too; a mean of nothing has no key.
     """
-    result: Metrics = {}
+    result: Means = {}
     for name, part in by_test_set(frame).items():
         result[name] = {}
         for model in part["model"].unique():
             rows = part[(part["model"] == model) & ~part["note"].isin(UNSCORED)]
             cells: dict[str, float | int] = {}
-            for metric in METRICS:
+            for metric in REPORTED:
                 for source in sources:
                     values = _hundredths(rows.loc[rows["source"] == source, metric])
                     if np.isfinite(values).any():
-                        cells[f"{metric}_{source}"] = _decibels(float(np.nanmean(values)))
+                        cells[f"{metric}_{source}"] = _from_hundredths(float(np.nanmean(values)))
             cells["tracks"] = len(rows[["dataset", "track"]].drop_duplicates())
             result[name][str(model)] = cells
     return result
 
 
-def save_metrics(values: Metrics, path: Path) -> None:
-    """Write metrics as JSON in their own order, so that a diff shows changed numbers only."""
+def winners(metric: str, values: Mapping[str, float | None]) -> list[str]:
+    """Of one metric's means by row of the table: the best model and its equals.
+
+    Reference rows do not compete; no model wins alone.
+    """
+    found = {n: v for n, v in values.items() if n not in REFERENCE_ROWS and v is not None}
+    best = max if named(metric).higher_is_better else min
+    return (
+        [n for n, value in found.items() if value == best(found.values())] if len(found) > 1 else []
+    )
+
+
+def save_means(values: Means, path: Path) -> None:
+    """Write means as JSON in their own order, so that a diff shows changed numbers only."""
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def statistics(
+def long_table(
     frame: pd.DataFrame,
     sources: Sequence[str],
     baseline: str | None,
@@ -197,12 +179,12 @@ def statistics(
         )
         width = values.shape[1]
         cells = _cells(values, low[:width], high[:width])
-        cells = cells.join(_differences(paired, low[width:], high[width:]))
+        cells = cells.join(_difference_cells(paired, low[width:], high[width:]))
         parts.append(cells.reset_index().assign(test_set=name))
     return _rounded(pd.concat(parts, ignore_index=True))
 
 
-def save_statistics(table: pd.DataFrame, path: Path) -> None:
+def save_long_table(table: pd.DataFrame, path: Path) -> None:
     """Write the table as CSV; a cell without a value is empty."""
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
@@ -211,10 +193,10 @@ def _by_track(part: pd.DataFrame, sources: Sequence[str]) -> pd.DataFrame:
     """Hundredths of a dB: a row per scored track, a column per (model, source, metric)."""
     scored = part[~part["note"].isin(UNSCORED)]
     columns = pd.MultiIndex.from_product(
-        [part["model"].unique(), sources, METRICS], names=["model", "source", "metric"]
+        [part["model"].unique(), sources, REPORTED], names=["model", "source", "metric"]
     )
     wide = (
-        scored.melt(["dataset", "track", "model", "source"], METRICS, var_name="metric")
+        scored.melt(["dataset", "track", "model", "source"], REPORTED, var_name="metric")
         .pivot(index=["dataset", "track"], columns=["model", "source", "metric"], values="value")
         .reindex(columns=columns)
     )
@@ -232,31 +214,22 @@ def _paired(values: pd.DataFrame, baseline: str | None) -> pd.DataFrame:
 
 
 def _cells(values: pd.DataFrame, low: Values, high: Values) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "tracks": values.count(),
-            "mean": values.mean(),
-            "median": values.median(),
-            "std": values.std(ddof=1),
-            "low": low,
-            "high": high,
-        }
-    )
+    return pd.DataFrame({
+        "tracks": values.count(), "mean": values.mean(), "median": values.median(),
+        "std": values.std(ddof=1), "low": low, "high": high,
+    })  # fmt: skip
 
 
-def _differences(paired: pd.DataFrame, low: Values, high: Values) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "difference": paired.mean(),
-            "difference_low": low,
-            "difference_high": high,
-            "p_value": [signed_rank(column) for column in paired.to_numpy().T],
-        }
-    )
+def _difference_cells(paired: pd.DataFrame, low: Values, high: Values) -> pd.DataFrame:
+    p_values = [signed_rank(column) for column in paired.to_numpy().T]
+    return pd.DataFrame({
+        "difference": paired.mean(), "difference_low": low, "difference_high": high,
+        "p_value": p_values,
+    })  # fmt: skip
 
 
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:
-    table = table.reindex(columns=STATISTICS)
+    table = table.reindex(columns=LONG_COLUMNS)
     for name in DECIBELS:
         table[name] = table[name].astype(float).round() / 100 + 0.0  # no -0.0
     table["p_value"] = table["p_value"].map(lambda p: float(f"{p:.3g}"))
@@ -269,5 +242,5 @@ def _hundredths(scores: pd.Series | pd.DataFrame) -> Values:
     return np.where(np.isfinite(values), np.rint(values * 100), np.nan)
 
 
-def _decibels(hundredths: float) -> float:
+def _from_hundredths(hundredths: float) -> float:
     return round(hundredths) / 100

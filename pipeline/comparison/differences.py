@@ -3,16 +3,20 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from pipeline.comparison.aggregation import ALL, KEY, METRICS, Metrics, load_tracks
+from pipeline.comparison.aggregation import ALL, Means, stacked
 from pipeline.comparison.intervals import bootstrap_interval
 from pipeline.comparison.revisions import Change
 from pipeline.errors import UserError
+from pipeline.evaluation.metrics import REPORTED, named
 from pipeline.evaluation.scoring import UNSCORED
+from pipeline.evaluation.track_scores import KEY, load_tracks
+from pipeline.tracks import TrackName
 
 METRICS_FILE = Path("results/metrics.json")
 TRACK_SCORES = Path("results/tracks")
@@ -26,15 +30,15 @@ CONFIDENCE = 0.95
 class Results:
     """The results of one revision."""
 
-    means: Metrics
+    means: Means
     """results/metrics.json"""
     scores: pd.DataFrame
-    """results/tracks/*.csv below each other: model, dataset, track, source, METRICS; scored rows"""
+    """results/tracks/*.csv below each other: the scored rows of `aggregation.stacked`"""
 
-    def tracks(self, test_set: str) -> set[tuple[str, str]]:
-        """(dataset, track) of what was scored."""
-        pairs = set(zip(self.scores["dataset"], self.scores["track"], strict=True))
-        return {pair for pair in pairs if test_set in (ALL, pair[0])}
+    def tracks(self, test_set: str) -> set[TrackName]:
+        """What was scored."""
+        found = set(map(TrackName, self.scores["dataset"], self.scores["track"]))
+        return {name for name in found if test_set in (ALL, name.dataset)}
 
 
 @dataclass(frozen=True)
@@ -62,16 +66,22 @@ class Difference:
         """Whether the difference is outside the noise: its interval does not contain 0."""
         return self.low > 0 or self.high < 0
 
+    @property
+    def better(self) -> bool:
+        """Whether a difference outside the noise is one for the better."""
+        return (self.low > 0) == named(self.metric).higher_is_better
+
 
 def load(folder: Path, name: str) -> Results:
     """The results under `folder`. UserError (which calls the folder `name`) when there are none."""
     try:
-        means: Metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+        means: Means = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
         models = {model: None for cells in means.values() for model in cells}
         frames = {model: load_tracks(folder / TRACK_SCORES / f"{model}.csv") for model in models}
     except FileNotFoundError:
         raise UserError(
-            f"{METRICS_FILE}: not in {name}: no results to compare; run `make repro`, commit results/"
+            f"{METRICS_FILE}: not in {name}: no results to compare;"
+            " run `make repro`, commit results/"
         ) from None
     except (ValueError, AttributeError) as error:
         raise UserError(
@@ -79,21 +89,16 @@ def load(folder: Path, name: str) -> Results:
         ) from None
     except UserError as error:
         raise UserError(f"{name}: {str(error).replace(f'{folder}/', '')}") from None
-    return Results(means, _scored(frames))
+    return Results(means, scored_rows(frames))
 
 
-def _scored(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    parts = []
-    for model, frame in frames.items():
-        part = frame[~frame["note"].isin(UNSCORED)].set_index(KEY)
-        mixture = frames["mixture"].set_index(KEY)["SDR"] if "mixture" in frames else part["SDR"]
-        with np.errstate(invalid="ignore"):
-            part["NSDR"] = part["SDR"] - mixture.reindex(part.index)
-        parts.append(part.reset_index().assign(model=model)[["model", *KEY, *METRICS]])
-    return pd.concat(parts, ignore_index=True)
+def scored_rows(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """`aggregation.stacked` scores without the tracks that have none."""
+    scores = stacked(frames)
+    return scores[~scores["note"].isin(UNSCORED)]
 
 
-def differences(old: Results, new: Results, values: Mapping[str, Change]) -> list[Difference]:
+def between(old: Results, new: Results, values: Mapping[str, Change]) -> list[Difference]:
     """Every score of both revisions, in the order of the new one; what it lacks comes last.
 
     `values` are the means: {"<test_set>.<model>.<metric>_<source>": Change}, from DVC.
@@ -105,16 +110,13 @@ def differences(old: Results, new: Results, values: Mapping[str, Change]) -> lis
         before, after = (side.means.get(test_set, {}) for side in (old, new))
         for model in ordered(after, before):
             keys = ordered(after.get(model, {}), before.get(model, {}))
-            for metric in METRICS:
-                for key in keys:
-                    if not key.startswith(f"{metric}_"):
-                        continue
-                    source = key.removeprefix(f"{metric}_")
-                    change = values.get(f"{test_set}.{model}.{key}", Change(None, None))
-                    noise = paired.get((model, source, metric), NO_PAIRS)
-                    found.append(
-                        _difference((test_set, model, source, metric), change, noise, same_tracks)
-                    )
+            for metric, key in product(REPORTED, keys):
+                if not key.startswith(f"{metric}_"):
+                    continue
+                cell = (test_set, model, key.removeprefix(f"{metric}_"), metric)
+                change = values.get(f"{test_set}.{model}.{key}", Change(None, None))
+                noise = paired.get(cell[1:], NO_PAIRS)
+                found.append(_as_difference(cell, change, noise, same_tracks))
     return found
 
 
@@ -128,7 +130,7 @@ Noise = tuple[float, float, float, int, bool]
 NO_PAIRS: Noise = (np.nan, np.nan, np.nan, 0, False)
 
 
-def _difference(
+def _as_difference(
     cell: tuple[str, str, str, str], change: Change, noise: Noise, same_tracks: bool
 ) -> Difference:
     mean, low, high, pairs, moved = noise
@@ -148,11 +150,11 @@ def _paired(old: Results, new: Results, test_set: str) -> dict[tuple[str, str, s
         both = both[both["dataset"] == test_set]
     if both.empty:
         return {}
-    for metric in METRICS:
+    for metric in REPORTED:
         with np.errstate(invalid="ignore"):
             # Whole hundredths are added exactly in any order: the same text on every machine.
             both[metric] = (100 * (both[f"{metric} new"] - both[f"{metric} old"])).round()
-    wide = both.pivot(index=["dataset", "track"], columns=["model", "source"], values=METRICS)
+    wide = both.pivot(index=["dataset", "track"], columns=["model", "source"], values=REPORTED)
     values = wide.to_numpy(dtype=np.float64)
     changes = np.where(np.isfinite(values), values, np.nan)
     low, high = bootstrap_interval(changes, SAMPLES, CONFIDENCE, [0, *test_set.encode()])

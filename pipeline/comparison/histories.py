@@ -15,43 +15,49 @@ ORDER = ["validation/L_s", "training/L_s", "training/L_u", "training/L_add"]
 HISTORY = "history"
 
 
-def collect(models: Path, names: Iterable[str]) -> pd.DataFrame | None:
-    """Rows of COLUMNS from `models`/<name>/history; None when a model has no history there.
+def all_curves(models: Path, names: Iterable[str]) -> pd.DataFrame | None:
+    """Rows of COLUMNS of the models `models`/<name>; None when one of them has no history.
 
-    A curve is called as its file: `training/L_s`; steps are updates of the separator. The total `L`
-    is left out: it is a weighted sum of the others, whose weights differ between models. Raises
-    UserError for a file that is no curve.
+    The total `L` is left out: it is a weighted sum of the others, whose weights differ between
+    models. Raises UserError for a file that is no curve.
     """
     parts = []
     for name in names:
-        folder = models / name / HISTORY
-        found = sorted(folder.rglob("*.tsv"))
-        if not found:
+        if not (curves := read(models / name, total=False)):
             return None
-        parts += [_read(path, folder, name) for path in found if path.stem != "L"]
-    table = pd.concat(parts, ignore_index=True)
+        parts += [points.assign(model=name, curve=curve) for curve, points in curves.items()]
+    table = pd.concat(parts, ignore_index=True)[COLUMNS]
     ranks = {curve: f"{k}" for k, curve in enumerate(ORDER)}
     return table.sort_values(
         "curve", key=lambda curves: curves.map(lambda name: ranks.get(name, name)), kind="stable"
     )
 
 
+def read(model: Path, total: bool = True) -> dict[str, pd.DataFrame]:
+    """The curves in a model's folder by the name of their file, `training/L_s`; none without any.
+
+    Columns step (updates of the separator) and value. total: read the total `L` too. Raises
+    UserError for a file that is no curve.
+    """
+    curves, folder = {}, model / HISTORY
+    for path in sorted(folder.rglob("*.tsv")):
+        if path.stem == "L" and not total:
+            continue
+        try:
+            points = pd.read_csv(path, sep="\t")[["step", path.stem]].astype({"step": int})
+            points = points.set_axis(["step", "value"], axis=1).astype({"value": float})
+        except (ValueError, KeyError) as error:
+            raise UserError(
+                f"{path}: not a training curve ({' '.join(str(error).split())}); delete {model} and"
+                f" retrain with `dvc repro train@{model.name}`"
+            ) from None
+        # A run that was killed and went on may have written a step twice.
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        curves[name] = points.drop_duplicates("step", keep="last")
+    return curves
+
+
 def save(table: pd.DataFrame, path: Path) -> None:
     """Write the table as CSV, values with six digits: more differ between processors."""
     rounded = table.assign(value=table["value"].map(lambda value: f"{value:.6g}"))
     write_text(path, rounded.to_csv(index=False, lineterminator="\n"))
-
-
-def _read(path: Path, folder: Path, model: str) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, sep="\t")[["step", path.stem]].set_axis(["step", "value"], axis=1)
-        table = table.astype({"step": int, "value": float})
-    except (ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{path}: not a curve of training ({reason}); delete models/{model} and run `dvc repro`"
-        ) from None
-    # A run that was killed and went on may have written a step twice.
-    table = table.drop_duplicates("step", keep="last")
-    curve = path.relative_to(folder).with_suffix("").as_posix()
-    return table.assign(model=model, curve=curve)[COLUMNS]

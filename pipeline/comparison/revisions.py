@@ -17,6 +17,9 @@ from pipeline.errors import UserError
 ABSENT = ("deleted", "not in cache")
 """What `dvc status` says of a file that a clone does not have: no sign of a change."""
 
+DECIDING = ("pipeline", "stages", "params.yaml", "dvc.yaml")
+"""The files that decide results, from the top of the repository; results are new in every run."""
+
 
 class Change(NamedTuple):
     """A value in the old and in the new revision; None where it is not there."""
@@ -26,7 +29,7 @@ class Change(NamedTuple):
 
 
 def top() -> Path:
-    """The repository around the working directory. UserError when there is none, or no DVC in it."""
+    """The repository around the working directory. UserError when there is none or no DVC in it."""
     folder = Path.cwd()
     try:
         found = _run(["git", "rev-parse", "--show-toplevel"], folder)
@@ -55,9 +58,26 @@ def commit(repository: Path, name: str) -> str:
     raise UserError(f"{name}: no such revision; see `git branch --all`, or run `git fetch` first")
 
 
+def checked_out(folder: Path) -> str:
+    """The commit in whose working tree `folder` lies, "" without git.
+
+    ", with uncommitted changes" follows it when files that decide results (DECIDING) differ.
+    """
+    git, paths = ["git", "--no-optional-locks"], [f":(top){name}" for name in DECIDING]
+    try:
+        found = _run([*git, "rev-parse", "HEAD"], folder)
+        status = _run([*git, "status", "--porcelain", "--", *paths], folder)
+    except OSError:
+        return ""
+    if found.returncode or status.returncode:
+        return ""
+    changed = ", with uncommitted changes" if status.stdout.strip() else ""
+    return found.stdout.decode().strip() + changed
+
+
 @contextmanager
-def files(repository: Path, revision: str | None) -> Iterator[Path]:
-    """A folder with the files of a commit: a copy elsewhere, or for None the working tree itself."""
+def files_of(repository: Path, revision: str | None) -> Iterator[Path]:
+    """A folder with the files of a commit: a copy elsewhere; for None the working tree itself."""
     if revision is None:
         yield repository
         return
@@ -73,12 +93,12 @@ def files(repository: Path, revision: str | None) -> Iterator[Path]:
         yield folder
 
 
-def parameters(repository: Path, old: str, new: str | None) -> dict[str, Change]:
+def parameter_changes(repository: Path, old: str, new: str | None) -> dict[str, Change]:
     """The parameters that differ, by dotted name; `dvc params diff`."""
     return _diff(repository, ["params", "diff", "--json"], old, new)
 
 
-def metrics(repository: Path, old: str, new: str | None) -> dict[str, Change]:
+def metric_changes(repository: Path, old: str, new: str | None) -> dict[str, Change]:
     """All metrics, changed or not, by dotted name; `dvc metrics diff --all`."""
     return _diff(repository, ["metrics", "diff", "--json", "--all"], old, new)
 

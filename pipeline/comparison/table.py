@@ -1,21 +1,23 @@
 """The table for people: Markdown that reads well on GitHub and in a terminal."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
-from pipeline.comparison.aggregation import METRICS, Metrics
+from pipeline.comparison.aggregation import Means, winners
 from pipeline.comparison.intervals import FEWEST_PAIRS
+from pipeline.comparison.markdown import grid, interval, number
 from pipeline.datasets.inventory import Inventory
+from pipeline.evaluation.metrics import HEADLINE, IMPROVEMENTS, REPORTED
 from pipeline.evaluation.scoring import CEILING, SILENT_ESTIMATE, UNSCORED
-from pipeline.params import DATASETS, FOLDER, REFERENCE_ROWS
+from pipeline.params import DATASETS, FOLDER
 
 
-def markdown(
+def as_markdown(
     frame: pd.DataFrame,
-    means: Metrics,
-    statistics: pd.DataFrame,
+    means: Means,
+    long: pd.DataFrame,
     sources: Sequence[str],
     *,
     baseline: str | None,
@@ -24,31 +26,35 @@ def markdown(
     sample_rate: int,
     notes: Sequence[str] = (),
 ) -> str:
-    """results/table.md from what `comparison.collect`, `metrics` and `statistics` gave.
+    """results/table.md from what `combine`, `means` and `long_table` of `aggregation` gave.
 
     Per source a table in the layout of the paper's Figure 2: blocks of test sets, a row per metric,
     the models side by side between the two reference rows, the best of them in bold. Then the
-    SDR differences to the baseline (none when it is None or alone), and what the means leave out.
+    differences to the baseline (none when it is None or alone), and what the means leave out.
     `notes` are further lines for the end.
     """
+    improvements = "".join(
+        f" {name} is the {metric} less that of the mixture."
+        for name, metric in IMPROVEMENTS.items()
+    )
     lines = [
         "# Comparison of the models",
         "",
         f"Means over tracks in dB. BSS Eval v3, sources, {filter_length} taps, over whole tracks,"
-        f" mono, {sample_rate} Hz; a ratio above {CEILING:g} dB counts as {CEILING:g}. NSDR is the SDR"
-        " less that of the mixture. Bold: the best model;"
+        f" mono, {sample_rate} Hz; a ratio above {CEILING:g} dB counts as {CEILING:g}."
+        f"{improvements} Bold: the best model;"
         " `mixture` (the mixture as the estimate) and `oracle` (the true magnitudes with the"
         " mixture's phase) are the frame, not competitors.",
         "",
     ]
     for source in sources:
         lines += [f"## {source}", "", *_scores(means, source), ""]
-    compared = _compared(statistics)
+    compared = long[(long["metric"] == HEADLINE) & long["difference"].notna()]
     if baseline is not None and len(compared):
         lines += [
-            f"## Difference in SDR to {baseline}",
+            f"## Difference in {HEADLINE} to {baseline}",
             "",
-            *_differences(compared, confidence),
+            *_difference_rows(compared, confidence),
             "",
             f"Mean over tracks of the paired difference in dB, its {confidence:.0%} bootstrap"
             " interval, and the p-value of a two-sided Wilcoxon signed-rank test (none when fewer"
@@ -92,72 +98,30 @@ def about_data(inventories: Sequence[Inventory]) -> list[str]:
     return lines
 
 
-def grid(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int) -> list[str]:
-    """Lines of a Markdown table with aligned columns, the first `text_columns` to the left."""
-    widths = [max(3, *(len(row[k]) for row in (header, *rows))) for k in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [
-            cell.ljust(width) if k < text_columns else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rule = ["-" * w if k < text_columns else "-" * (w - 1) + ":" for k, w in enumerate(widths)]
-    return [line(header), line(rule), *(line(row) for row in rows)]
-
-
-def _scores(means: Metrics, source: str) -> list[str]:
+def _scores(means: Means, source: str) -> list[str]:
     models = list(next(iter(means.values())))
     rows = []
     for name, cells in means.items():
         tracks = str(max(cells[model]["tracks"] for model in models))
-        for metric in METRICS:
+        for metric in REPORTED:
             values = {model: cells[model].get(f"{metric}_{source}") for model in models}
-            first = metric == METRICS[0]
-            rows.append(
-                [name if first else "", metric, tracks if first else "", *_bold_best(values)]
-            )
+            head = (name, tracks) if metric == REPORTED[0] else ("", "")
+            best = winners(metric, values)
+            shown = (f"**{number(v)}**" if m in best else number(v) for m, v in values.items())
+            rows.append([head[0], metric, head[1], *shown])
     return grid(["test set", "metric", "tracks", *models], rows, text_columns=2)
 
 
-def _bold_best(values: Mapping[str, float | None]) -> list[str]:
-    """Formatted cells; the best in bold, and its equals. Reference rows do not compete."""
-    competing = [
-        value
-        for model, value in values.items()
-        if model not in REFERENCE_ROWS and value is not None
+def _difference_rows(compared: pd.DataFrame, confidence: float) -> list[str]:
+    rows = [
+        [
+            *(str(row[name]) for name in ("test_set", "source", "model", "tracks")),
+            number(row["difference"], "+"),
+            interval(row["difference_low"], row["difference_high"]),
+            "–" if pd.isna(row["p_value"]) else f"{row['p_value']:.2g}",
+        ]
+        for row in compared.to_dict("records")
     ]
-    best = max(competing) if len(competing) > 1 else None
-    cells = []
-    for model, value in values.items():
-        text = "–" if value is None else f"{value:.2f}"
-        wins = best is not None and value == best and model not in REFERENCE_ROWS
-        cells.append(f"**{text}**" if wins else text)
-    return cells
-
-
-def _compared(statistics: pd.DataFrame) -> pd.DataFrame:
-    return statistics[(statistics["metric"] == "SDR") & statistics["difference"].notna()]
-
-
-def _differences(compared: pd.DataFrame, confidence: float) -> list[str]:
-    rows = []
-    for row in compared.to_dict("records"):
-        interval = (
-            "–"
-            if pd.isna(row["difference_low"])
-            else f"{row['difference_low']:+.2f} to {row['difference_high']:+.2f}"
-        )
-        p_value = "–" if pd.isna(row["p_value"]) else f"{row['p_value']:.2g}"
-        rows.append(
-            [
-                *(str(row[name]) for name in ("test_set", "source", "model", "tracks")),
-                f"{row['difference']:+.2f}",
-                interval,
-                p_value,
-            ]
-        )
     header = ["test set", "source", "model", "tracks", "mean", f"{confidence:.0%} interval", "p"]
     return grid(header, rows, text_columns=3)
 

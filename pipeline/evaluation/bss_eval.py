@@ -1,12 +1,12 @@
 """BSS Eval v3, "sources" variant, of a whole signal: museval's numbers, each step done once.
 
-Vincent, Gribonval, Fevotte: Performance measurement in blind audio source separation, IEEE Trans. on
-Audio, Speech and Language Processing 14(4), 2006.
+Vincent, Gribonval, Fevotte: Performance measurement in blind audio source separation, IEEE Trans.
+on Audio, Speech and Language Processing 14(4), 2006.
 
-The normal equations of music at 8 kHz are so badly conditioned (1e15) that the order of a sum moves an
-SIR by some 1e-6 dB. So their numbers are computed by museval's own operations, bit for bit: FFTs of the
-whole signals, and a solution for one estimate at a time. The rest is free of that, and is done block by
-block in the processor's cache. `scripts/confirm-scores` compares.
+The normal equations of music at 8 kHz are so badly conditioned (1e15) that the order of a sum moves
+an SIR by some 1e-6 dB. So their numbers are computed by museval's own operations, bit for bit: FFTs
+of the whole signals, and a solution for one estimate at a time. The rest is free of that and is done
+block by block in the processor's cache. `scripts/confirm-scores` compares.
 """
 
 from collections.abc import Iterator
@@ -19,30 +19,34 @@ from scipy.fft import fft, ifft, irfft, next_fast_len, rfft
 from scipy.linalg import toeplitz
 
 POINTS = 2**13
-"""Of a block's FFT, unless the filter is long or the signal short: the fastest of 2**12 to 2**16."""
+"""Of a block's FFT unless the filter is long or the signal short: the fastest of 2**12 to 2**16."""
 
-Signals = NDArray[np.floating[Any]]
+RATIOS = ("SDR", "SIR", "SAR")
+"""What `energy_ratios` gives."""
+
+Waveforms = NDArray[np.floating[Any]]
+"""(sources, samples)"""
 Values = NDArray[np.float64]
 Spectrum = NDArray[np.complex128]
 
 
 def energy_ratios(
-    references: Signals, estimates: Signals, filter_length: int
+    references: Waveforms, estimates: Waveforms, filter_length: int
 ) -> tuple[Values, Values, Values]:
     """(SDR, SIR, SAR) in dB, each (sources,), of arrays (sources, samples).
 
     With P_j the least-squares projection of estimate j on all references delayed by 0 to
-    filter_length - 1 samples, and S_j that on reference j alone (all filter_length - 1 samples longer
-    than the signals):
+    filter_length - 1 samples, and S_j that on reference j alone (all filter_length - 1 samples
+    longer than the waveforms):
 
         SDR = |S_j|^2 / |estimate - S_j|^2    error: anything but the filtered source
         SIR = |S_j|^2 / |P_j - S_j|^2         interference: from the other references
         SAR = |P_j|^2 / |estimate - P_j|^2    artifacts: from no reference
 
-    A ratio is infinite when the energy below is zero, as SIR is for a single source, and minus infinity
-    when only the one above is. Where references hold nothing in a band, not even the noise of 16 bits,
-    their Gram matrix is singular in double precision, and the last digits of SIR and SAR, or all of
-    them, are rounding; museval's too.
+    A ratio is infinite when the energy below is zero, as SIR is for a single source, and minus
+    infinity when only the one above is. Where references hold nothing in a band, not even the noise
+    of 16 bits, their Gram matrix is singular in double precision, and the last digits of SIR and
+    SAR, or all of them, are rounding; museval's too.
     """
     samples = references.shape[1]
     points = next_fast_len(min(max(POINTS, 4 * filter_length), samples + filter_length - 1), True)
@@ -60,7 +64,9 @@ def energy_ratios(
     )
 
 
-def _normal_equations(references: Signals, estimates: Signals, taps: int) -> tuple[Values, Values]:
+def _normal_equations(
+    references: Waveforms, estimates: Waveforms, taps: int
+) -> tuple[Values, Values]:
     """Gram matrices of the delayed references, and the estimates' products with these.
 
     [i, j, m, n]: of reference i delayed by m and reference j by n (sources, sources, taps, taps).
@@ -93,7 +99,7 @@ def _both_ways(first: Spectrum, second: Spectrum, taps: int) -> tuple[Values, Va
 def _distortion_filters(gram: Values, crossed: Values) -> tuple[Values, Values]:
     """Least-squares filters that make each estimate from all references, and from its own alone.
 
-    Returns [j, i, tap] from reference i to estimate j (sources, sources, taps), and (sources, taps).
+    Returns [j, i, tap] from reference i to estimate j (sources, sources, taps) and (sources, taps).
     """
     sources, taps = crossed.shape[1:]
     alone = [_least_squares(gram[j, j], crossed[j, j]) for j in range(sources)]
@@ -114,19 +120,19 @@ def _least_squares(gram: Values, crossed: Values) -> Values:
 
 
 def _projections(
-    references: Signals, estimates: Signals, together: Values, alone: Values, points: int
+    references: Waveforms, estimates: Waveforms, together: Values, alone: Values, points: int
 ) -> Iterator[tuple[Values, Values, Values]]:
     """Blocks (sources, samples), one after another, of the estimates, P and S (`energy_ratios`)."""
     sources, samples = references.shape
     taps = alone.shape[-1]
     hop = points - taps + 1
     all_filters, own_filters = rfft(together, points), rfft(alone, points)
-    signals, heard = np.empty((sources, points)), np.empty((sources, hop))
+    delayed, heard = np.empty((sources, points)), np.empty((sources, hop))
     products = np.empty((2 * sources, points // 2 + 1), complex)
     for start in range(0, samples + taps - 1, hop):
         # Convolution comes round into the first taps - 1 samples: overlap and save the others.
-        _read(references, start - taps + 1, signals)
-        spectra = rfft(signals)
+        _read(references, start - taps + 1, delayed)
+        spectra = rfft(delayed)
         np.einsum("jif,if->jf", all_filters, spectra, out=products[:sources])
         np.multiply(own_filters, spectra, out=products[sources:])
         filtered = irfft(products, points)[:, taps - 1 :]
@@ -134,14 +140,14 @@ def _projections(
         # A single source explains alone what all explain: no rounding may say otherwise.
         projection = filtered[:sources] if sources > 1 else own
         _read(estimates, start, heard)
-        # Of the last block no more than the signals' length: beyond it is rounding of zero.
+        # Of the last block no more than the waveforms' length: beyond it is rounding of zero.
         kept = slice(samples + taps - 1 - start)
         yield heard[:, kept], projection[:, kept], own[:, kept]
 
 
-def _read(signals: Signals, start: int, into: Values) -> None:
+def _read(waveforms: Waveforms, start: int, into: Values) -> None:
     """Samples from `start` on, in double precision; zeros before the first and after the last."""
-    piece = signals[:, max(start, 0) : max(start + into.shape[1], 0)]
+    piece = waveforms[:, max(start, 0) : max(start + into.shape[1], 0)]
     before = min(max(-start, 0), into.shape[1])
     into[:, :before] = 0
     into[:, before : before + piece.shape[1]] = piece

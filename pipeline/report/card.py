@@ -2,7 +2,6 @@
 
 import json
 import platform
-import subprocess
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -10,11 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.comparison.aggregation import MEASURED, Metrics
-from pipeline.comparison.table import grid
+from pipeline.comparison import revisions
+from pipeline.comparison.aggregation import Means
+from pipeline.comparison.markdown import grid
 from pipeline.datasets import catalogue, inventory
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
+from pipeline.evaluation.metrics import MEASURED
 from pipeline.params import REFERENCE_ROWS
 from pipeline.roles import load_split
 from pipeline.separation import model_folder
@@ -127,7 +128,7 @@ def _scores(path: Path, name: str, sources: Sequence[str]) -> list[str]:
     if not path.exists():
         return [*lines, "None: results/metrics.json was not there when this was written."]
     try:
-        metrics: Metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics: Means = json.loads(path.read_text(encoding="utf-8"))
         tables = {source: _table(metrics, name, source) for source in sources}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path}: damaged; run `python -m stages.compare` again") from None
@@ -142,7 +143,7 @@ def _scores(path: Path, name: str, sources: Sequence[str]) -> list[str]:
     return lines
 
 
-def _table(metrics: Metrics, name: str, source: str) -> list[str]:
+def _table(metrics: Means, name: str, source: str) -> list[str]:
     mixture, oracle = REFERENCE_ROWS
     rows = []
     for test_set, cells in metrics.items():
@@ -157,28 +158,13 @@ def _table(metrics: Metrics, name: str, source: str) -> list[str]:
 
 
 def _made_with() -> list[str]:
+    commit = revisions.checked_out(Path(__file__).parent) or "unknown"
     libraries = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
     return [
         "## Made with",
         "",
-        f"Exported by commit {commit(Path(__file__).parent)}; Python {platform.python_version()},"
-        f" {libraries}.",
+        f"Exported by commit {commit}; Python {platform.python_version()}, {libraries}.",
     ]
-
-
-def commit(folder: Path) -> str:
-    """The commit that is checked out in `folder`, and whether files differ; "unknown" without git."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        changed = " with uncommitted changes" if git("status", "--porcelain") else ""
-        return git("rev-parse", "HEAD") + changed
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def _inventories(folder: Path) -> list[Inventory]:

@@ -15,8 +15,8 @@ from pipeline.networks.gradients import input_gradient
 from pipeline.networks.interfaces import CriticNetwork
 from pipeline.params import Signal
 from pipeline.report import pictures
-from pipeline.report.collect import Run
 from pipeline.report.excerpts import Choice
+from pipeline.report.finished_run import Run
 from pipeline.report.pictures import Picture
 from pipeline.separation.model_folder import load_critics
 from pipeline.separation.separator import Separator

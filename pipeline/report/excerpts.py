@@ -16,9 +16,9 @@ from pipeline.evaluation.scoring import UNSCORED
 from pipeline.features.stft import stft
 from pipeline.features.store import FeatureFile
 from pipeline.params import Signal
-from pipeline.report.collect import Run
+from pipeline.report.finished_run import Run
 from pipeline.separation.separator import Separator
-from pipeline.tracks import mixture_of
+from pipeline.tracks import TrackName, mixture_of
 
 SECONDS = 10.0
 STEP = 0.1
@@ -175,7 +175,7 @@ def write_mp3(waveform: FloatArray, rate: int, path: Path) -> None:
         ) from None
 
 
-def numbers(frame: pd.DataFrame) -> dict[tuple[str, str], int]:
-    """A number for each (dataset, track), in the order of the scores: the page's anchors."""
+def numbers(frame: pd.DataFrame) -> dict[TrackName, int]:
+    """A number for each track, in the order of the scores: the page's anchors."""
     pairs = frame[["dataset", "track"]].drop_duplicates().itertuples(index=False, name=None)
-    return {(str(dataset), str(track)): k for k, (dataset, track) in enumerate(pairs, 1)}
+    return {TrackName(str(dataset), str(track)): k for k, (dataset, track) in enumerate(pairs, 1)}

@@ -1,5 +1,6 @@
 """The page itself: a folder with index.html, sound and pictures, that opens from the disk."""
 
+import io
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,14 +11,16 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from pipeline.comparison.aggregation import METRICS
+from pipeline.comparison import revisions
+from pipeline.evaluation.metrics import HEADLINE, REPORTED, named
 from pipeline.files import atomic_path
 from pipeline.parallel.workers import worker_count
 from pipeline.params import REFERENCE_ROWS
-from pipeline.report import collect, critics, excerpts, pictures, plots, tables, words
-from pipeline.report.collect import Run
+from pipeline.report import critics, excerpts, finished_run, pictures, plots, tables, words
 from pipeline.report.excerpts import Excerpt
+from pipeline.report.finished_run import Run
 from pipeline.report.pictures import Picture
+from pipeline.tracks import TrackName
 
 TEMPLATES = Path(__file__).with_name("templates")
 RANGE = 70.0
@@ -45,34 +48,35 @@ def write(run: Run, target: Path, top: Path = Path(), say: Callable[[str], None]
         folder.mkdir()
         numbers = excerpts.numbers(run.scores)
         choices = excerpts.choose(run)
-        heard = {(one.dataset, one.track): one.label for one in choices}
+        heard = {TrackName(one.dataset, one.track): one.label for one in choices}
         shown = []
         for number, excerpt in enumerate(excerpts.cut(run, choices), 1):
             shown.append((excerpt, show(excerpt, number, folder)))
-            say(f"report: {excerpt.choice.dataset}/{excerpt.choice.track}")
+            say(f"report: {TrackName(excerpt.choice.dataset, excerpt.choice.track)}")
         context = {
             "run": run,
-            "metrics": METRICS,
+            "units": {metric: named(metric).unit for metric in REPORTED},
+            "headline_metric": HEADLINE,
             "rows": [REFERENCE_ROWS[0], *run.params.models, REFERENCE_ROWS[1]],
             "references": REFERENCE_ROWS,
             "headline": words.headline(run),
             "confidence": words.confidence(run),
             "means": tables.all_means(run),
-            "paper": bool(collect.paper_values(run)),
+            "paper": bool(finished_run.paper_values(run)),
             "tracks": tables.track_rows(run, numbers, heard),
             "numbers": numbers,
             "distributions": distributions(run, numbers),
             "swatches": {
                 name: plots.swatch(list(run.params.models), name) for name in run.params.models
             },
-            "curves": curves(run),
+            "curves": curve_plots(run),
             "excerpts": shown,
             "wishes": critics.wishes(run, choices, folder),
-            "counts": collect.split_counts(run),
-            "parameters": parameters(run),
-            "versions": collect.versions(),
-            "hardware": collect.hardware(),
-            "commit": collect.commit(top),
+            "counts": finished_run.split_counts(run),
+            "parameters": parameters_yaml(run),
+            "versions": finished_run.versions(),
+            "hardware": finished_run.hardware(),
+            "commit": revisions.checked_out(top),
             "bars": {
                 name: ", ".join(pictures.stops(name))
                 for name in (critics.SEQUENTIAL, critics.DIVERGING)
@@ -130,7 +134,7 @@ def show(excerpt: Excerpt, number: int, folder: Path) -> list[Heard]:
     return found
 
 
-def distributions(run: Run, numbers: dict[tuple[str, str], int]) -> dict[str, dict[str, str]]:
+def distributions(run: Run, numbers: dict[TrackName, int]) -> dict[str, dict[str, str]]:
     """SVG by source and test set; no entry where a test set has no scores."""
     found: dict[str, dict[str, str]] = {}
     models = list(run.params.models)
@@ -145,7 +149,7 @@ def distributions(run: Run, numbers: dict[tuple[str, str], int]) -> dict[str, di
     return found
 
 
-def curves(run: Run) -> list[tuple[str, str]]:
+def curve_plots(run: Run) -> list[tuple[str, str]]:
     """(what it is, SVG) of every training curve that any model has."""
     best = {
         name: float(config["best"]["steps"])
@@ -153,7 +157,7 @@ def curves(run: Run) -> list[tuple[str, str]]:
         if "best" in config
     }
     drawn = []
-    for name, label in tables.curves(run):
+    for name, label in tables.curve_names(run):
         series = {model: own[name] for model, own in run.histories.items() if name in own}
         kept = best if name.startswith("validation/") else {}
         bottom = 0.0 if name.endswith("L_s") or "penalty" in name else None
@@ -163,10 +167,8 @@ def curves(run: Run) -> list[tuple[str, str]]:
     return drawn
 
 
-def parameters(run: Run) -> str:
+def parameters_yaml(run: Run) -> str:
     """The run's parameters as YAML."""
-    import io
-
     yaml, buffer = YAML(), io.StringIO()
     yaml.default_flow_style = None
     yaml.width = 100

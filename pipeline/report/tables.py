@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-from pipeline.comparison.aggregation import METRICS
+from pipeline.comparison.aggregation import winners
+from pipeline.evaluation.metrics import HEADLINE, REPORTED
 from pipeline.params import REFERENCE_ROWS
-from pipeline.report.collect import Run, paper_values
+from pipeline.report.finished_run import Run, paper_values
 from pipeline.report.plots import Point
-from pipeline.report.words import plain, row_of, signed, verdict
+from pipeline.report.words import difference_of, plain, side_of_zero, signed
+from pipeline.tracks import TrackName
 
 
 @dataclass(frozen=True)
@@ -58,19 +59,18 @@ def mean_rows(run: Run, source: str, metric: str) -> list[MeanRow]:
     rows = []
     for test_set, cells in run.means.items():
         values = {model: one.get(f"{metric}_{source}") for model, one in cells.items()}
-        competing = [v for m, v in values.items() if m not in REFERENCE_ROWS and v is not None]
-        best = max(competing) if len(competing) > 1 else None
+        best = winners(metric, values)
         drawn = []
         for model, value in values.items():
-            row = row_of(run.statistics, test_set, model, source, metric)
+            found = difference_of(run.table, test_set, model, source, metric)
             printed = paper.get((test_set, model, source, metric))
             drawn.append(
                 Cell(
                     value=math.nan if value is None else float(value),
                     text="–" if value is None else plain(value),
-                    best=value is not None and value == best and model not in REFERENCE_ROWS,
-                    difference=_difference(row),
-                    verdict=verdict(float(row["difference_low"]), float(row["difference_high"])),
+                    best=model in best,
+                    difference=_difference(*found),
+                    verdict=side_of_zero(*found[1:]),
                     paper="" if printed is None else plain(printed),
                 )
             )
@@ -83,15 +83,12 @@ def mean_rows(run: Run, source: str, metric: str) -> list[MeanRow]:
 def all_means(run: Run) -> Mapping[str, Mapping[str, list[MeanRow]]]:
     """`mean_rows` by source and metric."""
     return {
-        source: {metric: mean_rows(run, source, metric) for metric in METRICS}
+        source: {metric: mean_rows(run, source, metric) for metric in REPORTED}
         for source in run.params.sources
     }
 
 
-def _difference(row: pd.Series) -> str:
-    difference, low, high = (
-        float(row[name]) for name in ("difference", "difference_low", "difference_high")
-    )
+def _difference(difference: float, low: float, high: float) -> str:
     if math.isnan(difference):
         return ""
     if math.isnan(low) or math.isnan(high):
@@ -100,12 +97,13 @@ def _difference(row: pd.Series) -> str:
 
 
 def track_rows(
-    run: Run, numbers: Mapping[tuple[str, str], int], heard: Mapping[tuple[str, str], str]
+    run: Run, numbers: Mapping[TrackName, int], heard: Mapping[TrackName, str]
 ) -> list[TrackRow]:
-    """Every test track with its SDR, in the order of the scores."""
+    """Every test track with its headline scores, in the order of the scores."""
     shown = [REFERENCE_ROWS[0], *run.params.models]
-    wide = run.scores.pivot(index=["dataset", "track"], columns=["source", "model"], values="SDR")
-    scores = wide.to_dict("index")
+    scores = run.scores.pivot(
+        index=["dataset", "track"], columns=["source", "model"], values=HEADLINE
+    ).to_dict("index")
     notes = run.scores.groupby(["dataset", "track"])["note"].agg(
         lambda column: ", ".join(sorted({note for note in column if note}))
     )
@@ -120,43 +118,33 @@ def track_rows(
     return rows
 
 
-def points(
-    run: Run, numbers: Mapping[tuple[str, str], int], dataset: str, source: str
-) -> list[Point]:
+def points(run: Run, numbers: Mapping[TrackName, int], dataset: str, source: str) -> list[Point]:
     """The scored tracks of one test set and source, for `plots.distribution`."""
     chosen = run.scores[(run.scores["dataset"] == dataset) & (run.scores["source"] == source)]
-    chosen = chosen[chosen["model"].isin(list(run.params.models)) & np.isfinite(chosen["SDR"])]
+    chosen = chosen[chosen["model"].isin(list(run.params.models)) & np.isfinite(chosen[HEADLINE])]
     return [
         Point(
             str(model), float(value), f"{track}: {model} {plain(float(value))} dB",
-            f"#track-{numbers[dataset, str(track)]}",
+            f"#track-{numbers[TrackName(dataset, str(track))]}",
         )
-        for model, track, value in zip(
-            chosen["model"], chosen["track"], chosen["SDR"], strict=True
-        )
+        for model, track, value in chosen[["model", "track", HEADLINE]].itertuples(index=False)
     ]  # fmt: skip
 
 
 def limits(run: Run, source: str) -> tuple[float, float]:
-    """The ends of the SDR axis that all test sets of a source share."""
+    """The ends of the headline metric's axis that all test sets of a source share."""
     chosen = run.scores[
         (run.scores["source"] == source) & run.scores["model"].isin(list(run.params.models))
     ]
-    values = _finite(chosen["SDR"])
+    values = chosen.loc[np.isfinite(chosen[HEADLINE]), HEADLINE]
     if not len(values):
         return 0.0, 1.0
-    margin = max(0.05 * float(np.ptp(values)), 0.5)
+    margin = max(0.05 * float(values.max() - values.min()), 0.5)
     return float(values.min()) - margin, float(values.max()) + margin
 
 
-def _finite(column: pd.Series) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    values = column.to_numpy(dtype=np.float64)
-    found: np.ndarray[tuple[int], np.dtype[np.float64]] = values[np.isfinite(values)]
-    return found
-
-
-def curves(run: Run) -> list[tuple[str, str]]:
-    """(name of the curve in a history, what it is): those that any model has, in the page's order."""
+def curve_names(run: Run) -> list[tuple[str, str]]:
+    """(name of a curve in a history, what it is): those that any model has, in the page's order."""
     sources: Sequence[str] = run.params.sources
     named = [
         ("training/L_s", "L_s, training"),

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from pipeline.comparison.aggregation import ALL
+from pipeline.evaluation.metrics import HEADLINE
 from pipeline.params import REFERENCE_ROWS
-from pipeline.report.collect import Run
-
-METRIC = "SDR"
+from pipeline.report.finished_run import Run
 
 
 def joined(names: Sequence[str]) -> str:
@@ -27,20 +26,19 @@ def plain(value: float) -> str:
     return f"{value:.2f}".replace("-", "−")
 
 
-def row_of(
-    statistics: pd.DataFrame, test_set: str, model: str, source: str, metric: str
-) -> pd.Series:
-    """The row of results/table.csv; empty values where there is none."""
-    chosen = statistics[
-        (statistics["test_set"] == test_set)
-        & (statistics["model"] == model)
-        & (statistics["source"] == source)
-        & (statistics["metric"] == metric)
-    ]
-    return chosen.iloc[0] if len(chosen) else pd.Series(dtype=float, index=statistics.columns)
+def difference_of(
+    table: pd.DataFrame, test_set: str, model: str, source: str, metric: str
+) -> tuple[float, float, float]:
+    """Difference to the baseline and its interval's ends in results/table.csv; NaN where none."""
+    keys = table[["test_set", "model", "source", "metric"]]
+    chosen = table[(keys == [test_set, model, source, metric]).all(axis=1)]
+    if chosen.empty:
+        return math.nan, math.nan, math.nan
+    row = chosen.iloc[0]
+    return float(row["difference"]), float(row["difference_low"]), float(row["difference_high"])
 
 
-def verdict(low: float, high: float) -> str:
+def side_of_zero(low: float, high: float) -> str:
     """above, below or unclear: where the interval of a difference lies; none without one."""
     if math.isnan(low) or math.isnan(high):
         return "none"
@@ -63,9 +61,9 @@ def _tracks(run: Run) -> int:
 
 def _outcome(run: Run, source: str) -> str:
     means = {
-        model: float(cells[f"{METRIC}_{source}"])
+        model: float(cells[f"{HEADLINE}_{source}"])
         for model, cells in run.means[ALL].items()
-        if model not in REFERENCE_ROWS and f"{METRIC}_{source}" in cells
+        if model not in REFERENCE_ROWS and f"{HEADLINE}_{source}" in cells
     }
     title = source.capitalize()
     if not means:
@@ -73,10 +71,10 @@ def _outcome(run: Run, source: str) -> str:
     top = max(means.values())
     best = [model for model, value in means.items() if value == top]
     if len(means) == 1:
-        return f"{title}: {best[0]} has a mean SDR of {plain(top)} dB."
+        return f"{title}: {best[0]} has a mean {HEADLINE} of {plain(top)} dB."
     if len(best) > 1:
-        return f"{title}: {joined(best)} share the highest mean SDR, {plain(top)} dB."
-    lead = f"{title}: {best[0]} has the highest mean SDR, {plain(top)} dB"
+        return f"{title}: {joined(best)} share the highest mean {HEADLINE}, {plain(top)} dB."
+    lead = f"{title}: {best[0]} has the highest mean {HEADLINE}, {plain(top)} dB"
     if run.baseline is None:
         return f"{lead}; there is no supervised baseline to compare it with."
     if best[0] == run.baseline:
@@ -86,14 +84,11 @@ def _outcome(run: Run, source: str) -> str:
 
 
 def _difference(run: Run, model: str, source: str) -> str:
-    row = row_of(run.statistics, ALL, model, source, METRIC)
-    difference, low, high = (
-        float(row[name]) for name in ("difference", "difference_low", "difference_high")
-    )
+    difference, low, high = difference_of(run.table, ALL, model, source, HEADLINE)
     if math.isnan(difference):
         return f"cannot be compared with {run.baseline} track by track"
     interval = f"{confidence(run)} interval {signed(low)} to {signed(high)}"
-    said = verdict(low, high)
+    said = side_of_zero(low, high)
     if said in ("above", "below"):
         return f"lies {plain(abs(difference))} dB {said} {run.baseline} ({interval})"
     if said == "none":

@@ -15,7 +15,10 @@ from pipeline.comparison import aggregation
 from pipeline.datasets import inventory
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
+from pipeline.evaluation import metrics
+from pipeline.evaluation.metrics import MEASURED, Metric
 from pipeline.evaluation.scoring import SILENT_ESTIMATE, SILENT_REFERENCE
+from pipeline.evaluation.track_scores import save_tracks
 from pipeline.params import DATASETS
 from tests.helpers.score_tables import SOURCES, Tracks, cell, frame, markdown, table_of
 
@@ -38,14 +41,14 @@ def test_the_papers_aggregation() -> None:
             spread = [d * sign for d in range(1, count // 2 + 1) for sign in (1, -1)]
             for k, offset in enumerate(spread + [0] * (count % 2)):
                 rows[name, str(k)] = tuple(
-                    tuple(cells[name, model, source, m] + offset for m in aggregation.MEASURED)
+                    tuple(cells[name, model, source, m] + offset for m in MEASURED)
                     for source in SOURCES
                 )
         return frame(rows)
 
     frames = {model: scores(model) for model in ("baseline", "V", "VA")}
     frames = {"mixture": frames["baseline"], **frames}
-    means = aggregation.metrics(aggregation.collect(frames, SOURCES), SOURCES)
+    means = aggregation.means(aggregation.combine(frames, SOURCES), SOURCES)
 
     for name, count in tracks.items():
         assert means[name]["V"]["tracks"] == count
@@ -60,83 +63,40 @@ def test_the_papers_aggregation() -> None:
     assert max(errors.values()) < 0.02 + 1e-9
 
 
-# ----------------------------------------------------------------------------------- files and rows
+# ------------------------------------------------------------------------------------------- rows
 
 
-def test_files_keep_scores_and_names(tmp_path: Path) -> None:
-    names = ["007", "nan", "NA", "a, b", 'say "é"', " spaced ", "1e5", "漢字"]
-    scores = {("iKala", name): ((1.005, np.inf, -0.001), (-2.5, 3.0, 4.0)) for name in names}
-    path = tmp_path / "results" / "V.csv"
-    aggregation.save_tracks(frame({**scores, ("iKala", "silent"): None}), path)
-    text = path.read_text(encoding="utf-8")
-    assert text.splitlines()[0] == "dataset,track,source,SDR,SIR,SAR,note"
-    assert "iKala,silent,vocals,,,,silent reference" in text
-    assert "-0.00" not in text
-    loaded = aggregation.load_tracks(path)
-    assert list(loaded["track"][::2]) == [*names, "silent"]
-    assert loaded.loc[0, "SIR"] == np.inf
-    assert loaded["SDR"].isna().sum() == 2
-    aggregation.save_tracks(loaded, path)
-    assert path.read_text(encoding="utf-8") == text
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (None, "no such file; run `dvc repro evaluate@V`"),
-        ("", "not a table"),
-        ("dataset,track\na,b\n", "not a table"),
-        ("dataset,track,source,SDR,SIR,SAR,note\n", "holds no track"),
-        ("dataset,track,source,SDR,SIR,SAR,note\na,b,vocals,x,1,1,\n", "not a table"),
-        ("dataset,track,source,SDR,SIR,SAR,note,more\na,b,vocals,1,1,1,,\n", "expected the col"),
-        (
-            "dataset,track,source,SDR,SIR,SAR,note\na,b,vocals,1,1,1,\na,b,vocals,1,1,1,\n",
-            "a / b / vocals is there twice",
-        ),
-        ("\x00\xff\n\n1,2,3", "not a table"),
-    ],
-)
-def test_damaged_files(tmp_path: Path, text: str | None, message: str) -> None:
-    path = tmp_path / "V.csv"
-    if text is not None:
-        path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match=message) as caught:
-        aggregation.load_tracks(path)
-    assert "V.csv: " in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_collect_orders_rows_and_adds_nsdr(frames: dict[str, pd.DataFrame]) -> None:
-    collected = aggregation.collect(frames, SOURCES)
+def test_combine_orders_rows_and_adds_nsdr(frames: dict[str, pd.DataFrame]) -> None:
+    collected = aggregation.combine(frames, SOURCES)
     rows = collected[collected["model"] == "V"]
     assert list(rows["dataset"].unique()) == ["DSD100", "iKala"]
     assert list(rows["track"].unique()) == ["007", "nan", "no vocals", "a", "b"]
     assert list(rows["source"][:2]) == SOURCES
     assert set(rows["NSDR"].dropna()) == {3.0}
     shuffled = {model: rows.sample(frac=1, random_state=1) for model, rows in frames.items()}
-    pd.testing.assert_frame_equal(aggregation.collect(shuffled, SOURCES), collected)
+    pd.testing.assert_frame_equal(aggregation.combine(shuffled, SOURCES), collected)
 
 
-def test_collect_names_the_file_that_is_out_of_date(frames: dict[str, pd.DataFrame]) -> None:
+def test_combine_names_the_file_that_is_out_of_date(frames: dict[str, pd.DataFrame]) -> None:
     for model in frames:
         stale = {**frames, model: frames[model][frames[model]["track"] != "a"]}
         with pytest.raises(UserError, match=rf"tracks/{model}\.csv: is out of date.*iKala / a$"):
-            aggregation.collect(stale, SOURCES)
+            aggregation.combine(stale, SOURCES)
     # Other references: the same tracks, but another one is silent.
     silent = frames["V"].assign(note=SILENT_REFERENCE)
     with pytest.raises(
         UserError, match=r"tracks/V\.csv: is out of date; delete it and run `dvc repro`"
     ):
-        aggregation.collect({**frames, "V": silent}, SOURCES)
+        aggregation.combine({**frames, "V": silent}, SOURCES)
     with pytest.raises(UserError, match="expected the sources vocals, drums"):
-        aggregation.collect(frames, ["vocals", "drums"])
+        aggregation.combine(frames, ["vocals", "drums"])
 
 
 # -------------------------------------------------------------------------------------------- means
 
 
-def test_metrics_by_hand(collected: pd.DataFrame) -> None:
-    means = aggregation.metrics(collected, SOURCES)
+def test_means_by_hand(collected: pd.DataFrame) -> None:
+    means = aggregation.means(collected, SOURCES)
     assert list(means) == ["all", "DSD100", "iKala"]
     assert list(means["all"]) == ["mixture", "baseline", "V", "VA", "oracle"]
     assert means["iKala"]["V"] == {
@@ -159,7 +119,7 @@ def test_metrics_by_hand(collected: pd.DataFrame) -> None:
 def test_the_mean_is_over_tracks_not_over_datasets() -> None:
     scores: Tracks = {("DSD100", "a"): ((9, 9, 9), (9, 9, 9))}
     scores |= {("iKala", str(k)): ((0, 0, 0), (0, 0, 0)) for k in range(2)}
-    means = aggregation.metrics(aggregation.collect({"mixture": frame(scores)}, SOURCES), SOURCES)
+    means = aggregation.means(aggregation.combine({"mixture": frame(scores)}, SOURCES), SOURCES)
     assert means["all"]["mixture"]["SDR_vocals"] == 3.0
 
 
@@ -171,24 +131,35 @@ def test_silent_estimates_count_infinite_ratios_do_not(tmp_path: Path) -> None:
         },
         {("iKala", "a"): SILENT_ESTIMATE},
     )
-    means = aggregation.metrics(aggregation.collect({"mixture": noted}, SOURCES), SOURCES)
+    means = aggregation.means(aggregation.combine({"mixture": noted}, SOURCES), SOURCES)
     cells = means["iKala"]["mixture"]
     assert (cells["SDR_vocals"], cells["SIR_vocals"], cells["tracks"]) == (-10.0, 10.0, 2)
     assert "SIR_accompaniment" not in cells
-    aggregation.save_metrics(means, tmp_path / "metrics.json")
+    aggregation.save_means(means, tmp_path / "metrics.json")
     assert json.loads((tmp_path / "metrics.json").read_text()) == means
 
 
 def test_a_test_set_without_any_score() -> None:
     scores: Tracks = {("MedleyDB", "a"): None, ("iKala", "b"): ((1, 1, 1), (1, 1, 1))}
     models = ("mixture", "baseline", "V", "oracle")
-    collected = aggregation.collect({model: frame(scores) for model in models}, SOURCES)
-    means = aggregation.metrics(collected, SOURCES)
+    collected = aggregation.combine({model: frame(scores) for model in models}, SOURCES)
+    means = aggregation.means(collected, SOURCES)
     assert means["MedleyDB"]["V"] == {"tracks": 0}
     long = table_of(collected)
     assert cell(long, "MedleyDB", "V", "vocals", "SDR")["tracks"] == 0
     assert long.loc[long["test_set"] == "MedleyDB", "mean"].isna().all()
     assert "–" in markdown(collected)
+
+
+@pytest.mark.parametrize(("higher", "expected"), [(True, ["VA"]), (False, ["baseline", "V"])])
+def test_winners_are_the_best_models_in_the_metrics_direction(
+    monkeypatch: pytest.MonkeyPatch, higher: bool, expected: list[str]
+) -> None:
+    entry = Metric("SDR", lambda compared: compared.bss_eval["SDR"], higher_is_better=higher)
+    monkeypatch.setattr(metrics, "METRICS", (entry,))
+    values = {"mixture": -9.0, "baseline": 1.0, "V": 1.0, "VA": 2.0, "W": None, "oracle": 99.0}
+    assert aggregation.winners("SDR", values) == expected
+    assert aggregation.winners("SDR", {"mixture": 0.0, "V": 1.0, "VA": None}) == []
 
 
 # -------------------------------------------------------------------------------------------- stage
@@ -207,7 +178,7 @@ def compare(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]"
 def test_stage(tmp_path: Path, frames: dict[str, pd.DataFrame]) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     for model, scores in {**frames, "old": frames["V"]}.items():
-        aggregation.save_tracks(scores, tmp_path / f"results/tracks/{model}.csv")
+        save_tracks(scores, tmp_path / f"results/tracks/{model}.csv")
     for name in DATASETS:
         found = Inventory(dataset=name, origin="synthetic")
         inventory.save(found, tmp_path / f"data/inventory/{name}.json")

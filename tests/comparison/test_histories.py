@@ -31,7 +31,7 @@ def test_curves_of_all_models_are_one_table(tmp_path: Path) -> None:
     write_history(tmp_path, "V", "training/L", [(5, 9.0)])
     write_history(tmp_path, "V", "validation/L_s", [(5, 0.5)])
     write_history(tmp_path, "baseline", "validation/L_s", [(5, 0.25)])
-    table = histories.collect(tmp_path, ["baseline", "V"])
+    table = histories.all_curves(tmp_path, ["baseline", "V"])
     assert table is not None
     histories.save(table, tmp_path / "curves.csv")
     assert (tmp_path / "curves.csv").read_text().splitlines() == [
@@ -41,10 +41,23 @@ def test_curves_of_all_models_are_one_table(tmp_path: Path) -> None:
         "V,training/L_u,5,-2",
         "V,training/L_u,10,1e-09",
     ]
-    assert histories.collect(tmp_path, ["baseline", "V", "absent"]) is None
+    assert histories.all_curves(tmp_path, ["baseline", "V", "absent"]) is None
     (tmp_path / "V/history/training/L_u.tsv").write_text("step\tother\n1\t2\n")
-    with pytest.raises(UserError, match=r"V/history/training/L_u.tsv: not a curve of training"):
-        histories.collect(tmp_path, ["V"])
+    with pytest.raises(UserError, match=r"V/history/training/L_u.tsv: not a training curve"):
+        histories.all_curves(tmp_path, ["V"])
+
+
+@pytest.mark.parametrize("text", ["step\tL\n1\tx\n", "step\n1\n", "step\tother\n1\t2\n"])
+def test_a_damaged_curve_is_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "V" / "history" / "L.tsv"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(UserError, match="not a training curve") as error:
+        histories.read(tmp_path / "V")
+    assert str(error.value).startswith(f"{path}: ")
+    assert "train@V" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert histories.read(tmp_path / "V", total=False) == {}
 
 
 def plots(folder: Path, *arguments: str) -> dict[str, list[dict[str, Any]]]:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def test_statistics_agree_with_pandas_and_the_metrics() -> None:
     collected = many_tracks(15)
     long = table_of(collected)
-    means = aggregation.metrics(collected, SOURCES)
+    means = aggregation.means(collected, SOURCES)
     for row in long.to_dict("records"):
         rows = collected[
             (collected["model"] == row["model"]) & (collected["source"] == row["source"])

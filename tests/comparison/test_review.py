@@ -16,12 +16,14 @@ import yaml
 from dvc.repo import Repo
 from scipy import stats
 
-from pipeline.comparison import aggregation, review, revisions
-from pipeline.comparison import differences as changes
+from pipeline.comparison import aggregation, differences, review
 from pipeline.comparison.differences import Results
 from pipeline.comparison.revisions import Change
 from pipeline.errors import UserError
+from pipeline.evaluation import metrics
+from pipeline.evaluation.metrics import MEASURED, Metric
 from pipeline.evaluation.scoring import SILENT_REFERENCE
+from pipeline.evaluation.track_scores import save_tracks
 from tests.helpers import score_tables
 from tests.helpers.places import TOP, inside
 from tests.helpers.revision_control import git
@@ -79,17 +81,17 @@ def shifted(frame: pd.DataFrame, source: str, by: float, spread: float = 0.0) ->
     return frame
 
 
-def means(frames: Frames) -> aggregation.Metrics:
-    return aggregation.metrics(
-        aggregation.collect(frames, score_tables.SOURCES), score_tables.SOURCES
+def means(frames: Frames) -> aggregation.Means:
+    return aggregation.means(
+        aggregation.combine(frames, score_tables.SOURCES), score_tables.SOURCES
     )
 
 
 def write_results(folder: Path, frames: Frames) -> None:
     shutil.rmtree(folder / "results", ignore_errors=True)
     for name, frame in frames.items():
-        aggregation.save_tracks(frame, folder / f"results/tracks/{name}.csv")
-    aggregation.save_metrics(means(frames), folder / "results/metrics.json")
+        save_tracks(frame, folder / f"results/tracks/{name}.csv")
+    aggregation.save_means(means(frames), folder / "results/metrics.json")
 
 
 # --------------------------------------------------------------------------------- without git, DVC
@@ -97,13 +99,15 @@ def write_results(folder: Path, frames: Frames) -> None:
 
 def told(before: Frames, after: Frames, parameters: Mapping[str, Change] | None = None) -> str:
     """The Markdown; DVC's part is taken from the two metric files."""
-    old, new = (Results(means(frames), changes._scored(frames)) for frames in (before, after))
+    old, new = (
+        Results(means(frames), differences.scored_rows(frames)) for frames in (before, after)
+    )
     flat = [
         {f"{s}.{m}.{k}": v for s, ms in side.means.items() for m, ks in ms.items() for k, v in ks.items()}
         for side in (old, new)
     ]  # fmt: skip
     values = {key: Change(flat[0].get(key), flat[1].get(key)) for key in flat[0] | flat[1]}
-    return review.markdown(old, new, values, parameters or {}, [], "old → new")
+    return review.as_markdown(old, new, values, parameters or {}, [], "old → new")
 
 
 @pytest.fixture
@@ -136,6 +140,17 @@ def test_a_difference_on_every_track_is_outside_the_noise(before: Frames) -> Non
     assert text.startswith("**Worse**: `V` on vocals by 0.30 dB. (SDR; ")
     assert "**Better" not in text
     assert "No score changed of `mixture`, `baseline`, `VA`." in text
+
+
+def test_of_a_metric_that_is_an_error_less_is_better(
+    before: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = Metric(
+        "SDR", lambda compared: compared.bss_eval["SDR"], unit="%", higher_is_better=False
+    )
+    monkeypatch.setattr(metrics, "METRICS", (entry, *metrics.METRICS[1:]))
+    text = told(before, before | {"V": shifted(before["V"], "vocals", -0.3, spread=0.2)})
+    assert text.startswith("**Better**: `V` on vocals by 0.30 %. (SDR; ")
 
 
 def test_a_test_set_against_the_whole_is_named(before: Frames) -> None:
@@ -173,7 +188,7 @@ def test_a_track_without_scores_is_no_track(before: Frames) -> None:
     after = {name: frame.copy() for name, frame in before.items()}
     for frame in after.values():
         lost = (frame["dataset"] == "iKala") & (frame["track"] == "03")
-        frame.loc[lost, aggregation.MEASURED] = score_tables.NONE
+        frame.loc[lost, MEASURED] = score_tables.NONE
         frame.loc[lost, "note"] = SILENT_REFERENCE
     text = told(before, after)
     assert "**The tracks are not the same**: 14 old, 13 new, 13 in both." in text
@@ -187,10 +202,12 @@ def test_other_recordings_are_noticed(before: Frames) -> None:
 
 def test_the_interval_is_that_of_another_bootstrap(before: Frames) -> None:
     after = before | {"V": shifted(before["V"], "vocals", 0.1, spread=0.6)}
-    old, new = (Results(means(frames), changes._scored(frames)) for frames in (before, after))
+    old, new = (
+        Results(means(frames), differences.scored_rows(frames)) for frames in (before, after)
+    )
     mine = next(
         difference
-        for difference in changes.differences(old, new, {})
+        for difference in differences.between(old, new, {})
         if (difference.test_set, difference.model) == ("all", "V")
         and (difference.metric, difference.source) == ("SDR", "vocals")
     )
@@ -334,17 +351,3 @@ def test_broken_scores_are_named(repository: Path, tmp_path: Path) -> None:
     with inside(folder):
         said = failure(lambda: review.review("origin/main", None))
     assert said.startswith("the working tree: results/tracks/V.csv: ")
-
-
-def test_the_reasons_are_changes_and_not_what_a_clone_lacks() -> None:
-    status: dict[str, list[Any]] = {
-        "train@V": [
-            {"changed deps": {"models": "deleted", "params.yaml": {"models.V": "modified"}}}
-        ],
-        "train@VA": [{"changed outs": {"models/VA": "not in cache"}}],
-        "compare": ["changed command", {"changed deps": {"a.py": "modified", "b.py": "new"}}],
-    }
-    assert revisions._reasons(status) == [
-        "train@V: models.V",
-        "compare: changed command, a.py, b.py",
-    ]

@@ -8,6 +8,7 @@ from pipeline.comparison import aggregation, table
 from pipeline.datasets.inventory import Inventory
 from pipeline.datasets.readers.base import Rejected
 from pipeline.datasets.survey import absent
+from pipeline.evaluation.metrics import REPORTED
 from pipeline.evaluation.scoring import SILENT_ESTIMATE
 from pipeline.params import DATASETS
 from pipeline.tracks import Part, Recording, Track
@@ -27,7 +28,7 @@ def test_markdown(collected: pd.DataFrame) -> None:
     header, _, *rows = cells_of(text, "vocals")
     assert header == ["test set", "metric", "tracks", *collected["model"].unique()]
     assert [row[0] for row in rows[::4]] == ["all", "DSD100", "iKala"]
-    assert [row[1] for row in rows[:4]] == aggregation.METRICS
+    assert [row[1] for row in rows[:4]] == REPORTED
     assert rows[0] == ["all", "SDR", "4", "4.25", "6.25", "**7.25**", "6.75", "13.25"]
     # Equals are all in bold; the oracle, better, never is.
     assert rows[1][3:] == ["3.25", "**3.25**", "**3.25**", "**3.25**", "3.25"]
@@ -42,13 +43,13 @@ def test_markdown(collected: pd.DataFrame) -> None:
 def test_markdown_counts_silent_estimates(frames: dict[str, pd.DataFrame]) -> None:
     dead = frames["VA"].copy()
     dead.loc[(dead["source"] == "vocals") & (dead["note"] == ""), "note"] = SILENT_ESTIMATE
-    text = markdown(aggregation.collect({**frames, "VA": dead}, SOURCES))
+    text = markdown(aggregation.combine({**frames, "VA": dead}, SOURCES))
     assert "Silent estimates, scored as noise and part of the means (tracks): VA vocals: 4." in text
 
 
 def test_one_model_is_not_the_best_of_anything(frames: dict[str, pd.DataFrame]) -> None:
     few = {model: frames[model] for model in ("mixture", "baseline", "oracle")}
-    text = markdown(aggregation.collect(few, SOURCES))
+    text = markdown(aggregation.combine(few, SOURCES))
     assert "**" not in text
     assert "Difference" not in text
 

@@ -15,10 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.comparison.aggregation import load_tracks, save_tracks
 from pipeline.evaluation import judge
+from pipeline.evaluation.bss_eval import energy_ratios
 from pipeline.evaluation.judge import COLUMNS, TOLERANCE, confirm, objections, summary
-from pipeline.evaluation.scoring import CEILING, SILENT_REFERENCE, bss_eval_sources
+from pipeline.evaluation.scoring import CEILING, SILENT_REFERENCE
+from pipeline.evaluation.table_row import TableRow
+from pipeline.evaluation.track_scores import load_tracks, save_tracks
 from tests.helpers.command_line import failing
 from tests.helpers.places import TOP, inside
 
@@ -61,15 +63,15 @@ def test_museval_solves_dependent_references_with_this_numpy() -> None:
     estimates = references + 2.0**17 * np.random.default_rng(0).standard_normal((2, 100))
     with np.errstate(divide="ignore"):
         ratios = judge.museval_sources(references, estimates, 1)
-    np.testing.assert_allclose(ratios[0], bss_eval_sources(references, estimates, 1)[0])
+    np.testing.assert_allclose(ratios[0], energy_ratios(references, estimates, 1)[0])
 
 
 def test_without_ffmpeg_one_line_says_what_to_install(tmp_path: Path) -> None:
     """To the judge; our scores need no ffmpeg."""
     program = (
-        "import numpy, pipeline.evaluation.judge as c, pipeline.evaluation.scoring as s\n"
+        "import numpy, pipeline.evaluation.judge as c, pipeline.evaluation.bss_eval as b\n"
         "from pipeline.errors import UserError\n"
-        "s.bss_eval_sources(numpy.eye(2), numpy.eye(2), 1)\n"
+        "b.energy_ratios(numpy.eye(2), numpy.eye(2), 1)\n"
         "try: c.museval_sources(numpy.eye(2), numpy.eye(2), 1)\n"
         "except UserError as error: print(error)\n"
     )
@@ -92,7 +94,8 @@ def test_without_ffmpeg_one_line_says_what_to_install(tmp_path: Path) -> None:
 def test_every_scored_track_of_a_row_is_compared(with_scores: Path, row: str) -> None:
     committed = load_tracks(with_scores / f"results/tracks/{row}.csv")
     split = pd.read_csv(with_scores / "data/split.csv")
-    found = confirm(row, split, with_scores / "data/features", with_scores / "models", 512)
+    features, models = with_scores / "data/features", with_scores / "models"
+    found = confirm(TableRow(row, features, models, 512), split)
     assert list(found.columns) == COLUMNS
     scored = committed[committed["note"] != SILENT_REFERENCE]
     assert 0 < len(scored) < len(committed)

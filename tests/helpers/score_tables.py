@@ -1,10 +1,13 @@
-"""Small tables of scores that the tests of comparison, statistics and table share."""
+"""Small tables of scores that the tests of comparison and report share."""
 
 import numpy as np
 import pandas as pd
 
 from pipeline.comparison import aggregation, table
+from pipeline.evaluation.metrics import MEASURED
 from pipeline.evaluation.scoring import SILENT_REFERENCE, Score
+from pipeline.evaluation.track_scores import tracks_frame
+from pipeline.tracks import TrackName
 
 SOURCES = ["accompaniment", "vocals"]
 NONE = float("nan")
@@ -17,14 +20,16 @@ def frame(tracks: Tracks, notes: dict[tuple[str, str], str] | None = None) -> pd
     scored = []
     for name, values in tracks.items():
         if values is None:
-            scores = [Score(source, NONE, NONE, NONE, SILENT_REFERENCE) for source in SOURCES]
+            nothing = dict.fromkeys(MEASURED, NONE)
+            scores = [Score(source, nothing, SILENT_REFERENCE) for source in SOURCES]
         else:
             note = (notes or {}).get(name, "")
             scores = [
-                Score(s, v[0], v[1], v[2], note) for s, v in zip(SOURCES, values, strict=True)
+                Score(source, dict(zip(MEASURED, ratios, strict=True)), note)
+                for source, ratios in zip(SOURCES, values, strict=True)
             ]
-        scored.append((*name, scores))
-    return aggregation.tracks_frame(scored)
+        scored.append((TrackName(*name), scores))
+    return tracks_frame(scored)
 
 
 def many_tracks(count: int, seed: int = 0) -> pd.DataFrame:
@@ -37,11 +42,11 @@ def many_tracks(count: int, seed: int = 0) -> pd.DataFrame:
         frames[model] = frame(
             {("CCMixter", f"{t:03}"): tuple(map(tuple, values[t])) for t in range(count)}
         )
-    return aggregation.collect(frames, SOURCES)
+    return aggregation.combine(frames, SOURCES)
 
 
 def table_of(collected: pd.DataFrame, baseline: str | None = "baseline") -> pd.DataFrame:
-    return aggregation.statistics(collected, SOURCES, baseline, 2000, 0.95, seed=3)
+    return aggregation.long_table(collected, SOURCES, baseline, 2000, 0.95, seed=3)
 
 
 def cell(long: pd.DataFrame, *where: str) -> pd.Series:
@@ -51,9 +56,9 @@ def cell(long: pd.DataFrame, *where: str) -> pd.Series:
 
 
 def markdown(collected: pd.DataFrame, baseline: str | None = "baseline") -> str:
-    return table.markdown(
+    return table.as_markdown(
         collected,
-        aggregation.metrics(collected, SOURCES),
+        aggregation.means(collected, SOURCES),
         table_of(collected, baseline),
         SOURCES,
         baseline=baseline,

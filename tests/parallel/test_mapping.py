@@ -14,9 +14,10 @@ import pytest
 
 from pipeline.datasets import survey
 from pipeline.errors import UserError
-from pipeline.evaluation import evaluate as evaluation
+from pipeline.evaluation import table_row
 from pipeline.parallel.mapping import parallel_map
 from pipeline.parallel.workers import worker_count
+from pipeline.tracks import TrackName
 from stages import evaluate
 from tests.helpers import on_workers
 from tests.helpers.on_workers import die_on_three, fail_on_three, leave_a_mark, square_slowly
@@ -191,17 +192,17 @@ def test_a_table_never_lacks_a_lost_track(
     """The others are scored, and the stage names it and writes nothing."""
     scored = []
 
-    def score(track: tuple[str, str], **_: Any) -> list[Any]:
+    def score(track: TrackName, **_: Any) -> list[Any]:
         scored.append(track)
         return []
 
-    monkeypatch.setattr(evaluation, "parallel_map", losing)
-    monkeypatch.setattr(evaluation, "score", score)
+    monkeypatch.setattr(table_row, "parallel_map", losing)
+    monkeypatch.setattr(table_row, "score", score)
     with inside(with_features), pytest.raises(UserError) as caught:
         evaluate.evaluate("V", role="test", out=tmp_path / "V.csv", device="cpu")
     tested = pd.read_csv(with_features / "data/split.csv").query("role == 'test'")
     (lost,) = set(tested[["dataset", "track"]].itertuples(index=False, name=None)) - set(scored)
     message = str(caught.value)
-    assert f"1 of {len(tested)} tracks are lost: {'/'.join(lost)}: its worker process" in message
+    assert f"1 of {len(tested)} tracks are lost: {TrackName(*lost)}: its worker process" in message
     assert "\n" not in message
     assert list(tmp_path.iterdir()) == []

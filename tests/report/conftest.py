@@ -7,7 +7,7 @@ from pipeline import params
 from pipeline.comparison import aggregation
 from pipeline.datasets.inventory import Inventory
 from pipeline.params import DATASETS
-from pipeline.report.collect import Run
+from pipeline.report.finished_run import Run
 from tests.helpers.experiment import small_params
 from tests.helpers.score_tables import SOURCES, many_tracks, table_of
 
@@ -21,8 +21,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(
         params=params.parse(data, "params.yaml"),
         scores=scores,
-        means=aggregation.metrics(scores, SOURCES),
-        statistics=table_of(scores),
+        means=aggregation.means(scores, SOURCES),
+        table=table_of(scores),
         split=pd.DataFrame({"dataset": ["CCMixter"] * 3, "role": ["test", "test", "unlabelled"]}),
         inventories=tuple(Inventory(dataset=name, origin="download") for name in DATASETS),
         configs={name: {} for name in data["models"]},

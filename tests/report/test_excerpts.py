@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.evaluation.scoring import SILENT_REFERENCE
 from pipeline.report import excerpts
-from pipeline.report.collect import Run
+from pipeline.report.finished_run import Run
 
 RATE = 8000
 

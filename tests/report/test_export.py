@@ -11,9 +11,10 @@ import pytest
 import soundfile
 import torch
 
+from pipeline.comparison import revisions
 from pipeline.errors import UserError
 from pipeline.networks.separators.unet import SpectrogramUNet
-from pipeline.report import card, export
+from pipeline.report import card
 from pipeline.report.export import export_model
 from pipeline.separation.model_folder import CONFIG, WEIGHTS
 from pipeline.separation.onnx_network import ONNX, load_onnx
@@ -180,7 +181,9 @@ def test_the_file_is_valid(exported: Path) -> None:
     onnx.checker.check_model(onnx.load(str(exported / ONNX)), full_check=True)
 
 
-def test_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert card.commit(tmp_path) == "unknown"
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert card.commit(Path(export.__file__).parent) == "unknown"
+def test_a_card_that_is_written_without_git_says_so(
+    model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(revisions, "checked_out", lambda _: "")
+    text = card.card(model, Separator.load(model), tmp_path / "results")
+    assert "Exported by commit unknown; Python " in text

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from pipeline.features.store import FeatureFile
-from pipeline.report import collect, critics, excerpts, page
-from pipeline.report.collect import Run
+from pipeline.report import critics, excerpts, finished_run, page
+from pipeline.report.finished_run import Run
 from pipeline.separation.model_folder import load_critics
 from stages import report
 from tests.helpers.command_line import failing
@@ -56,7 +56,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def real(experiment: Path) -> Run:
-    return collect.load(
+    return finished_run.load(
         experiment / "params.yaml", experiment / "data", experiment / "models",
         experiment / "results",
     )  # fmt: skip
@@ -229,8 +229,3 @@ def test_a_missing_result_is_one_line(
     with inside(copied):
         said = failing(report.report, [], capsys)
     assert f"results/{name}: no such file; run `dvc repro" in said
-
-
-def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert collect.commit(tmp_path) == ""

@@ -2,15 +2,13 @@
 
 import csv
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pytest
 
-from pipeline.errors import UserError
-from pipeline.report import collect, tables
-from pipeline.report.collect import Run, paper_values
+from pipeline.report import finished_run, tables
 from pipeline.report.excerpts import numbers
+from pipeline.report.finished_run import Run, paper_values
+from pipeline.tracks import TrackName
 from tests.helpers.score_tables import cell
 
 
@@ -20,7 +18,7 @@ def test_cells_say_what_the_table_says(run: Run) -> None:
         assert (first.test_set, second.test_set, first.tracks) == ("all", "CCMixter", 12)
         for row in (first, second):
             for model, shown in zip(run.means["all"], row.cells, strict=True):
-                known = cell(run.statistics, row.test_set, model, "vocals", metric)
+                known = cell(run.table, row.test_set, model, "vocals", metric)
                 assert shown.value == known["mean"]
                 assert shown.text == f"{known['mean']:.2f}".replace("-", "−")
                 assert bool(shown.difference) == (model == "V")
@@ -38,7 +36,7 @@ def test_cells_say_what_the_table_says(run: Run) -> None:
 
 
 def test_the_papers_values_stand_beside_its_own_four_datasets_alone(run: Run) -> None:
-    with collect.PAPER.open(newline="") as file:
+    with finished_run.PAPER.open(newline="") as file:
         printed = list(csv.DictReader(line for line in file if not line.startswith("#")))
     found = paper_values(run)
     assert len(found) == len(printed) == 5 * 3 * 2 * 3
@@ -57,7 +55,7 @@ def test_the_papers_values_stand_beside_its_own_four_datasets_alone(run: Run) ->
 
 def test_every_track_has_its_row(run: Run) -> None:
     anchors = numbers(run.scores)
-    rows = tables.track_rows(run, anchors, {("CCMixter", "003"): "best"})
+    rows = tables.track_rows(run, anchors, {TrackName("CCMixter", "003"): "best"})
     assert [row.number for row in rows] == list(range(1, 13))
     assert [row.heard for row in rows if row.heard] == ["best"]
     scores = run.scores.set_index(["model", "dataset", "track", "source"])["SDR"]
@@ -73,38 +71,26 @@ def test_points_lead_to_their_rows(run: Run) -> None:
     assert len(points) == 2 * 12
     for point in points:
         track = point.title.split(":")[0]
-        assert point.link == f"#track-{anchors['CCMixter', track]}"
+        assert point.link == f"#track-{anchors[TrackName('CCMixter', track)]}"
     low, high = tables.limits(run, "vocals")
     assert all(low < point.value < high for point in points)
 
 
 def test_curves_are_those_that_a_model_has(run: Run) -> None:
-    assert tables.curves(run) == []
+    assert tables.curve_names(run) == []
     frame = run.split
     some = replace(run, histories={"V": {"training/distance_vocals": frame, "training/L": frame,
                                          "validation/L_s": frame}})  # fmt: skip
-    assert [name for name, _ in tables.curves(some)] == [
+    assert [name for name, _ in tables.curve_names(some)] == [
         "validation/L_s",
         "training/distance_vocals",
     ]
 
 
 def test_split_counts(run: Run) -> None:
-    counts = collect.split_counts(run)
+    counts = finished_run.split_counts(run)
     assert counts.loc["CCMixter"].to_dict() == {
         "supervised": 0, "unlabelled": 1, "validation": 0, "test": 2,
     }  # fmt: skip
     assert list(counts.index) == list(run.params.datasets)
     assert counts.loc["iKala"].sum() == 0
-
-
-@pytest.mark.parametrize("text", ["step\tL\n1\tx\n", "step\n1\n"])
-def test_a_damaged_curve_is_one_line(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "V" / "history" / "L.tsv"
-    path.parent.mkdir(parents=True)
-    path.write_text(text)
-    with pytest.raises(UserError, match="not a training curve") as error:
-        collect.history(path.parent)
-    assert str(error.value).startswith(f"{path}: ")
-    assert "train@V" in str(error.value)
-    assert "\n" not in str(error.value)

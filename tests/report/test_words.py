@@ -7,7 +7,7 @@ import pytest
 
 from pipeline import params
 from pipeline.report import words
-from pipeline.report.collect import Run
+from pipeline.report.finished_run import Run
 from tests.helpers.experiment import small_params
 
 
@@ -16,13 +16,13 @@ def with_vocals(run: Run, means: dict[str, float], *difference: float) -> Run:
     cells = {name: dict(values) for name, values in run.means["all"].items()}
     for model, mean in means.items():
         cells[model]["SDR_vocals"] = mean
-    table = run.statistics.copy()
+    table = run.table.copy()
     row = (table[["test_set", "model", "source", "metric"]] == ["all", "V", "vocals", "SDR"]).all(
         axis=1
     )
     assert row.sum() == 1
     table.loc[row, ["difference", "difference_low", "difference_high"]] = difference
-    return replace(run, means=run.means | {"all": cells}, statistics=table)
+    return replace(run, means=run.means | {"all": cells}, table=table)
 
 
 def vocals(run: Run) -> str:

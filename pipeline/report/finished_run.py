@@ -1,8 +1,8 @@
 """What the report is made from: everything that the stages before it left on the disk."""
 
 import json
+import os
 import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -12,22 +12,22 @@ from typing import Any
 import pandas as pd
 
 from pipeline import params
-from pipeline.comparison import aggregation
-from pipeline.comparison.aggregation import Metrics
+from pipeline.comparison import aggregation, histories
+from pipeline.comparison.aggregation import Means
 from pipeline.datasets import inventory
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
+from pipeline.evaluation.track_scores import load_tracks
 from pipeline.params import DATASETS, REFERENCE_ROWS, Params
 from pipeline.roles import load_split
 from pipeline.separation.model_folder import CONFIG
+from pipeline.tracks import Role
 
 PAPER = Path(__file__).with_name("paper.csv")
 PACKAGES = (
     *("torch", "torchaudio", "lightning", "numpy", "scipy", "pandas"),
     *("museval", "librosa", "soxr", "h5py", "dvc", "matplotlib"),
 )
-VERSIONED = ("pipeline", "stages", "params.yaml", "dvc.yaml")
-"""What decides the results; the results themselves are new in every run."""
 
 History = dict[str, pd.DataFrame]
 """Curve name, for example training/L_s, to its points: columns step, value."""
@@ -39,9 +39,9 @@ class Run:
 
     params: Params
     scores: pd.DataFrame
-    """`comparison.collect`: a row per model, track and source."""
-    means: Metrics
-    statistics: pd.DataFrame
+    """`aggregation.combine`: a row per model, track and source."""
+    means: Means
+    table: pd.DataFrame
     """results/table.csv: means, intervals and differences."""
     split: pd.DataFrame
     inventories: tuple[Inventory, ...]
@@ -68,7 +68,7 @@ class Run:
 
     @property
     def ranking(self) -> tuple[str, str]:
-        """The model and source whose SDR ranks the test tracks."""
+        """The model and source whose scores rank the test tracks."""
         name, model = list(self.params.models.items())[-1]
         return name, model.critics[0] if model.critics else self.params.sources[-1]
 
@@ -82,18 +82,18 @@ def load(
     """
     settings = params.load(params_file)
     rows = (REFERENCE_ROWS[0], *settings.models, REFERENCE_ROWS[1])
-    frames = {row: aggregation.load_tracks(results / "tracks" / f"{row}.csv") for row in rows}
+    frames = {row: load_tracks(results / "tracks" / f"{row}.csv") for row in rows}
     return Run(
         params=settings,
-        scores=aggregation.collect(frames, settings.sources),
+        scores=aggregation.combine(frames, settings.sources),
         means=_json(results / "metrics.json"),
-        statistics=_table(results / "table.csv"),
+        table=_table(results / "table.csv"),
         split=load_split(data / "split.csv"),
         inventories=tuple(
             inventory.load(data / "inventory" / f"{name}.json") for name in settings.datasets
         ),
         configs={name: _json(models / name / CONFIG) for name in settings.models},
-        histories={name: history(models / name / "history") for name in settings.models},
+        histories={name: histories.read(models / name) for name in settings.models},
         notes=_notes(results / "table.md"),
         models=models,
         features=data / "features",
@@ -101,32 +101,12 @@ def load(
     )
 
 
-def history(folder: Path) -> History:
-    """The curves below a history folder; none when it does not exist."""
-    curves = {}
-    for path in sorted(folder.rglob("*.tsv")):
-        try:
-            points = pd.read_csv(path, sep="\t").astype(float)
-            points.columns = pd.Index(["step", "value"])
-        except (ValueError, pd.errors.ParserError) as error:
-            raise UserError(
-                f"{path}: not a training curve ({' '.join(str(error).split())}); retrain the model"
-                f" with `dvc repro -f train@{folder.parent.name}`"
-            ) from None
-        curves[path.relative_to(folder).with_suffix("").as_posix()] = points
-    return curves
-
-
 def paper_values(run: Run) -> dict[tuple[str, str, str, str], float]:
     """The paper's printed means by (test set, model, source, metric).
 
     Only beside real recordings of all four of its datasets; otherwise none.
     """
-    real = {
-        found.dataset
-        for found in run.inventories
-        if found.origin != "synthetic" and not found.absent
-    }
+    real = {one.dataset for one in run.inventories if one.origin != "synthetic" and not one.absent}
     if not set(DATASETS) <= real:
         return {}
     frame = pd.read_csv(PAPER, comment="#")
@@ -139,8 +119,7 @@ def paper_values(run: Run) -> dict[tuple[str, str, str, str], float]:
 def split_counts(run: Run) -> pd.DataFrame:
     """Tracks by dataset and role; a dataset without any has a row of zeros."""
     counts = pd.crosstab(run.split["dataset"], run.split["role"])
-    roles = ("supervised", "unlabelled", "validation", "test")
-    return counts.reindex(list(run.params.datasets), columns=list(roles), fill_value=0)
+    return counts.reindex(list(run.params.datasets), columns=list(Role), fill_value=0)
 
 
 def versions() -> dict[str, str]:
@@ -156,8 +135,6 @@ def versions() -> dict[str, str]:
 
 def hardware() -> list[str]:
     """The machine that wrote the report: processor, cores, accelerators."""
-    import os
-
     import torch
 
     processor = platform.processor() or platform.machine()
@@ -169,22 +146,6 @@ def hardware() -> list[str]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     return [f"{processor}, {cores} cores usable", *(gpus or ["no GPU"])]
-
-
-def commit(top: Path) -> str:
-    """The commit of the code, and whether code or parameters differ from it; "" without git."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "--no-optional-locks", *arguments]
-        done = subprocess.run(command, cwd=top, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        revision = git("rev-parse", "HEAD")
-        changed = git("status", "--porcelain", "--", *VERSIONED)
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return f"{revision}, with uncommitted changes" if changed else revision
 
 
 def _json(path: Path) -> Any:
@@ -203,7 +164,7 @@ def _table(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: no such file; run `dvc repro compare`") from None
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); run `dvc repro -f compare`") from None
-    if list(frame.columns) != aggregation.STATISTICS:
+    if list(frame.columns) != aggregation.LONG_COLUMNS:
         raise UserError(f"{path}: not the table of this version; run `dvc repro -f compare`")
     return frame
 

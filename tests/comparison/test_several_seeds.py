@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.comparison import aggregation, seeds
+from pipeline.comparison import aggregation, several_seeds
 from stages.seeds import SEEDS, command_for
 
 SOURCES = ["accompaniment", "vocals"]
@@ -22,12 +22,12 @@ def scores(shift: float) -> pd.DataFrame:
         ]
         frame = pd.DataFrame(rows, columns=["dataset", "track", "source", "SDR"])
         frames[model] = frame.assign(SIR=frame["SDR"] + 10, SAR=3.0, note="")
-    return aggregation.collect(frames, SOURCES)
+    return aggregation.combine(frames, SOURCES)
 
 
 @pytest.fixture
 def table() -> pd.DataFrame:
-    return seeds.summary(
+    return several_seeds.over_seeds(
         {1: scores(1.0), 2: scores(2.0), 3: scores(-0.5)}, ["iKala"], SOURCES, "baseline"
     )
 
@@ -57,7 +57,7 @@ def test_every_test_set_model_source_and_metric_has_a_row(table: pd.DataFrame) -
 
 
 def test_markdown_shows_the_spread(table: pd.DataFrame) -> None:
-    lines = seeds.markdown(table).splitlines()
+    lines = several_seeds.as_markdown(table).splitlines()
     (line,) = [s for s in lines if "| unseen" in s and "| vocals" in s and "| V " in s]
     assert "6.33 ± 1.26" in line
     assert "+0.83 ± 1.26" in line

@@ -1,0 +1,118 @@
+"""Scores of one row of the table on every test track, in parallel over tracks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError, listing
+from pipeline.evaluation.metrics import Compared
+from pipeline.evaluation.scoring import Score, score_track
+from pipeline.evaluation.track_scores import tracks_frame
+from pipeline.features.stft import reconstruct, stft
+from pipeline.features.store import FeatureFile
+from pipeline.parallel.mapping import DIED, parallel_map
+from pipeline.separation.separator import Separator
+from pipeline.tracks import Role, TrackName, mixture_of
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of the table: what makes its estimates, and where the files for that are."""
+
+    name: str
+    """A model, or a reference row: "mixture" (every estimate is the mixture) or "oracle" (the true
+    magnitudes with the mixture's phase: the best that this representation allows)."""
+    features: Path
+    models: Path
+    """The folder of a model is `models`/<name>."""
+    filter_length: int
+    device: str = "cpu"
+    run: str = field(default_factory=lambda: uuid4().hex)
+    """Unique id of this stage, part of the cache key, so a long-lived worker never reuses older
+    files."""
+
+
+def score_row(row: TableRow, split: pd.DataFrame, role: Role = Role.TEST) -> pd.DataFrame:
+    """A row per track of a role and source (`track_scores.COLUMNS`).
+
+    Raises UserError when a track cannot be scored, or when computing its scores has ended two
+    worker processes: all others are scored before it says so.
+    """
+    name, tracks = row.name, tracks_of(split, role)
+    scores: Iterator[list[Score] | None] = parallel_map(
+        partial(score, row=row), tracks, f"scores {name}", lambda _: None
+    )
+    done, lost = [], []
+    for track, found in zip(tracks, scores, strict=True):
+        if found is None:
+            lost.append(str(track))
+        else:
+            done.append((track, found))
+    if lost:
+        raise UserError(
+            f"{name}: no scores, for {len(lost)} of {len(tracks)} tracks are lost: {listing(lost)}:"
+            f" {DIED}; give it more memory, or take the tracks out of the dataset"
+        )
+    return tracks_frame(done)
+
+
+def tracks_of(split: pd.DataFrame, role: Role) -> list[TrackName]:
+    """All tracks of a role, in the order of the split."""
+    chosen = split.loc[split["role"] == role, ["dataset", "track"]]
+    return [TrackName(str(name), str(track)) for name, track in chosen.itertuples(index=False)]
+
+
+def score(track: TrackName, row: TableRow) -> list[Score]:
+    """The scores of one track."""
+    return scored(compared_waveforms(track, row), track, row)
+
+
+def compared_waveforms(track: TrackName, row: TableRow) -> Compared:
+    """References and estimates of one track."""
+    store = _open(row.features / f"{track.dataset}.h5", row.run)
+    (place,) = store.rows([track.track])
+    references = store.waveforms(place)
+    mixture = mixture_of(references)
+    if row.name == "mixture":
+        estimates = np.repeat(mixture[None], len(references), axis=0)
+    elif row.name == "oracle":
+        estimates = oracle(store, place, mixture)
+    else:
+        estimates = _load(row.models / row.name, row.device, row.run).estimate(mixture)
+    return Compared(references, estimates, store.sources, row.filter_length)
+
+
+def scored(compared: Compared, track: TrackName, row: TableRow) -> list[Score]:
+    """`score_track`. Raises UserError, which names the track, when it cannot be scored."""
+    try:
+        return score_track(compared)
+    except ValueError as error:
+        raise UserError(f"{row.name}: {track} cannot be scored: {error}") from None
+
+
+def oracle(store: FeatureFile, place: int, mixture: FloatArray) -> FloatArray:
+    """The true magnitudes with the mixture's phase (sources, samples)."""
+    magnitudes = torch.from_numpy(store.spectrogram(place, store.sources)).transpose(1, 2)
+    spectrum = stft(torch.from_numpy(mixture), store.signal)
+    return reconstruct(magnitudes, spectrum, store.signal)[:, : len(mixture)].numpy()
+
+
+# A worker scores many tracks: it opens each file and loads each model once. A cluster's worker
+# outlives a stage: the next one may find other files at the same paths, so `run` is in the key.
+@lru_cache(maxsize=16)
+def _open(path: Path, run: str) -> FeatureFile:
+    return FeatureFile.open(path)
+
+
+@lru_cache(maxsize=1)
+def _load(folder: Path, device: str, run: str) -> Separator:
+    return Separator.load(folder, device)
