@@ -4,7 +4,7 @@
 
 Renders a few embedded songs, writes them in each collection's layout (MUSDB18's stems and the folders'
 files are encoded by ffmpeg), and times `survey.take` (decode all, hash all) and
-`preprocessing.write` on all cores. Medians of several runs; prints a Markdown table.
+`features.preprocess.write` on all cores. Medians of several runs; prints a Markdown table.
 """
 
 import shutil

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pipeline import params, roles
 from pipeline.errors import UserError
 from pipeline.separation.model_folder import WEIGHTS
-from pipeline.training import run as trainer
+from pipeline.training import run
 from pipeline.training.module import AdversarialSeparation
 from pipeline.training.step import critic_step, separator_losses
 from stages import common
@@ -72,7 +72,7 @@ def table(module: AdversarialSeparation, state: str, batches: int) -> Iterator[s
     """A row for each network."""
     exact, rounded = (
         [gradients(module, step, precision) for step in range(batches)]
-        for precision in trainer.PRECISIONS
+        for precision in run.PRECISIONS
     )
     for network in exact[0]:
         sides = [torch.stack([one[network] for one in many]) for many in (exact, rounded)]
@@ -87,7 +87,7 @@ def main(
     """Print the table."""
     settings = params.load(common.PARAMS)
     common.known_model(settings, model)
-    module = trainer.prepare(
+    module = run.prepare(
         settings, model, roles.load_split(common.SPLIT), common.FEATURES, torch.device("cpu")
     )
     typer.echo("| weights | network | rounding | of the mean | batch |\n|---|---|---:|---:|---:|")

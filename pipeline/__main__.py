@@ -38,10 +38,10 @@ def separate(
     from pipeline.parallel.allocator import keep_freed_memory
 
     keep_freed_memory()
-    from pipeline.separation import songs as batch
+    from pipeline.separation.songs import separate_files
 
     raise typer.Exit(
-        batch.separate_files(
+        separate_files(
             songs,
             model,
             out,
@@ -62,9 +62,9 @@ def export(
     results: Path = typer.Option(Path("results"), help="where metrics.json is"),
 ) -> None:
     """Write a model as it is given away: weights, configuration, model card, ONNX."""
-    from pipeline.report import export as exporting
+    from pipeline.report.export import export_model
 
-    exporting.export_model(model, out, results)
+    export_model(model, out, results)
 
 
 @app.command()
@@ -73,9 +73,9 @@ def review(
     head: str = typer.Argument("", help="another revision [default: the working tree]"),
 ) -> None:
     """Print what changed in parameters and results between two revisions, as Markdown."""
-    from pipeline.comparison import review as reviewing
+    from pipeline.comparison.review import review as review_of
 
-    typer.echo(reviewing.review(base, head or None))
+    typer.echo(review_of(base, head or None))
 
 
 def main() -> None:

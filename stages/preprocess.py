@@ -12,12 +12,12 @@ def preprocess(dataset: str = typer.Argument(help="a name under datasets: in par
     import_ahead("pipeline.features.preprocess")
     from pipeline import params
     from pipeline.datasets import inventory
-    from pipeline.features import preprocess as preprocessing
+    from pipeline.features.preprocess import write
 
     settings = params.load(common.PARAMS)
     entry = common.dataset_entry(settings, dataset)
     found = inventory.load(common.inventory_path(dataset))
-    read = preprocessing.write(
+    read = write(
         found,
         common.recordings_root(dataset, entry),
         found.kinds if entry.origin == "folder" else settings.sources,

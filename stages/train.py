@@ -26,11 +26,11 @@ def train(
     if processes and "TORCHELASTIC_RUN_ID" not in os.environ:
         with_torchrun(processes)
     from pipeline import params, roles
-    from pipeline.training import run as trainer
+    from pipeline.training.run import train as train_model
 
     settings = params.load(common.PARAMS)
     common.known_model(settings, model)
-    trainer.train(
+    train_model(
         settings,
         model,
         roles.load_split(common.SPLIT),

@@ -13,7 +13,7 @@ import torch
 from pipeline.comparison import aggregation
 from pipeline.datasets import survey
 from pipeline.evaluation import table_row
-from pipeline.features import preprocess as preprocessing
+from pipeline.features import preprocess
 from tests.helpers import score_tables, small_recordings
 from tests.helpers.experiment import THREADS, shared
 from tests.helpers.places import REAL_SONGS
@@ -81,7 +81,7 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def in_turn(function: Any, items: Sequence[Any], *_: Any) -> Iterator[Any]:
         yield from map(function, items)
 
-    for module in (table_row, preprocessing, survey):
+    for module in (table_row, preprocess, survey):
         monkeypatch.setattr(module, "parallel_map", in_turn)
     # A worker keeps what it opened until it ends; this process goes on to the next test.
     table_row._open.cache_clear()

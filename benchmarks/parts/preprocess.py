@@ -13,7 +13,7 @@ from benchmarks.harness import LIMIT, OURS, STRAIGHTFORWARD, Options, Result
 from benchmarks.reference import preprocess as reference
 from pipeline.audio.decoding import open_audio
 from pipeline.datasets.inventory import Inventory
-from pipeline.features import preprocess as preprocessing
+from pipeline.features import preprocess
 from pipeline.parallel.workers import import_ahead, worker_count
 
 BLOCK = 2**20
@@ -24,7 +24,7 @@ def ours(found: Inventory, root: Path, target: Path) -> None:
     """The stage's work, with nothing to reuse."""
     target.unlink(missing_ok=True)
     settings = material.paper()
-    preprocessing.write(found, root, settings.sources, settings.signal, target)
+    preprocess.write(found, root, settings.sources, settings.signal, target)
 
 
 def straightforward(found: Inventory, root: Path, target: Path, quality: str = "soxr_hq") -> None:

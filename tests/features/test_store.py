@@ -9,8 +9,7 @@ import h5py
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.features import store as features
-from pipeline.features.store import FeatureFile
+from pipeline.features.store import FORMAT, FeatureFile
 
 
 def delete(path: Path) -> None:
@@ -42,7 +41,7 @@ def forget_index(path: Path) -> None:
 
 def another_format(path: Path) -> None:
     with h5py.File(path, "a") as file:
-        file.attrs["format"] = features.FORMAT + 1
+        file.attrs["format"] = FORMAT + 1
 
 
 @pytest.mark.parametrize(
@@ -54,7 +53,7 @@ def another_format(path: Path) -> None:
         (forget_attributes, r"damaged \(.*\); delete it and run `dvc repro`"),
         (forget_sources, r"damaged \(.*\); delete it and run `dvc repro`"),
         (forget_index, r"damaged \(.*\); delete it and run `dvc repro`"),
-        (another_format, rf"feature format {features.FORMAT + 1}, expected {features.FORMAT}"),
+        (another_format, rf"feature format {FORMAT + 1}, expected {FORMAT}"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line(

@@ -11,13 +11,13 @@ from typing import Any
 
 from torch import Tensor
 
-from pipeline.training import run as trainer
+from pipeline.training import run
 from pipeline.training.module import AdversarialSeparation
 from pipeline.training.pools import Pool
 from stages import common
 from stages.train import train
 
-in_single = trainer.prepare
+in_single = run.prepare
 silent_step = AdversarialSeparation.training_step
 
 
@@ -45,6 +45,6 @@ def printed_step(module: AdversarialSeparation, *arguments: Any) -> None:
 
 
 if __name__ == "__main__":
-    trainer.prepare = in_double  # type: ignore[assignment]
+    run.prepare = in_double  # type: ignore[assignment]
     AdversarialSeparation.training_step = printed_step  # type: ignore[assignment]
     common.run(train)

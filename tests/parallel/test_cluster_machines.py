@@ -28,11 +28,11 @@ pytestmark = [
     ),
 ]
 POISONED = """
-from pipeline.features import preprocess as preprocessing
+import pipeline.features.preprocess
 from stages import common, preprocess
 from tests.helpers.on_workers import extract_but_one
 if __name__ == "__main__":
-    preprocessing.extract = extract_but_one
+    pipeline.features.preprocess.extract = extract_but_one
     common.run(preprocess.preprocess)
 """
 

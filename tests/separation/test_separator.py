@@ -18,7 +18,7 @@ from torch import Tensor
 from pipeline.errors import UserError
 from pipeline.features.stft import log_magnitude, reconstruct, stft
 from pipeline.networks.separators.unet import SpectrogramUNet
-from pipeline.separation import separator as separation
+from pipeline.separation import separator as module
 from pipeline.separation.model_folder import CONFIG, WEIGHTS
 from pipeline.separation.patches import Patches
 from pipeline.separation.separator import Separator
@@ -185,7 +185,7 @@ def test_the_documented_example_runs(
     soundfile.write(tmp_path / "song.wav", music(2, 441_000).T, 44_100)
     monkeypatch.chdir(tmp_path)
     if document == "docstring":
-        done = doctest.testmod(separation)
+        done = doctest.testmod(module)
     else:
         done = doctest.testfile(str(TOP / document), module_relative=False)
     assert done.attempted > 3

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
-from pipeline.separation import songs as batch
+from pipeline.separation import songs as module
 from pipeline.separation import streams
 from pipeline.separation.model_folder import CONFIG
 from pipeline.separation.separator import Separator
@@ -255,7 +255,7 @@ def test_flac_that_does_not_fit_while_wav_did(model: Path, songs: Path, out: Pat
     wave = out / "vocals.wav"
     put(wave, read(out / "two/vocals.flac"), subtype="FLOAT", rate=16_000)
     with small_files_only(whole - 100), pytest.raises((AssertionError, soundfile.LibsndfileError)):
-        batch.write_flac(wave, 1.0)
+        module.write_flac(wave, 1.0)
 
 
 @pytest.mark.parametrize("name", ["file", "file/below"])

@@ -17,12 +17,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from pipeline import params, roles
+from pipeline import params, roles, rooms
 from pipeline.errors import UserError
 from pipeline.networks import devices
 from pipeline.networks.separators.unet import SpectrogramUNet
-from pipeline.training import checkpoints, losses, step
-from pipeline.training import run as trainer
+from pipeline.training import checkpoints, losses, run, step
 from pipeline.training.batches import CriticBatch
 from pipeline.training.module import AdversarialSeparation
 from pipeline.training.step import critic_step, separator_losses
@@ -36,7 +35,7 @@ CPU = torch.device("cpu")
 def module(with_models: Path, model: str = "VA", **changes: Any) -> AdversarialSeparation:
     data = small_params()
     data["training"] |= changes
-    return trainer.prepare(
+    return run.prepare(
         params.parse(data, "test"),
         model,
         roles.load_split(with_models / "data/split.csv"),
@@ -299,6 +298,28 @@ def test_a_checkpoint_of_other_parameters_is_not_continued(copied_models: Path) 
     assert not (folder / "last.ckpt").exists()
 
 
+@pytest.mark.parametrize(
+    ("room", "another"),
+    [("training", True), ("networks", True), ("separation", True), ("features", True),
+     ("audio", True), ("datasets", False), ("report", False), ("evaluation", False)],
+)  # fmt: skip
+def test_a_checkpoint_belongs_to_the_code_that_a_run_reaches(
+    copied_models: Path, monkeypatch: pytest.MonkeyPatch, room: str, another: bool
+) -> None:
+    def mark() -> str:
+        settings = params.parse(small_params(), "x")
+        split = roles.load_split(copied_models / "data/split.csv")
+        return checkpoints.fingerprint(settings, "V", split, copied_models / "data/features")
+
+    before = mark()
+    code = copied_models / "code"
+    shutil.copytree(TOP / "pipeline", code / "pipeline")
+    (code / "pipeline" / room / "__init__.py").write_text("# changed\n")
+    monkeypatch.setattr(rooms, "TOP", code)
+    monkeypatch.setattr(rooms, "PACKAGE", code / "pipeline")
+    assert (mark() != before) is another
+
+
 def test_another_models_parameters_do_not_matter_to_a_checkpoint(copied_models: Path) -> None:
     data = roles.load_split(copied_models / "data/split.csv")
     marks = []
@@ -343,7 +364,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
 
 
 def test_a_dead_output_is_noticed(copied_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = trainer.prepare
+    original = run.prepare
 
     def dead(*arguments: Any) -> AdversarialSeparation:
         built = original(*arguments)
@@ -352,7 +373,7 @@ def test_a_dead_output_is_noticed(copied_models: Path, monkeypatch: pytest.Monke
                 weights[1] = -1
         return built
 
-    monkeypatch.setattr(trainer, "prepare", dead)
+    monkeypatch.setattr(run, "prepare", dead)
     with pytest.raises(UserError, match="dead output: vocals is estimated as silence"):
         trained(copied_models, write_params(small_params(), copied_models), "baseline")
 
@@ -380,7 +401,7 @@ def test_a_role_without_tracks_stops_at_once(copied_models: Path, role: str, mod
     frame = roles.load_split(copied_models / "data/split.csv")
     settings = write_params(small_params(), copied_models)
     with pytest.raises(UserError, match=role):
-        trainer.train(
+        run.train(
             settings, model, frame[frame["role"] != role], copied_models / "data/features",
             copied_models / "m", copied_models / "w", "cpu",
         )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from pipeline.datasets.download.http import BLOCK, AddressError, Transfer, progress
+from pipeline.datasets.download.transfer import BLOCK, AddressError, Transfer, progress
 from pipeline.errors import UserError
 from pipeline.files import alone
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pipeline.datasets import catalogue
 from pipeline.datasets.catalogue import Collection
 from pipeline.datasets.download.fetch import fetch, local
-from pipeline.datasets.download.http import Transfer
+from pipeline.datasets.download.transfer import Transfer
 from pipeline.datasets.download.unpack import refuse_visible, unpack, visible
 from pipeline.errors import UserError
 from pipeline.files import (

@@ -17,7 +17,7 @@ from functools import partial as bound
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
-from pipeline.datasets.download.http import BLOCK, progress
+from pipeline.datasets.download.transfer import BLOCK, progress
 from pipeline.errors import UserError
 from pipeline.files import atomic_path, human, require_space
 

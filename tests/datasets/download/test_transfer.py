@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from pipeline.datasets.download import http
+from pipeline.datasets.download import transfer
 from tests.helpers.loading import (
     CONTENT,
     HALF,
@@ -191,7 +191,7 @@ def test_a_kill_when_it_starts_over_leaves_no_mixture(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(http, "write_text", killed)
+    monkeypatch.setattr(transfer, "write_text", killed)
     with pytest.raises(KeyboardInterrupt):
         get(url)
     assert [*target.parent.iterdir()] == []
@@ -248,7 +248,7 @@ def test_waits_grow_and_the_server_may_ask_for_longer_ones(
     server: Server, get: Fetch, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("pipeline.datasets.download.http.time.sleep", waits.append)
+    monkeypatch.setattr("pipeline.datasets.download.transfer.time.sleep", waits.append)
     date = formatdate(time.time() + 30, usegmt=True)
     asked = [{"Retry-After": text} for text in ("7", "3600", date, "soon", "-1")]
     answers = [Answer(503, headers=headers) for headers in ({}, {}, {}, *asked)]
@@ -290,7 +290,7 @@ def test_a_wrong_certificate_is_not_tried_again(
 def test_a_server_that_stalls(
     server: Server, get: Fetch, target: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    monkeypatch.setattr(http, "TIMEOUT", (10.0, 0.2))
+    monkeypatch.setattr(transfer, "TIMEOUT", (10.0, 0.2))
     url = server.serve("/x", CONTENT, Answer(stall=after), Answer())
     get(url)
     assert only(target)
