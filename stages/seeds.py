@@ -4,9 +4,16 @@ Not a stage of dvc.yaml: it takes as long as the experiment times the number of 
 `make seeds` after `dvc repro`; it reads the same features and split.
 """
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from stages import common
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.params import Params
 
 SEEDS = list(range(1, 9))
 EVALUATION = "pipeline.evaluation.table_row"
@@ -27,12 +34,11 @@ def seeds(
     from pipeline.parallel.allocator import keep_freed_memory
 
     keep_freed_memory()
-    from pipeline import files, params, roles, rooms
+    from pipeline import files, params, roles
     from pipeline.comparison import aggregation, several_seeds
     from pipeline.evaluation.table_row import TableRow, score_row
     from pipeline.evaluation.track_scores import load_tracks, save_tracks
     from pipeline.tracks import Role
-    from pipeline.training import checkpoints
     from pipeline.training.run import train
 
     settings = params.load(common.PARAMS)
@@ -52,13 +58,7 @@ def seeds(
         for model in settings.models:
             done = folder / f"{model}.csv"
             mark = folder / f"{model}.fingerprint"
-            expected = " ".join(
-                [
-                    checkpoints.fingerprint(seeded, model, frame, common.FEATURES),
-                    rooms.fingerprint(EVALUATION),
-                    settings.evaluation.model_dump_json(),
-                ]
-            )
+            expected = kept_under(seeded, model, frame)
             if not (done.exists() and mark.exists() and mark.read_text() == expected):
                 train(
                     seeded, model, frame, common.FEATURES, folder / "models" / model,
@@ -77,6 +77,15 @@ def seeds(
     text = several_seeds.as_markdown(table, command_for(seed, precision))
     files.write_text(target.with_suffix(".md"), text)
     typer.echo(text)
+
+
+def kept_under(params: "Params", model: str, split: "pd.DataFrame") -> str:
+    """What the kept scores of a model depend on: its training, the code that scores, the metric."""
+    from pipeline import rooms
+    from pipeline.training import checkpoints
+
+    trained = checkpoints.fingerprint(params, model, split, common.FEATURES)
+    return f"{trained} {rooms.fingerprint(EVALUATION)} {params.evaluation.filter_length}"
 
 
 def command_for(seed: list[int], precision: str = "") -> str:

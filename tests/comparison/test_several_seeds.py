@@ -1,11 +1,15 @@
 """The summary over seeds against sums done by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline import params, roles, rooms
 from pipeline.comparison import aggregation, several_seeds
-from stages.seeds import SEEDS, command_for
+from stages.seeds import SEEDS, command_for, kept_under
+from tests.helpers.places import inside
 
 SOURCES = ["accompaniment", "vocals"]
 
@@ -76,3 +80,23 @@ def test_the_summary_says_which_command_made_it(
     chosen: list[int], precision: str, command: str
 ) -> None:
     assert command_for(chosen, precision) == command
+
+
+def test_kept_scores_belong_to_the_metric_the_code_and_the_run(
+    with_features: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = params.load(with_features / "params.yaml")
+    split = roles.load_split(with_features / "data/split.csv")
+    shorter = settings.evaluation.model_copy(update={"filter_length": 256})
+    drawn = settings.evaluation.model_copy(update={"bootstrap_samples": 99})
+    with inside(with_features):
+        mark = kept_under(settings, "V", split)
+        assert kept_under(settings.model_copy(update={"evaluation": drawn}), "V", split) == mark
+        others = [
+            kept_under(settings.model_copy(update={"seed": 2}), "V", split),
+            kept_under(settings.model_copy(update={"evaluation": shorter}), "V", split),
+            kept_under(settings, "VA", split),
+        ]
+        monkeypatch.setattr(rooms, "fingerprint", lambda module: f"other code of {module}")
+        others.append(kept_under(settings, "V", split))
+    assert len({mark, *others}) == 5
