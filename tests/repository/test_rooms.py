@@ -14,7 +14,6 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline import rooms
-from pipeline.errors import UserError
 from tests.helpers import programs
 from tests.helpers.places import TOP
 
@@ -238,6 +237,10 @@ def test_the_drawing_leaves_out_what_other_arrows_say() -> None:
     assert draw.reduced(graph, "abcde") == [("b", "a"), ("c", "b"), ("d", "c"), ("e", "a")]
 
 
-def test_the_drawing_asks_for_the_name_of_new_data() -> None:
-    with pytest.raises(UserError, match=r"dvc.yaml: data/new.csv: the drawing has no name for it"):
-        draw.known("data/new.csv")
+def test_new_data_is_drawn_below_the_others_under_its_own_name() -> None:
+    stages = STAGES | {"listen": {"cmd": "python -m stages.split", "outs": ["data/heard.csv"]}}
+    stages["listen"]["deps"] = ["stages/split.py", "data/features"]
+    columns = draw.columns(stages)
+    assert draw.rows(columns) == [*draw.DATA, "heard"]
+    assert draw.shown_path("heard", stages) == "data/heard.csv"
+    assert any(">heard<" in part for part in draw.data_rows(columns, stages, 0))
