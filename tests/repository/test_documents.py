@@ -79,3 +79,11 @@ def test_requirements_are_pinned_and_hashed_and_name_no_address() -> None:
         for block in re.split(r"\n(?=\S)", text):
             if block.strip() and not block.startswith("#"):
                 assert re.match(r"[\w.\[\],-]+==\S+ \\\n\s+--hash=sha256:", block), block[:80]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_code_that_a_document_names_exists(document: Path) -> None:
+    """A path like `training/step.py`, from wherever the document counts."""
+    there = [path.as_posix() for path in TOP.rglob("*.py") if ".venv" not in path.parts]
+    for named in re.findall(r"`([\w/-]+\.py)`", document.read_text(encoding="utf-8")):
+        assert any(path.endswith(f"/{named}") for path in there), f"{document.name}: {named}"
