@@ -35,17 +35,6 @@ def changed(**sections: Any) -> dict[str, Any]:
     return data
 
 
-def songs_of(dataset: str, role: str, count: int) -> list[str]:
-    """MUSDB18's names of songs that have a role in the paper's experiment."""
-    order = [entry.id for entry in catalogue.tracks(dataset)]
-    if dataset == "MedleyDB":
-        chosen = {"unlabelled": order[:40], "validation": order[40:80], "test": order[80:]}[role]
-    else:
-        chosen = {"supervised": order[:50], "validation": order[50:75], "test": order[75:]}[role]
-    names = [s.track for s in catalogue.musdb18() if s.dataset == dataset and s.original in chosen]
-    return names[:count]
-
-
 def musdb18_hq(experiment: Path, root: Path, names: Iterable[str]) -> None:
     """The embedded DSD100 songs, each at a level of its own, in MUSDB18-HQ's layout and names."""
     folders = sorted((experiment / "data/synthetic/DSD100/Sources").glob("*/*"))
@@ -76,13 +65,17 @@ def stems_files(hq: Path, root: Path) -> None:
         )
 
 
+# Their places in the authors' lists: of DSD100, 50 are supervised, 25 for validation and 25 for test;
+# of MedleyDB, 40 are unlabelled, 40 for validation, the others for test.
 NAMES = [
-    *songs_of("DSD100", "supervised", 2),
-    *songs_of("DSD100", "validation", 1),
-    *songs_of("DSD100", "test", 1),
-    *songs_of("MedleyDB", "unlabelled", 2),
-    *songs_of("MedleyDB", "validation", 1),
-    *songs_of("MedleyDB", "test", 1),
+    "Actions - Devil's Words",  # DSD100 3, supervised
+    "Actions - South Of The Water",  # DSD100 4, supervised
+    "Actions - One Minute Smile",  # DSD100 53, validation
+    "Drumtracks - Ghost Bitch",  # DSD100 90, test
+    "Auctioneer - Our Future Faces",  # MedleyDB 3, unlabelled
+    "AvaLuna - Waterduct",  # MedleyDB 4, unlabelled
+    "A Classic Education - NightOwl",  # MedleyDB 71, validation
+    "Music Delta - 80s Rock",  # MedleyDB 90, test
     "PR - Oh No",  # of neither
 ]
 
