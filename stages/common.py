@@ -76,6 +76,7 @@ def known_model(params: "Params", name: str) -> None:
 
 def run(command: Callable[P, None]) -> NoReturn:
     """Run a stage's command line; a UserError ends it with one line and status 1."""
+    sys.argv[1:] = plain(sys.argv[1:])
 
     @wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -93,6 +94,14 @@ def run(command: Callable[P, None]) -> NoReturn:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(guarded)
     sys.exit(app())
+
+
+def plain(arguments: list[str]) -> list[str]:
+    """What a person would have typed: VA for `--model VA`, as dvc.yaml's `${item}` gives it."""
+    if len(arguments) == 2 and arguments[0] in ("--dataset", "--model", "--row"):
+        name = arguments[1]
+        return ["--", name] if name.startswith("-") else [name]
+    return arguments
 
 
 def _note_time(module: str, arguments: list[str], seconds: float) -> None:

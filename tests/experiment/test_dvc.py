@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from dvc.repo import Repo
+from ruamel.yaml import YAML
 
 from tests.helpers.experiment import small_params, write_params
 from tests.helpers.places import TOP, inside
@@ -191,6 +192,28 @@ def test_a_stage_that_fails_loses_nothing(finished: Path, tmp_path: Path) -> Non
     assert "error: no/where: no such folder" in said
     assert (folder / "data/inventory/DSD100.json").read_bytes() == inventory
     assert "download@DSD100" in changed(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["x;touch pwned;", "y$(touch pwned)", "z'`touch pwned`", "--help", "x'\ntouch pwned\n'"]
+)
+@pytest.mark.parametrize("section", ["models", "datasets"])
+def test_no_name_in_the_parameters_reaches_a_shell(
+    finished: Path, tmp_path: Path, section: str, name: str
+) -> None:
+    """As `dvc repro` on a stranger's branch: the stage refuses the name, and nothing else happens."""
+    folder = tmp_path / "stranger"
+    shutil.copytree(finished, folder)
+    data = small_params()
+    data[section][name] = next(iter(data[section].values()))
+    with (folder / "params.yaml").open("w", encoding="utf-8") as file:
+        YAML().dump(data, file)
+    group = {"models": "train", "datasets": "download"}[section]
+    status, said = run(folder, "dvc", "repro", "--single-item", "--keep-going", group)
+    assert status != 0
+    # DVC gives a shell line by line: that of a name of several lines is an open quote
+    assert f"params.yaml: {section}." in said or "\n" in name
+    assert not list(folder.rglob("*pwned"))
 
 
 def test_no_output_of_a_path_or_a_machine_is_in_the_lock(finished: Path) -> None:
