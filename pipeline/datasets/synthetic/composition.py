@@ -111,10 +111,10 @@ def compose(
     motifs = {section: int(rng.integers(2**32)) for section in SUNG}
     phrases: list[Line] = []
     for number, bar in enumerate(bars):
-        if _starts_phrase(bars, number):
+        place = _place_in_section(bars, number)
+        if bar.section in SUNG and place % 2 == 0:
             # The first and third phrase of a section are alike, so are the second and fourth.
-            place = _place_in_section(bars, number) // 2 % 2
-            motif = np.random.default_rng((motifs[bar.section], place))
+            motif = np.random.default_rng((motifs[bar.section], place // 2 % 2))
             high = bar.section == "chorus"
             line = _phrase(motif, rng, frame, bar, register[3:] if high else register[:-3])
             if line := clip(line, beats, frame.beat):
@@ -199,10 +199,6 @@ def _place_in_section(bars: tuple[Bar, ...], number: int) -> int:
     while first > 0 and not bars[first - 1].last:
         first -= 1
     return number - first
-
-
-def _starts_phrase(bars: tuple[Bar, ...], number: int) -> bool:
-    return bars[number].section in SUNG and _place_in_section(bars, number) % 2 == 0
 
 
 def _phrase(

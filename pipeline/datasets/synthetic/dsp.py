@@ -154,7 +154,6 @@ def upsample(signal: Sound) -> Sound:
     between = np.zeros_like(signal)
     for tap, weight in enumerate((weights / weights.sum() / 2).astype(np.float32)):
         before, after = _HALF_BAND - 1 - tap, _HALF_BAND + tap
-        between += weight * (
-            padded[..., before : before + samples] + padded[..., after : after + samples]
-        )
+        pair = padded[..., before : before + samples] + padded[..., after : after + samples]
+        between += weight * pair
     return np.stack([signal, between], axis=-1).reshape(*signal.shape[:-1], 2 * samples)
