@@ -10,7 +10,7 @@ import onnxruntime  # type: ignore[import-untyped]
 import torch
 from torch import Tensor
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, in_one_line
 from pipeline.networks.interfaces import SeparatorNetwork
 from pipeline.separation.model_folder import WEIGHTS
 from pipeline.separation.separator import Separator
@@ -85,8 +85,9 @@ def load_onnx(model: Path, path: Path) -> Separator:
             str(path), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # a dozen classes without a common one
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: not a network that onnxruntime can run: {reason}") from None
+        raise UserError(
+            f"{path}: not a network that onnxruntime can run: {in_one_line(error)}"
+        ) from None
     if session.get_modelmeta().custom_metadata_map.get("weights") != weights_digest(model):
         raise UserError(f"{path}: not exported from the weights in {model}; export them again")
     return Separator(OnnxNetwork(session, separator.network), separator.sources, separator.signal)
