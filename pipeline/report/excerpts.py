@@ -129,7 +129,7 @@ def cut(run: Run, choices: Sequence[Choice], device: str = "cpu") -> Iterator[Ex
         length = round(SECONDS * rate)
         start = loudest(energy, length, max(round(STEP * rate), 1))
         part = slice(start, start + length)
-        estimated = {
+        found = {
             model: dict(zip(one.sources, one.estimate(mixture)[:, part], strict=True))
             for model, one in separators.items()
         }
@@ -139,10 +139,7 @@ def cut(run: Run, choices: Sequence[Choice], device: str = "cpu") -> Iterator[Ex
             store.signal,
             mixture[part],
             dict(zip(store.sources, references[:, part], strict=True)),
-            {
-                name: {model: estimated[model][name] for model in estimated}
-                for name in store.sources
-            },
+            {name: {model: found[model][name] for model in found} for name in store.sources},
         )
 
 

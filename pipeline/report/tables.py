@@ -109,9 +109,7 @@ def track_rows(
     for key, number in numbers.items():
         row = scores[key]
         values = [float(row[source, model]) for source in run.params.sources for model in shown]
-        cells = tuple(
-            Cell(value, plain(value) if math.isfinite(value) else "–") for value in values
-        )
+        cells = tuple(Cell(v, plain(v) if math.isfinite(v) else "–") for v in values)
         rows.append(TrackRow(number, *key, str(notes[key]), cells, heard.get(key, "")))
     return rows
 

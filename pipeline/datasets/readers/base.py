@@ -25,9 +25,7 @@ FOUR_STEMS = (ACCOMPANIMENT, VOCALS, *BACKING)
 """The sources of those two."""
 
 # What archives made on a Mac, Synology's indexer and file systems leave behind: copies, no music.
-_LITTER = frozenset(
-    ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
-)
+_LITTER = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
 
 class Rejected(BaseModel):
