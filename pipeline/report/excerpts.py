@@ -102,7 +102,7 @@ def _places(count: int) -> dict[int, str]:
 
 
 def loudest(energy: NDArray[np.float64], length: int, step: int = 1) -> int:
-    """Where the `length` values with the most energy begin; of equals the first, 0 if there are fewer.
+    """Where the `length` values with the most energy begin; of equals the first, 0 for fewer.
 
     energy (values,); step: between the places that are tried.
     """

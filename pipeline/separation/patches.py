@@ -68,9 +68,9 @@ class Patches:
     def push(self, samples: FloatArray, last: bool = False) -> Iterator[Patch]:
         """Append float32 (channels, samples) at the model's rate; yield the patches that are complete.
 
-        The next piece may come when all have been taken. With the last piece come all patches that
-        remain; the last may end after the recording, by less than a hop, or by more if it is shorter
-        than two.
+        The next piece may come when all have been taken. With the last piece come the patches that
+        remain; the final one may end after the recording, by less than a hop, or by more if the
+        recording is shorter than two.
         """
         signal, context = self._separator.signal, self._separator.network.context
         position = 0
