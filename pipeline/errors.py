@@ -24,6 +24,11 @@ class Stopped(Exception):
         return self.message
 
 
+def in_one_line(error: BaseException) -> str:
+    """What an exception says, for the end of an error line: at most 200 characters."""
+    return " ".join(str(error).split())[:200]
+
+
 def listing(items: Iterable[str | Path], limit: int = 5) -> str:
     """Join items for an error line, eliding all but the first `limit`."""
     names = [str(item) for item in items]

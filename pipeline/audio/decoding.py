@@ -11,7 +11,6 @@ import re
 import stat
 from abc import ABC, abstractmethod
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self
 
 import numpy as np
@@ -62,11 +61,8 @@ class Decoder(ABC):
         """
         decoded = self._read(count)
         # The extremes are finite only if everything is, and need no array of their own.
-        if (
-            self._floating
-            and decoded.size
-            and not np.isfinite([decoded.min(), decoded.max()]).all()
-        ):
+        extremes = [decoded.min(), decoded.max()] if self._floating and decoded.size else []
+        if not np.isfinite(extremes).all():
             first = int(np.isfinite(decoded).all(axis=0).argmin())
             seconds = (self.position + first) / self.sample_rate
             raise _error(self.name, f"NaN or infinite samples, the first at {seconds:.3f} s")
@@ -82,12 +78,7 @@ class Decoder(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @abstractmethod
@@ -237,8 +228,7 @@ def _decoder(file: BinaryIO, name: str, stream: int | None) -> Decoder:
     # libsndfile silently shortens the header of a truncated file to what is there.
     if announced > present:
         raise _error(
-            name,
-            f"truncated: its header announces {announced} bytes of audio, {present} are there",
+            name, f"truncated: its header announces {announced} bytes of audio, {present} are there"
         )
     # MP3 begins with a tag or a frame; libsndfile would also complain about it on stderr.
     mp3 = start == b"ID3" or (len(start) > 1 and start[0] == 0xFF and start[1] >= 0xE0)

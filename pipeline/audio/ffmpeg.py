@@ -181,9 +181,7 @@ def _stream(entry: dict[str, Any], container: dict[str, Any], estimated: bool) -
     if described := re.fullmatch(r"\d+ channels \((.*)\)", layout):
         layout = described[1]
     known = re.fullmatch(r"[\w.+() ]+", layout) and layout != "unknown"
-    seconds = None
-    if not estimated:
-        seconds = _announced(entry, container)
+    seconds = None if estimated else _announced(entry, container)
     return AudioStream(
         int(entry.get("sample_rate", 0)), int(entry.get("channels", 0)),
         layout if known else None, seconds,

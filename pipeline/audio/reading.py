@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.audio.decoding import AGAIN, Decoder, Samples, open_audio, shown
 from pipeline.audio.resampling import Resampler
 from pipeline.errors import UserError
-from pipeline.tracks import Part, Track
+from pipeline.tracks import Track
 
 BLOCK = 441_000
 """Samples per block: ten seconds of CD audio, 3.5 MB a stereo file."""
@@ -72,7 +72,9 @@ def stream_sources(
             sources = np.zeros((len(names), 1 if mono else channels, count), np.float32)
             for index, name in enumerate(names):
                 for part in track.sources[name]:
-                    found = _select(part, decoded[_Input(part.file, part.stream)])
+                    found = decoded[_Input(part.file, part.stream)]
+                    if part.channel is not None:
+                        found = found[part.channel : part.channel + 1]
                     sources[index] += _average(found) if mono else found
             yield sources
 
@@ -93,7 +95,7 @@ def read_mono(
     for sources, last in _with_last(stream_sources(track, root, names, block, mono=True)):
         pairs = zip(resamplers, sources, strict=True)
         chunks.append(np.concatenate([one.push(source, last) for one, source in pairs]))
-    return _joined(chunks, (len(names), sum(chunk.shape[1] for chunk in chunks)))
+    return _joined(chunks, len(names))
 
 
 def _with_last(blocks: Iterator[Samples]) -> Iterator[tuple[Samples, bool]]:
@@ -105,18 +107,14 @@ def _with_last(blocks: Iterator[Samples]) -> Iterator[tuple[Samples, bool]]:
         held = following
 
 
-def _joined(chunks: deque[Samples], shape: tuple[int, ...]) -> Samples:
-    """Chunks one after the other along the last axis, cut or filled with zeros to `shape`.
-
-    Takes them out of `chunks`: memory holds the whole once.
-    """
-    result = np.zeros(shape, np.float32)
+def _joined(chunks: deque[Samples], sources: int) -> Samples:
+    """Chunks one after the other, taken out of `chunks`: memory holds the whole once."""
+    result = np.zeros((sources, sum(chunk.shape[1] for chunk in chunks)), np.float32)
     start = 0
     while chunks:
         chunk = chunks.popleft()
-        used = min(chunk.shape[-1], shape[-1] - start)
-        result[..., start : start + used] = chunk[..., :used]
-        start += used
+        result[:, start : start + chunk.shape[1]] = chunk
+        start += chunk.shape[1]
     return result
 
 
@@ -190,11 +188,7 @@ def _agreed(track: Track, names: Sequence[str], inputs: dict[_Input, Decoder]) -
             infos[key] = AudioInfo(decoder.sample_rate, channels, decoder.samples)
     (first, expected), *others = infos.items()
     for key, info in others:
-        for unit, mine, its in (
-            ("Hz", info.sample_rate, expected.sample_rate),
-            ("channels", info.channels, expected.channels),
-            ("samples", info.samples, expected.samples),
-        ):
+        for unit, mine, its in zip(("Hz", "channels", "samples"), info, expected, strict=True):
             if mine is not None and its is not None and mine != its:
                 raise _mismatch(inputs[key].name, unit, mine, first, its)
     known = all(info.samples is not None for info in infos.values())
@@ -209,8 +203,7 @@ def _check_channels(track: Track, key: _Input, decoder: Decoder) -> None:
         for part in parts
         if (part.file, part.stream) == key and part.channel is not None
     }
-    expected = max(places) + 1
-    channels = decoder.channels
+    channels, expected = decoder.channels, max(places) + 1
     if channels == expected:
         return
     meaning = ", ".join(
@@ -234,7 +227,3 @@ def _average(decoded: Samples) -> Samples:
     total /= len(decoded)
     averaged: Samples = total[None]
     return averaged
-
-
-def _select(part: Part, decoded: Samples) -> Samples:
-    return decoded if part.channel is None else decoded[part.channel : part.channel + 1]

@@ -27,9 +27,7 @@ class Resampler:
         self._taken = self._given = 0
         self._stream = None
         if rate != target:
-            self._stream = soxr.ResampleStream(
-                rate, target, channels, dtype="float32", quality=QUALITY
-            )
+            self._stream = soxr.ResampleStream(rate, target, channels, "float32", QUALITY)
 
     def push(self, samples: FloatArray, last: bool = False) -> FloatArray:
         """The next samples, as far as they are known; with the last piece, all that is left."""

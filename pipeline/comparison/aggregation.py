@@ -21,16 +21,8 @@ from pipeline.evaluation.track_scores import KEY
 from pipeline.files import write_text
 from pipeline.params import DATASETS, REFERENCE_ROWS, Model
 
-DECIBELS = [
-    "mean",
-    "median",
-    "std",
-    "low",
-    "high",
-    "difference",
-    "difference_low",
-    "difference_high",
-]
+_OF_DIFFERENCE = ["difference", "difference_low", "difference_high"]
+DECIBELS = ["mean", "median", "std", "low", "high", *_OF_DIFFERENCE]
 LONG_COLUMNS = ["test_set", "model", "source", "metric", "tracks", *DECIBELS, "p_value"]
 ALL = "all"
 
@@ -127,7 +119,7 @@ def means(frame: pd.DataFrame, sources: Sequence[str]) -> Means:
                 for source in sources:
                     values = _hundredths(rows.loc[rows["source"] == source, metric])
                     if np.isfinite(values).any():
-                        cells[f"{metric}_{source}"] = _from_hundredths(float(np.nanmean(values)))
+                        cells[f"{metric}_{source}"] = round(float(np.nanmean(values))) / 100
             cells["tracks"] = len(rows[["dataset", "track"]].drop_duplicates())
             result[name][str(model)] = cells
     return result
@@ -139,10 +131,10 @@ def winners(metric: str, values: Mapping[str, float | None]) -> list[str]:
     Reference rows do not compete; no model wins alone.
     """
     found = {n: v for n, v in values.items() if n not in REFERENCE_ROWS and v is not None}
-    best = max if named(metric).higher_is_better else min
-    return (
-        [n for n, value in found.items() if value == best(found.values())] if len(found) > 1 else []
-    )
+    if len(found) < 2:
+        return []
+    best = (max if named(metric).higher_is_better else min)(found.values())
+    return [name for name, value in found.items() if value == best]
 
 
 def save_means(values: Means, path: Path) -> None:
@@ -240,7 +232,3 @@ def _hundredths(scores: pd.Series | pd.DataFrame) -> Values:
     """Whole hundredths of a dB; NaN for what has no place in a mean (missing, infinite)."""
     values = scores.to_numpy(dtype=np.float64)
     return np.where(np.isfinite(values), np.rint(values * 100), np.nan)
-
-
-def _from_hundredths(hundredths: float) -> float:
-    return round(hundredths) / 100

@@ -79,14 +79,11 @@ def load(folder: Path, name: str) -> Results:
         models = {model: None for cells in means.values() for model in cells}
         frames = {model: load_tracks(folder / TRACK_SCORES / f"{model}.csv") for model in models}
     except FileNotFoundError:
-        raise UserError(
-            f"{METRICS_FILE}: not in {name}: no results to compare;"
-            " run `make repro`, commit results/"
-        ) from None
+        remedy = "run `make repro`, commit results/"
+        raise UserError(f"{METRICS_FILE}: not in {name}: no results to compare; {remedy}") from None
     except (ValueError, AttributeError) as error:
-        raise UserError(
-            f"{METRICS_FILE} in {name}: not the results of `compare`: {error}"
-        ) from None
+        wrong = f"not the results of `compare`: {error}"
+        raise UserError(f"{METRICS_FILE} in {name}: {wrong}") from None
     except UserError as error:
         raise UserError(f"{name}: {str(error).replace(f'{folder}/', '')}") from None
     return Results(means, scored_rows(frames))
@@ -133,14 +130,12 @@ NO_PAIRS: Noise = (np.nan, np.nan, np.nan, 0, False)
 def _as_difference(
     cell: tuple[str, str, str, str], change: Change, noise: Noise, same_tracks: bool
 ) -> Difference:
-    mean, low, high, pairs, moved = noise
+    (old, new), (mean, low, high, pairs, moved) = change, noise
     by: float | None = None
-    if change.old is not None and change.new is not None:
-        by = round(change.new - change.old if same_tracks else mean, 2)
+    if old is not None and new is not None:
+        by = round(new - old if same_tracks else mean, 2)
         by = by if np.isfinite(by) else None
-    return Difference(
-        *cell, change.old, change.new, by, low, high, pairs, moved or change.old != change.new
-    )
+    return Difference(*cell, old, new, by, low, high, pairs, moved or old != new)
 
 
 def _paired(old: Results, new: Results, test_set: str) -> dict[tuple[str, str, str], Noise]:

@@ -83,8 +83,10 @@ def files_of(repository: Path, revision: str | None) -> Iterator[Path]:
         return
     with TemporaryDirectory() as name:
         folder = Path(name).resolve()
-        packed = _checked(["git", "archive", "--format=tar", revision], repository)
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        packed = _run(["git", "archive", "--format=tar", revision], repository)
+        if packed.returncode:
+            raise UserError(f"git archive --format=tar {revision}: {_last_line(packed)}")
+        with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
             archive.extractall(folder, filter="data")
         # No git here: DVC has to be told so.
         config = folder / ".dvc/config.local"
@@ -157,13 +159,6 @@ def _dvc(
     if b"No module named dvc" in done.stderr:
         raise UserError("dvc: not installed; run `make setup` and use .venv/bin/python")
     return done
-
-
-def _checked(command: list[str], folder: Path) -> bytes:
-    done = _run(command, folder)
-    if done.returncode:
-        raise UserError(f"{' '.join(command)}: {_last_line(done)}")
-    return done.stdout
 
 
 def _run(

@@ -34,8 +34,7 @@ def as_markdown(
     `notes` are further lines for the end.
     """
     improvements = "".join(
-        f" {name} is the {metric} less that of the mixture."
-        for name, metric in IMPROVEMENTS.items()
+        f" {name} is the {of} less that of the mixture." for name, of in IMPROVEMENTS.items()
     )
     lines = [
         "# Comparison of the models",
@@ -90,8 +89,7 @@ def about_data(inventories: Sequence[Inventory]) -> list[str]:
             "published tracks missing": len(found.missing),
             "tracks that cannot be used": len(found.rejected),
         }
-        if any(lacking.values()):
-            told = ", ".join(f"{number} {what}" for what, number in lacking.items() if number)
+        if told := ", ".join(f"{number} {what}" for what, number in lacking.items() if number):
             lines.append(
                 f"{found.dataset}: incomplete: {told} (`data/inventory/{found.dataset}.json`)."
             )

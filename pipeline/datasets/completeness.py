@@ -1,13 +1,13 @@
 """Hold a copy of a dataset against what is published: what is missing, what does not belong."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from pipeline.datasets import catalogue
 from pipeline.datasets.readers import folder
 from pipeline.datasets.readers.base import Listing, Reader
 from pipeline.errors import UserError
-from pipeline.tracks import MIXTURE
+from pipeline.tracks import MIXTURE, Track
 
 
 def missing(dataset: str, collection: str | None, listing: Listing) -> list[str]:
@@ -30,30 +30,18 @@ def extra(reader: Reader, root: Path, listing: Listing) -> list[str]:
     the tracks that are not published.
     """
     published = {entry.id for entry in catalogue.tracks(reader.name)}
-    unknown = {
-        part.file
-        for track in listing.tracks
-        if published and track.id not in published
-        for parts in track.sources.values()
-        for part in parts
-    }
-    used = {
-        part.file for track in listing.tracks for parts in track.sources.values() for part in parts
-    }
+    unknown = [track for track in listing.tracks if published and track.id not in published]
+    try:
+        audio = folder.list_tracks(root, reader.name, MIXTURE).tracks
+    except UserError:
+        audio = []  # none at all
     strangers = {
         name
-        for name in _audio_files(root, reader.name)
-        if name not in used
-        and not any(PurePosixPath(name).match(pattern) for pattern in reader.unused)
+        for name in _files(audio) - _files(listing.tracks)
+        if not any(PurePosixPath(name).match(pattern) for pattern in reader.unused)
     }
-    return sorted(unknown | strangers)
+    return sorted(_files(unknown) | strangers)
 
 
-def _audio_files(root: Path, dataset: str) -> Iterator[str]:
-    try:
-        tracks = folder.list_tracks(root, dataset, MIXTURE).tracks
-    except UserError:
-        return  # no audio at all
-    for track in tracks:
-        for part in track.sources[MIXTURE]:
-            yield part.file
+def _files(tracks: Iterable[Track]) -> set[str]:
+    return {part.file for track in tracks for parts in track.sources.values() for part in parts}

@@ -5,12 +5,11 @@ since is not read again.
 """
 
 import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pipeline import files, rooms
 from pipeline.audio import reading
@@ -109,21 +108,25 @@ def _inspect(track: Track, expected: Expected, root: Path, names: Sequence[str])
 def _compare(path: Path, info: AudioInfo, samples: int, expected: Expected) -> None:
     """Raises UserError when the shape is not the published one."""
     seconds = samples / info.sample_rate
-    for unit, found, published, fits in (
-        ("Hz", info.sample_rate, expected.sample_rate, info.sample_rate == expected.sample_rate),
-        ("channels", info.channels, expected.channels, info.channels == expected.channels),
-        (
-            "s",
-            round(seconds, 1),
-            expected.seconds,
-            abs(seconds - (expected.seconds or 0)) <= TOLERANCE,
-        ),
+    for unit, found, published, tolerance in (
+        ("Hz", info.sample_rate, expected.sample_rate, 0),
+        ("channels", info.channels, expected.channels, 0),
+        ("s", seconds, expected.seconds, TOLERANCE),
     ):
-        if published is not None and not fits:
+        if published is not None and abs(found - published) > tolerance:
             raise UserError(
-                f"{path}: {found} {unit}, the published track has {published} {unit}: a damaged or"
-                " altered copy; replace it"
+                f"{path}: {round(found, 1)} {unit}, the published track has {published} {unit}:"
+                " a damaged or altered copy; replace it"
             )
+
+
+class _Sound(BaseModel):
+    """What is remembered of a sound track, but for the track, which its reader lists again."""
+
+    recording: dict[str, Any]
+    files: dict[str, FileEntry]
+    state: list[list[int]] | None
+    """`_state` of the files."""
 
 
 class InspectionCache:
@@ -140,7 +143,7 @@ class InspectionCache:
         """Read what `save` wrote; empty when there is nothing or this code would look differently."""
         digest = rooms.narrow_fingerprint(__name__)
         try:
-            version, *lines = path.read_text(encoding="utf-8").splitlines() if path else [""]
+            version, *lines = path.read_text(encoding="utf-8").split("\n") if path else [""]
         except (OSError, ValueError):
             return cls({}, digest)
         texts = dict(line.split("\t", 1) for line in lines if "\t" in line)
@@ -159,15 +162,14 @@ class InspectionCache:
         key = _key(track, expected, names)
         text = self.before.get(key, "")
         try:
-            stored = json.loads(text)
-            if stored["state"] != _state(root, stored["files"]):
-                return None
-            recording = Recording.model_validate(stored["recording"] | {"track": track})
-            entries = {name: FileEntry(**entry) for name, entry in stored["files"].items()}
-        except (ValueError, KeyError, TypeError, ValidationError):
+            sound = _Sound.model_validate_json(text)
+            recording = Recording.model_validate(sound.recording | {"track": track})
+        except ValidationError:
+            return None
+        if sound.state != _state(root, sound.files):
             return None
         self.now[key] = text
-        return Inspection(recording, entries, None)
+        return Inspection(recording, sound.files, None)
 
     def remember(
         self, found: Inspection, expected: Expected, root: Path, names: Sequence[str] | None
@@ -175,15 +177,9 @@ class InspectionCache:
         """Keep what was found of a sound track; a rejected one is always looked at again."""
         if found.recording is None:
             return
-        text = json.dumps(
-            {
-                "recording": found.recording.model_dump(mode="json", exclude={"track"}),
-                "files": {name: entry.model_dump() for name, entry in found.files.items()},
-                "state": _state(root, found.files),
-            },
-            separators=(",", ":"),
-        )
-        self.now[_key(found.recording.track, expected, names)] = text
+        recording = found.recording.model_dump(mode="json", exclude={"track"})
+        sound = _Sound(recording=recording, files=found.files, state=_state(root, found.files))
+        self.now[_key(found.recording.track, expected, names)] = sound.model_dump_json()
 
 
 def _key(track: Track, expected: Expected, names: Sequence[str] | None) -> str:
@@ -191,7 +187,7 @@ def _key(track: Track, expected: Expected, names: Sequence[str] | None) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def _state(root: Path, names: Any) -> list[list[int]] | None:
+def _state(root: Path, names: Iterable[str]) -> list[list[int]] | None:
     """What changes when a file does, per file; None when one is gone."""
     try:
         found = [(root / name).stat() for name in names]

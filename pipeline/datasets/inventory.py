@@ -5,7 +5,7 @@ changed byte in a recording changes the inventory. It holds no path or time of t
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -81,33 +81,29 @@ def load(path: Path) -> Inventory:
 
 def _lines(inventory: Inventory) -> Iterator[str]:
     """The JSON text, an entry at a time: never all of it, nor all of the model as dictionaries."""
-    scalars = inventory.model_dump(
-        mode="json", exclude_defaults=True, exclude={"files", "recordings"}
-    )
-    fields: dict[str, Callable[[], Iterator[str]] | None] = dict.fromkeys(scalars)
-    if inventory.files:
-        fields["files"] = lambda: (
-            f"{_json(name)}: {_json(entry.model_dump(mode='json', exclude_defaults=True))}"
-            for name, entry in sorted(inventory.files.items())
-        )
-    if inventory.recordings:
-        fields["recordings"] = lambda: (
-            _json(recording.model_dump(mode="json", exclude_defaults=True))
-            for recording in inventory.recordings
-        )
+    by_name = sorted(inventory.files.items())
+    large: dict[str, tuple[str, str, Iterator[str]]] = {
+        "files": ("{", "}", (f"{_json(name)}: {_json_of(entry)}" for name, entry in by_name)),
+        "recordings": ("[", "]", map(_json_of, inventory.recordings)),
+    }
+    scalars = inventory.model_dump(mode="json", exclude_defaults=True, exclude=set(large))
     separator = "{"
-    for name, entries in sorted(fields.items()):
+    for name in sorted([*scalars, *(name for name in large if getattr(inventory, name))]):
         yield f"{separator}\n {_json(name)}: "
         separator = ","
-        if entries is None:
+        if name in scalars:
             yield _json(scalars[name])
             continue
-        opening, closing = "{}" if name == "files" else "[]"
-        for entry in entries():
+        opening, closing, entries = large[name]
+        for entry in entries:
             yield f"{opening}\n  {entry}"
             opening = ","
         yield f"\n {closing}"
     yield "\n}\n"
+
+
+def _json_of(entry: BaseModel) -> str:
+    return _json(entry.model_dump(mode="json", exclude_defaults=True))
 
 
 def _json(value: object) -> str:

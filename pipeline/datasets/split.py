@@ -71,16 +71,11 @@ def check_unlabelled(
             )
 
 
-def _row(recording: Recording, role: Role) -> dict[str, object]:
+def _row(recording: Recording, role: Role) -> tuple[str, str, str, str, bool]:
+    """A row of COLUMNS."""
     track = recording.track
     sings = bool(track.sources.get(VOCALS)) and VOCALS not in recording.silent
-    return {
-        "dataset": track.dataset,
-        "track": track.id,
-        "artist": track.artist,
-        "role": str(role),
-        "has_vocals": sings,
-    }
+    return track.dataset, track.id, track.artist, str(role), sings
 
 
 def _paper(tracks: Sequence[Track]) -> dict[str, Role]:
@@ -123,9 +118,8 @@ def _by_artist(tracks: Sequence[Track], seed: int) -> dict[str, Role]:
     room = {role: float(count) for role, count in quota.items() if count}
     dataset = tracks[0].dataset if tracks else ""
     roles: dict[str, Role] = {}
-    for artist in sorted(
-        groups, key=lambda name: (-len(groups[name]), _chance(seed, dataset, name))
-    ):
+    order = sorted(groups, key=lambda name: (-len(groups[name]), _chance(seed, dataset, name)))
+    for artist in order:
         # max takes the first of equals: ties go by the order of the roles.
         role = max(room, key=lambda role: room[role] / quota[role])
         room[role] -= len(groups[artist])
@@ -136,9 +130,8 @@ def _by_artist(tracks: Sequence[Track], seed: int) -> dict[str, Role]:
 def _quota(tracks: int, partitioned: bool) -> dict[Role, int]:
     """The paper's proportions: halves and quarters of DSD100, thirds of the others."""
     if partitioned:
-        supervised = tracks // 2
-        validation = (tracks - supervised) // 2
-        first = {Role.SUPERVISED: supervised, Role.VALIDATION: validation}
+        half = tracks // 2
+        first = {Role.SUPERVISED: half, Role.VALIDATION: (tracks - half) // 2}
     else:
         first = {Role.UNLABELLED: tracks // 3, Role.VALIDATION: tracks // 3}
     return first | {Role.TEST: tracks - sum(first.values())}

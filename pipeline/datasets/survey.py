@@ -46,13 +46,10 @@ def take(
     listing = reader.list_tracks(root)
     if collection:
         listing = musdb18.stand_in(listing, dataset)
-    if origin == "synthetic":
-        facts: dict[str, Expected] = {}
-        missing, extra = [], []
-    else:
-        facts = {} if collection else _published(dataset)
-        missing = completeness.missing(dataset, collection, listing)
-        extra = [] if collection else completeness.extra(reader, root, listing)
+    real = origin != "synthetic"
+    facts = _published(dataset) if real and not collection else {}
+    missing = completeness.missing(dataset, collection, listing) if real else []
+    extra = completeness.extra(reader, root, listing) if real and not collection else []
     found = _inspect_all(dataset, listing, root, names, facts, memory)
     ours = rendered.files if rendered else {}
     return Inventory(
@@ -78,13 +75,7 @@ def take_folder(dataset: str, root: Path, holds: str, *, memory: Path | None = N
     """
     listing = folder.list_tracks(root, dataset, holds)
     found = _inspect_all(dataset, listing, root, None, {}, memory)
-    return Inventory(
-        dataset=dataset,
-        origin="folder",
-        recordings=found.recordings,
-        files=found.files,
-        rejected=found.rejected,
-    )
+    return Inventory(dataset=dataset, origin="folder", **found._asdict())
 
 
 def absent(dataset: str, origin: str, collection: str | None = None) -> Inventory:

@@ -54,14 +54,11 @@ def energy_ratios(
     together, alone = _distortion_filters(*equations)
     energies = np.zeros((5, len(references)))
     for estimate, projection, own in _projections(references, estimates, together, alone, points):
-        errors = (estimate - own, projection - own, estimate - projection)
-        energies += [np.einsum("jt,jt->j", part, part) for part in (own, projection, *errors)]
-    target, explained, distortion, interference, artifacts = energies
-    return (
-        _decibels(target, distortion),
-        _decibels(target, interference),
-        _decibels(explained, artifacts),
-    )
+        parts = (own, projection, estimate - own, projection - own, estimate - projection)
+        energies += [np.einsum("jt,jt->j", part, part) for part in parts]
+    target, explained, *errors = energies
+    sdr, sir, sar = map(_decibels, (target, target, explained), errors)
+    return sdr, sir, sar
 
 
 def _normal_equations(

@@ -1,5 +1,6 @@
 """museval as the judge: of our scores on the same waveforms, and of those that are committed."""
 
+import math
 from functools import partial
 
 import numpy as np
@@ -108,10 +109,6 @@ def objections(compared: pd.DataFrame, committed: pd.DataFrame) -> list[str]:
             found.append(f"{label} is in the file, of a track without scores")
         elif not abs(row["difference"]) <= TOLERANCE:
             found.append(f"{label} is {ours:.7f} dB, by museval {judged:.7f} dB")
-        elif not _rounds(_cut(judged), _cut(written)):
+        elif not math.isclose(_cut(judged), _cut(written), rel_tol=0, abs_tol=0.005 + TOLERANCE):
             found.append(f"{label} is {written:.2f} dB in the file, by museval {judged:.7f} dB")
     return found
-
-
-def _rounds(ratio: float, written: float) -> bool:
-    return ratio == written or abs(ratio - written) <= 0.005 + TOLERANCE

@@ -51,18 +51,14 @@ def score_row(row: TableRow, split: pd.DataFrame, role: Role = Role.TEST) -> pd.
     scores: Iterator[list[Score] | None] = parallel_map(
         partial(score, row=row), tracks, f"scores {name}", lambda _: None
     )
-    done, lost = [], []
-    for track, found in zip(tracks, scores, strict=True):
-        if found is None:
-            lost.append(str(track))
-        else:
-            done.append((track, found))
+    found = dict(zip(tracks, scores, strict=True))
+    lost = [str(track) for track, of_track in found.items() if of_track is None]
     if lost:
         raise UserError(
             f"{name}: no scores, for {len(lost)} of {len(tracks)} tracks are lost: {listing(lost)}:"
             f" {DIED}; give it more memory, or take the tracks out of the dataset"
         )
-    return tracks_frame(done)
+    return tracks_frame((track, of_track) for track, of_track in found.items() if of_track)
 
 
 def tracks_of(split: pd.DataFrame, role: Role) -> list[TrackName]:

@@ -7,7 +7,7 @@ the next one finds it.
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -53,9 +53,10 @@ def write(
     with _reusable((target, kept), layout) as (old, rows), atomic_path(target) as path:
         new = [track for track, row in enumerate(rows) if row is None]
         try:
+            reserve(path, layout.bytes + HEADROOM)
             with (
                 TemporaryDirectory(suffix=PARTIAL, dir=target.parent) as scratch,
-                _create(path, layout.bytes + HEADROOM) as file,
+                h5py.File(path, "w") as file,
             ):
                 _describe(file, layout)
                 for first, count, row in runs(rows):
@@ -66,7 +67,10 @@ def write(
                     extract, root=root, kinds=layout.kinds, signal=signal, folder=Path(scratch)
                 )
                 unread = [inventory.recordings[track] for track in new]
-                with closing(_computed(work, unread, inventory.dataset)) as computed:
+                computed: Generator[Path | None, None, None] = parallel_map(
+                    work, unread, f"features {inventory.dataset}", lambda _: None
+                )
+                with closing(computed):
                     for track, extracted in zip(new, computed, strict=True):
                         if extracted is not None:
                             _place(file, layout, track, extracted)
@@ -79,13 +83,6 @@ def write(
             raise
     remove(kept)
     return len(new)
-
-
-def _computed(
-    work: Callable[[Recording], Path | None], unread: Sequence[Recording], dataset: str
-) -> Generator[Path | None, None, None]:
-    """What `extract` computes of each recording; None for one that is lost."""
-    return parallel_map(work, unread, f"features {dataset}", lambda _: None)
 
 
 def _refuse_lost(target: Path, layout: "Layout", done: NDArray[np.bool_]) -> None:
@@ -181,6 +178,7 @@ def _reusable(
     """The older file that has most of the tracks, and the row of each track in it (None: not there)."""
     best: FeatureFile | None = None
     rows: list[int | None] = [None] * len(layout.keys)
+    wanted = (layout.kinds, layout.sources, layout.signal)
     with ExitStack() as stack:
         for path in paths:
             try:
@@ -188,9 +186,7 @@ def _reusable(
             except UserError:
                 continue
             stack.enter_context(old.file)
-            if (old.kinds, old.sources, old.signal) != (
-                layout.kinds, layout.sources, layout.signal,
-            ):  # fmt: skip
+            if (old.kinds, old.sources, old.signal) != wanted:
                 continue
             known = {key: row for row, key in enumerate(old.keys()) if key}
             found = [known.get(key) for key in layout.keys]
@@ -227,13 +223,10 @@ def _describe(file: h5py.File, layout: Layout) -> None:
     file.create_dataset("index/track", data=list(layout.tracks), dtype=text)
     file["index/key"] = np.array(layout.keys, "S32")
     file["index/silent"] = layout.silent
-    for name, column in (
-        ("first_frame", layout.first_frame[:-1]),
-        ("frames", layout.frames),
-        ("first_sample", layout.first_sample[:-1]),
-        ("samples", layout.samples),
-    ):
-        file[f"index/{name}"] = column
+    file["index/first_frame"] = layout.first_frame[:-1]
+    file["index/frames"] = layout.frames
+    file["index/first_sample"] = layout.first_sample[:-1]
+    file["index/samples"] = layout.samples
 
 
 def _place(file: h5py.File, layout: Layout, track: int, extracted: Path) -> None:
@@ -263,9 +256,3 @@ def _copy(
             size = min(step, end - place)
             offset = begin + place - int(starts[first])
             target[:, place : place + size] = source[:, offset : offset + size]
-
-
-def _create(path: Path, size: int) -> h5py.File:
-    """A new HDF5 file, once the disk is known to have room for it."""
-    reserve(path, size)
-    return h5py.File(path, "w")

@@ -64,15 +64,8 @@ class FeatureFile:
             raise UserError(f"{path}: no such file; run `dvc repro preprocess`") from None
         except (OSError, KeyError) as error:
             raise UserError(f"{path}: damaged ({error}); delete it and run `dvc repro`") from None
-        return cls(
-            path=path,
-            kinds=kinds,
-            sources=sources,
-            signal=signal,
-            index=pd.DataFrame(columns, index=pd.Index(names, name="track")),
-            silent=silent,
-            file=file,
-        )
+        index = pd.DataFrame(columns, index=pd.Index(names, name="track"))
+        return cls(path, kinds, sources, signal, index, silent, file)
 
     def rows(self, tracks: Sequence[str]) -> list[int]:
         """Positions of tracks in the index. Raises UserError when one is not in the file."""

@@ -5,20 +5,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from tqdm import tqdm
 
 from pipeline.errors import UserError
-from pipeline.parallel.workers import (
-    Item,
-    LocalWorkers,
-    Result,
-    Task,
-    WorkerDied,
-    Workers,
-    worker_count,
-)
+from pipeline.parallel.workers import Item, LocalWorkers, Result, Task, WorkerDied, Workers
 
 SCHEDULER = "DASK_SCHEDULER_ADDRESS"
 DIED = (
@@ -50,28 +42,24 @@ def parallel_map(
     """
     if not items:
         return
+
+    def give_up(_: Item) -> NoReturn:
+        which = f"{unit} {progress.n + 1} of {progress.total}"
+        raise UserError(f"{description}: {which} is lost: {DIED}")
+
     with (
         closing(_workers(function, len(items))) as workers,
         tqdm(total=len(items), desc=description, unit=unit, dynamic_ncols=True) as progress,
     ):
-        for result in _in_order(workers, items, lost or _give_up(description, unit, progress)):
+        for result in _in_order(workers, items, lost or give_up):
             yield result
             progress.update()
-
-
-def _give_up(description: str, unit: str, progress: "tqdm[Any]") -> Callable[[Item], NoReturn]:
-    def lost(_: Item) -> NoReturn:
-        raise UserError(
-            f"{description}: {unit} {progress.n + 1} of {progress.total} is lost: {DIED}"
-        )
-
-    return lost
 
 
 def _workers(function: Callable[[Item], Result], items: int) -> Workers[Item, Result]:
     address = os.environ.get(SCHEDULER)
     if not address:
-        return LocalWorkers(function, min(worker_count(), items))
+        return LocalWorkers(function, items)
     from pipeline.parallel.cluster import ClusterWorkers  # Dask takes a second to import
 
     return ClusterWorkers(function, address)

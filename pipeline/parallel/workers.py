@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from multiprocessing import forkserver
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -32,27 +33,21 @@ class Workers(Protocol[Item_contra, Result_co]):
 
     def room(self) -> int:
         """How many items may be under way or wait to be taken, now."""
-        ...
 
     def submit(self, item: Item_contra) -> Task:
         """Have an item computed."""
-        ...
 
     def result(self, task: Task) -> Result_co:
         """Wait for a task. Raises what the function raised, or WorkerDied."""
-        ...
 
     def settle(self, tasks: Sequence[Task]) -> None:
         """Wait until none of the tasks is under way, whatever came out."""
-        ...
 
     def alone(self, item: Item_contra) -> Result_co:
         """Compute an item while nothing else is under way. Raises as `result`."""
-        ...
 
     def close(self) -> None:
         """Begin nothing more; return when nothing is under way."""
-        ...
 
 
 def worker_count() -> int:
@@ -70,9 +65,10 @@ class LocalWorkers(Generic[Item, Result]):
     here that is one item under way and one that waits behind it.
     """
 
-    def __init__(self, function: Callable[[Item], Result], number: int) -> None:
+    def __init__(self, function: Callable[[Item], Result], items: int) -> None:
+        """items: how many there will be; more processes than that are of no use."""
         self.function = function
-        self.slots = [_Slot(function) for _ in range(number)]
+        self.slots = [_Slot(function) for _ in range(min(worker_count(), items))]
 
     def room(self) -> int:
         return 2 * len(self.slots)
@@ -90,11 +86,8 @@ class LocalWorkers(Generic[Item, Result]):
         wait(tasks)
 
     def alone(self, item: Item) -> Result:
-        slot = _Slot(self.function)
-        try:
+        with closing(_Slot(self.function)) as slot:
             return self.result(slot.submit(item))
-        finally:
-            slot.close()
 
     def close(self) -> None:
         # Waits for what is under way: workers that are left to end by themselves may meet the

@@ -30,9 +30,9 @@ def card(model: Path, separator: Separator, results: Path) -> str:
     """The model card of a model folder (Markdown)."""
     config = model_folder.read_config(model)
     name = str(config.get("model", model.name))
-    found = _inventories(results.absolute().parent / "data" / "inventory")
-    split_file = results.absolute().parent / "data" / "split.csv"
-    split = load_split(split_file) if split_file.exists() else None
+    data = results.absolute().parent / "data"
+    found = [inventory.load(path) for path in sorted((data / "inventory").glob("*.json"))]
+    split = load_split(data / "split.csv") if (data / "split.csv").exists() else None
     rendered = [entry.dataset for entry in found if entry.origin == "synthetic"]
     sections = [
         [f"# {name}"], _summary(separator, config, rendered), _use(separator),
@@ -165,7 +165,3 @@ def _made_with() -> list[str]:
         "",
         f"Exported by commit {commit}; Python {platform.python_version()}, {libraries}.",
     ]
-
-
-def _inventories(folder: Path) -> list[Inventory]:
-    return [inventory.load(path) for path in sorted(folder.glob("*.json"))]

@@ -15,7 +15,7 @@ from pipeline.networks.gradients import input_gradient
 from pipeline.networks.interfaces import CriticNetwork
 from pipeline.params import Signal
 from pipeline.report import pictures
-from pipeline.report.excerpts import Choice
+from pipeline.report.excerpts import Choice, loudest
 from pipeline.report.finished_run import Run
 from pipeline.report.pictures import Picture
 from pipeline.separation.model_folder import load_critics
@@ -74,11 +74,7 @@ def wishes(run: Run, choices: Sequence[Choice], page: Path) -> list[Wish]:
 
 def loudest_frames(log_magnitudes: Tensor, frames: int) -> int:
     """First of the `frames` frames with the most energy; log_magnitudes (bins, all frames)."""
-    energy = torch.expm1(log_magnitudes.double()).square().sum(dim=0)
-    sums = functional.pad(energy.cumsum(0), (1, 0))
-    last = max(len(energy) - frames, 0)
-    ends = (torch.arange(last + 1) + frames).clamp_max(len(energy))
-    return int((sums[ends] - sums[: last + 1]).argmax())
+    return loudest(torch.expm1(log_magnitudes.double()).square().sum(dim=0).numpy(), frames)
 
 
 def _draw(
@@ -94,12 +90,12 @@ def _draw(
     hertz = signal.sample_rate / signal.fft_size
     rows = min(int(HIGHEST / hertz), len(gradient))
     limit = float(np.percentile(np.abs(gradient[:rows]), EXTREME)) or 1.0
-    loudest = max(float(estimated[:rows].max()), float(real[:rows].max()), 1e-3)
+    highest = max(float(estimated[:rows].max()), float(real[:rows].max()), 1e-3)
     hop = signal.hop_size / signal.sample_rate
     where = (first * hop, (first + critic.frames) * hop)
 
     def picture(values: NDArray[np.float64], what: str, kind: str) -> Picture:
-        bounds = (-limit, limit) if kind == "gradient" else (0.0, loudest)
+        bounds = (-limit, limit) if kind == "gradient" else (0.0, highest)
         colours = DIVERGING if kind == "gradient" else SEQUENTIAL
         return pictures.draw(
             values[:rows], bounds, colours, page, f"figures/critic-{model}-{source}-{kind}.png",

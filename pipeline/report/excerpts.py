@@ -101,18 +101,15 @@ def _places(count: int) -> dict[int, str]:
     return {0: "best", (count - 1) // 2: "median", count - 1: "worst"}
 
 
-def loudest(reference: FloatArray, rate: int, seconds: float = SECONDS) -> slice:
-    """The samples of the `seconds` with the most energy; of equals the first.
+def loudest(energy: NDArray[np.float64], length: int, step: int = 1) -> int:
+    """Where the `length` values with the most energy begin; of equals the first, 0 for fewer.
 
-    reference (samples,). A shorter one is taken whole.
+    energy (values,); step: between the places that are tried.
     """
-    length, step = round(seconds * rate), max(round(STEP * rate), 1)
-    if len(reference) <= length:
-        return slice(0, len(reference))
-    energy = np.concatenate([[0.0], np.cumsum(reference.astype(np.float64) ** 2)])
-    starts = np.arange(0, len(reference) - length + 1, step)
-    start = int(starts[np.argmax(energy[starts + length] - energy[starts])])
-    return slice(start, start + length)
+    sums = np.concatenate([[0.0], np.cumsum(energy)])
+    starts = np.arange(0, max(len(energy) - length, 0) + 1, step)
+    ends = np.minimum(starts + length, len(energy))
+    return int(starts[np.argmax(sums[ends] - sums[starts])])
 
 
 def cut(run: Run, choices: Sequence[Choice], device: str = "cpu") -> Iterator[Excerpt]:
@@ -128,21 +125,21 @@ def cut(run: Run, choices: Sequence[Choice], device: str = "cpu") -> Iterator[Ex
         store.file.close()
         mixture = mixture_of(references)
         rate = store.signal.sample_rate
-        part = loudest(references[store.sources.index(source)], rate)
-        estimated = {name: one.estimate(mixture)[:, part] for name, one in separators.items()}
+        energy = references[store.sources.index(source)].astype(np.float64) ** 2
+        length = round(SECONDS * rate)
+        start = loudest(energy, length, max(round(STEP * rate), 1))
+        part = slice(start, start + length)
+        found = {
+            model: dict(zip(one.sources, one.estimate(mixture)[:, part], strict=True))
+            for model, one in separators.items()
+        }
         yield Excerpt(
             choice,
-            part.start / rate,
+            start / rate,
             store.signal,
             mixture[part],
-            {name: references[k, part] for k, name in enumerate(store.sources)},
-            {
-                name: {
-                    model: estimate[separators[model].sources.index(name)]
-                    for model, estimate in estimated.items()
-                }
-                for name in store.sources
-            },
+            dict(zip(store.sources, references[:, part], strict=True)),
+            {name: {model: found[model][name] for model in found} for name in store.sources},
         )
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -111,9 +112,8 @@ def paper_values(run: Run) -> dict[tuple[str, str, str, str], float]:
         return {}
     frame = pd.read_csv(PAPER, comment="#")
     keys = frame[["test_set", "model", "source", "metric"]].astype(str)
-    return dict(
-        zip(keys.itertuples(index=False, name=None), frame["db"].astype(float), strict=True)
-    )
+    rows = keys.itertuples(index=False, name=None)
+    return dict(zip(rows, frame["db"].astype(float), strict=True))
 
 
 def split_counts(run: Run) -> pd.DataFrame:
@@ -138,11 +138,9 @@ def hardware() -> list[str]:
     import torch
 
     processor = platform.processor() or platform.machine()
-    try:
+    with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         processor = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     return [f"{processor}, {cores} cores usable", *(gpus or ["no GPU"])]

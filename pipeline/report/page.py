@@ -46,6 +46,7 @@ def write(run: Run, target: Path, top: Path = Path(), say: Callable[[str], None]
     began = time.monotonic()
     with atomic_path(target) as folder:
         folder.mkdir()
+        models, colours = list(run.params.models), (critics.SEQUENTIAL, critics.DIVERGING)
         numbers = excerpts.numbers(run.scores)
         choices = excerpts.choose(run)
         heard = {TrackName(one.dataset, one.track): one.label for one in choices}
@@ -57,7 +58,7 @@ def write(run: Run, target: Path, top: Path = Path(), say: Callable[[str], None]
             "run": run,
             "units": {metric: named(metric).unit for metric in REPORTED},
             "headline_metric": HEADLINE,
-            "rows": [REFERENCE_ROWS[0], *run.params.models, REFERENCE_ROWS[1]],
+            "rows": [REFERENCE_ROWS[0], *models, REFERENCE_ROWS[1]],
             "references": REFERENCE_ROWS,
             "headline": words.headline(run),
             "confidence": words.confidence(run),
@@ -66,9 +67,7 @@ def write(run: Run, target: Path, top: Path = Path(), say: Callable[[str], None]
             "tracks": tables.track_rows(run, numbers, heard),
             "numbers": numbers,
             "distributions": distributions(run, numbers),
-            "swatches": {
-                name: plots.swatch(list(run.params.models), name) for name in run.params.models
-            },
+            "swatches": {name: plots.swatch(models, name) for name in models},
             "curves": curve_plots(run),
             "excerpts": shown,
             "wishes": critics.wishes(run, choices, folder),
@@ -77,10 +76,7 @@ def write(run: Run, target: Path, top: Path = Path(), say: Callable[[str], None]
             "versions": finished_run.versions(),
             "hardware": finished_run.hardware(),
             "commit": revisions.checked_out(top),
-            "bars": {
-                name: ", ".join(pictures.stops(name))
-                for name in (critics.SEQUENTIAL, critics.DIVERGING)
-            },
+            "bars": {name: ", ".join(pictures.stops(name)) for name in colours},
             "range": RANGE,
             "whisker": plots.WHISKER,
             "plot": (pictures.WIDTH, pictures.HEIGHT),
@@ -108,25 +104,22 @@ def show(excerpt: Excerpt, number: int, folder: Path) -> list[Heard]:
     """Write sound and picture of every waveform of an excerpt; all on one scale and at one gain."""
     rate, played = excerpt.signal.sample_rate, excerpts.gain(excerpt)
     loudest = float(excerpts.decibels(excerpt.mixture, excerpt.signal).max())
+    bounds, seconds = (loudest - RANGE, loudest), (excerpt.start, excerpt.start + excerpt.seconds)
     found = []
     (folder / "audio").mkdir(exist_ok=True)
     # encoders compute outside Python, beside the pictures
     with ThreadPoolExecutor(worker_count()) as encoders:
         written = []
         for source, what, waveform in excerpt.waveforms():
-            name = f"{number:02}-{source}" + (f"-{what}" if what != source else "")
+            heard = [source] if what == source else [source, what]
+            name = "-".join([f"{number:02}", *heard])
             audio = f"audio/{name}.mp3"
             sound = waveform * np.float32(played)
             written.append(encoders.submit(excerpts.write_mp3, sound, rate, folder / audio))
+            cells = excerpts.decibels(waveform, excerpt.signal)
+            file, alt = f"figures/{name}.png", "Spectrogram: " + ", ".join(heard)
             picture = pictures.draw(
-                excerpts.decibels(waveform, excerpt.signal),
-                (loudest - RANGE, loudest),
-                critics.SEQUENTIAL,
-                folder,
-                f"figures/{name}.png",
-                f"Spectrogram: {source}" + (f", {what}" if what != source else ""),
-                (excerpt.start, excerpt.start + excerpt.seconds),
-                (0, rate / 2),
+                cells, bounds, critics.SEQUENTIAL, folder, file, alt, seconds, (0, rate / 2)
             )
             found.append(Heard(source, what, picture, audio))
         for one in written:
@@ -139,31 +132,24 @@ def distributions(run: Run, numbers: dict[TrackName, int]) -> dict[str, dict[str
     found: dict[str, dict[str, str]] = {}
     models = list(run.params.models)
     for source in run.params.sources:
-        found[source] = {}
+        found[source], limits = {}, tables.limits(run, source)
         for dataset in dict.fromkeys(map(str, run.scores["dataset"])):
-            own = tables.points(run, numbers, dataset, source)
-            if own:
-                found[source][dataset] = plots.distribution(
-                    own, models, tables.limits(run, source), f"{source} {dataset}"
-                )
+            if own := tables.points(run, numbers, dataset, source):
+                name = f"{source} {dataset}"
+                found[source][dataset] = plots.distribution(own, models, limits, name)
     return found
 
 
 def curve_plots(run: Run) -> list[tuple[str, str]]:
     """(what it is, SVG) of every training curve that any model has."""
-    best = {
-        name: float(config["best"]["steps"])
-        for name, config in run.configs.items()
-        if "best" in config
-    }
+    best = {name: float(own["best"]["steps"]) for name, own in run.configs.items() if "best" in own}
     drawn = []
     for name, label in tables.curve_names(run):
         series = {model: own[name] for model, own in run.histories.items() if name in own}
         kept = best if name.startswith("validation/") else {}
         bottom = 0.0 if name.endswith("L_s") or "penalty" in name else None
-        drawn.append(
-            (label, plots.curve(series, kept, list(run.params.models), label, name, bottom))
-        )
+        svg = plots.curve(series, kept, list(run.params.models), label, name, bottom)
+        drawn.append((label, svg))
     return drawn
 
 

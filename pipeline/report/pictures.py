@@ -59,14 +59,9 @@ def draw(
     image.putpalette(palette(colours))
     (page / file).parent.mkdir(parents=True, exist_ok=True)
     image.save(page / file, optimize=True)
-    return Picture(
-        file,
-        alt,
-        tuple(Tick(at * WIDTH, text) for at, text in ticks(*seconds)),
-        tuple(
-            Tick((1 - at) * HEIGHT, text) for at, text in ticks(hertz[0] / 1000, hertz[1] / 1000)
-        ),
-    )
+    times = tuple(Tick(at * WIDTH, text) for at, text in ticks(*seconds))
+    kilohertz = ticks(hertz[0] / 1000, hertz[1] / 1000)
+    return Picture(file, alt, times, tuple(Tick((1 - at) * HEIGHT, text) for at, text in kilohertz))
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[tuple[float, str]]:

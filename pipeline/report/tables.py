@@ -74,9 +74,8 @@ def mean_rows(run: Run, source: str, metric: str) -> list[MeanRow]:
                     paper="" if printed is None else plain(printed),
                 )
             )
-        rows.append(
-            MeanRow(test_set, max(int(one["tracks"]) for one in cells.values()), tuple(drawn))
-        )
+        tracks = max(int(one["tracks"]) for one in cells.values())
+        rows.append(MeanRow(test_set, tracks, tuple(drawn)))
     return rows
 
 
@@ -101,19 +100,16 @@ def track_rows(
 ) -> list[TrackRow]:
     """Every test track with its headline scores, in the order of the scores."""
     shown = [REFERENCE_ROWS[0], *run.params.models]
-    scores = run.scores.pivot(
-        index=["dataset", "track"], columns=["source", "model"], values=HEADLINE
-    ).to_dict("index")
-    notes = run.scores.groupby(["dataset", "track"])["note"].agg(
+    track, column = ["dataset", "track"], ["source", "model"]
+    scores = run.scores.pivot(index=track, columns=column, values=HEADLINE).to_dict("index")
+    notes = run.scores.groupby(track)["note"].agg(
         lambda column: ", ".join(sorted({note for note in column if note}))
     )
     rows = []
     for key, number in numbers.items():
         row = scores[key]
         values = [float(row[source, model]) for source in run.params.sources for model in shown]
-        cells = tuple(
-            Cell(value, plain(value) if math.isfinite(value) else "–") for value in values
-        )
+        cells = tuple(Cell(v, plain(v) if math.isfinite(v) else "–") for v in values)
         rows.append(TrackRow(number, *key, str(notes[key]), cells, heard.get(key, "")))
     return rows
 

@@ -47,16 +47,13 @@ def side_of_zero(low: float, high: float) -> str:
 
 def headline(run: Run) -> tuple[str, list[str]]:
     """(what was compared, what came out of each source)."""
-    models, tracks = list(run.params.models), _tracks(run)
+    models = list(run.params.models)
+    tracks = max(int(cells["tracks"]) for cells in run.means[ALL].values())
     kind = "embedded synthetic recordings in the layout of " if run.embedded else ""
     sets = [str(name) for name in run.means if name != ALL]
     where = f"{tracks} test track{'s' if tracks != 1 else ''} of {kind}{joined(sets)}"
     what = f"{joined(models)} {'were' if len(models) > 1 else 'was'} tested on {where}."
     return what, [_outcome(run, source) for source in run.params.sources]
-
-
-def _tracks(run: Run) -> int:
-    return max(int(cells["tracks"]) for cells in run.means[ALL].values())
 
 
 def _outcome(run: Run, source: str) -> str:

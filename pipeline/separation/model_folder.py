@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_file, save_model
 from torch import nn
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, in_one_line
 from pipeline.files import write_text
 from pipeline.networks.builders import build_critic, build_separator
 from pipeline.networks.interfaces import CriticNetwork, SeparatorNetwork
@@ -64,7 +64,7 @@ def load_separator(folder: Path) -> tuple[nn.Module, Description]:
         missing = CONFIG if not (folder / CONFIG).exists() else WEIGHTS
         raise UserError(f"{folder}: not a model folder: no {missing}") from None
     except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
-        raise UserError(f"{folder}: damaged model folder: {_reason(error)}") from None
+        raise UserError(f"{folder}: damaged model folder: {in_one_line(error)}") from None
     return network, found
 
 
@@ -89,7 +89,7 @@ def load_critics(folder: Path) -> dict[str, CriticNetwork]:
             load_model(network, str(path))
         except (OSError, RuntimeError, SafetensorError) as error:
             raise UserError(
-                f"{path}: critic cannot be read ({_reason(error)}); run"
+                f"{path}: critic cannot be read ({in_one_line(error)}); run"
                 f" `dvc repro -f train@{folder.name}`"
             ) from None
         critics[source] = network.eval()  # type: ignore[assignment]
@@ -104,7 +104,3 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _critic(folder: Path, source: str) -> Path:
     return folder / f"critic-{source}.safetensors"
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -10,7 +10,7 @@ import onnxruntime  # type: ignore[import-untyped]
 import torch
 from torch import Tensor
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, in_one_line
 from pipeline.networks.interfaces import SeparatorNetwork
 from pipeline.separation.model_folder import WEIGHTS
 from pipeline.separation.separator import Separator
@@ -81,11 +81,9 @@ def load_onnx(model: Path, path: Path) -> Separator:
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # what is wrong comes as an exception
     try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
     except Exception as error:  # a dozen classes without a common one
-        reason = " ".join(str(error).split())[:200]
+        reason = in_one_line(error)
         raise UserError(f"{path}: not a network that onnxruntime can run: {reason}") from None
     if session.get_modelmeta().custom_metadata_map.get("weights") != weights_digest(model):
         raise UserError(f"{path}: not exported from the weights in {model}; export them again")

@@ -30,7 +30,6 @@ class Predictor(Protocol):
 
     def predict(self, mixture: Tensor) -> Tensor:
         """The network's estimates of patches (shapes: `SeparatorNetwork`)."""
-        ...
 
 
 class Patch(NamedTuple):
@@ -66,10 +65,12 @@ class Patches:
         self._start = 0  # the frame whose centre is the first sample held
         self._first = 0  # the first frame of the next patch
 
-    def push(self, samples: FloatArray) -> Iterator[Patch]:
+    def push(self, samples: FloatArray, last: bool = False) -> Iterator[Patch]:
         """Append float32 (channels, samples) at the model's rate; yield the patches that are complete.
 
-        The next piece may come when all have been taken.
+        The next piece may come when all have been taken. With the last piece come the patches that
+        remain; the final one may end after the recording, by less than a hop, or by more if the
+        recording is shorter than two.
         """
         signal, context = self._separator.signal, self._separator.network.context
         position = 0
@@ -77,20 +78,15 @@ class Patches:
             # to the end of the last frame's window, with nothing reflected or padded
             end = self._first + self._size + context
             needed = (end - 1 + REACH - self._start) * signal.hop_size - self._held.shape[1]
-            if samples.shape[1] - position < needed:
-                self._held = np.concatenate([self._held, samples[:, position:]], axis=1)
-                return
             taken = samples[:, position : position + needed]
             position += needed
             self._held = np.concatenate([self._held, taken], axis=1)
+            if taken.shape[1] < needed:
+                break
             yield self._patch(end)
             self._forget()
-
-    def finish(self) -> Iterator[Patch]:
-        """Yield the remaining patches; the last may end after the recording, by less than a hop,
-        or by more if it is shorter than two."""
-        count = self._start + frame_count(self._held.shape[1], self._separator.signal)
-        while self._first < count - 1:
+        count = self._start + frame_count(self._held.shape[1], signal)
+        while last and self._first < count - 1:
             yield self._patch(count)
             self._forget()
 

@@ -107,11 +107,10 @@ class Separator:
         samples = len(waveform)
         estimates = np.empty((len(self.sources), samples), np.float32)
         position = 0
-        patches = Patches(self, 1, frames)
-        for patch in patches.push(waveform[None]):
-            position += _put(patch.mono(self.signal), estimates[:, position:])
-        for patch in patches.finish():
-            position += _put(patch.mono(self.signal), estimates[:, position:])
+        for patch in Patches(self, 1, frames).push(waveform[None], last=True):
+            piece = patch.mono(self.signal)[:, : samples - position]
+            estimates[:, position : position + piece.shape[1]] = piece
+            position += piece.shape[1]
         return estimates
 
 
@@ -135,10 +134,3 @@ def as_channels(waveform: NDArray[Any], sample_rate: float) -> FloatArray:
     if wrong:
         raise UserError(f"waveform: {wrong}")
     return np.atleast_2d(waveform).astype(np.float32, copy=False)
-
-
-def _put(piece: FloatArray, target: FloatArray) -> int:
-    """Write as much of a piece as there is room for; returns how much."""
-    kept: int = min(piece.shape[1], target.shape[1])
-    target[:, :kept] = piece[:, :kept]
-    return kept

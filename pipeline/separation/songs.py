@@ -222,13 +222,10 @@ def write_waves(
     """Separate what a decoder gives into a 32-bit float WAV file a source; returns the largest sample."""
     peak, written, last = 0.0, 0, False
     with ExitStack() as stack:
-        files = [
-            stack.enter_context(
-                _sound_file(wave, stream.sample_rate, stream.channels, "RF64", "FLOAT")
-            )
-            for wave in waves
-        ]
-        for file in files:
+        files = []
+        for wave in waves:
+            file = _sound_file(wave, stream.sample_rate, stream.channels, "RF64", "FLOAT")
+            files.append(stack.enter_context(file))
             # RF64 has no limit of 4 GiB; below it, the file becomes WAV when it is closed
             # (SFC_RF64_AUTO_DOWNGRADE, which soundfile has no name for)
             soundfile._snd.sf_command(file._file, 0x1210, soundfile._ffi.NULL, 1)
@@ -250,7 +247,7 @@ def write_flac(wave: Path, factor: float) -> None:
     """Replace a WAV file by a 24-bit FLAC file of its samples times `factor`."""
     flac = wave.with_suffix(".flac")
     with (
-        soundfile.SoundFile(_name(wave)) as source,
+        soundfile.SoundFile(bytes(wave)) as source,
         _sound_file(flac, source.samplerate, source.channels, "FLAC", "PCM_24") as file,
     ):
         samples = source.frames
@@ -267,27 +264,22 @@ def _disk(target: Path) -> Iterator[None]:
         yield
     # soundfile asserts that every sample was written; on a full disk not every one is
     except (soundfile.LibsndfileError, AssertionError) as error:
-        reason = (
-            getattr(error, "error_string", "") or "not all samples were written, is the disk full?"
-        )
+        unsaid = "not all samples were written, is the disk full?"
+        reason = getattr(error, "error_string", "") or unsaid
         raise UserError(f"{printable(target)}: cannot be written: {reason.rstrip('.')}") from error
 
 
 def _check_written(path: Path, samples: int) -> None:
     """Raise AssertionError unless all samples are there: closing a file fails without a word."""
-    with soundfile.SoundFile(_name(path)) as file:
+    with soundfile.SoundFile(bytes(path)) as file:
         file.seek(max(samples - 1, 0))
         assert file.frames == samples, path
         assert len(file.read(1)) == 1, path
 
 
 def _sound_file(path: Path, rate: int, channels: int, format: str, subtype: str) -> Any:
-    return soundfile.SoundFile(_name(path), "w", rate, channels, subtype, format=format)
-
-
-def _name(path: Path) -> bytes:
-    """soundfile would refuse a name that is not valid UTF-8."""
-    return bytes(path)
+    # bytes, here and above: soundfile would refuse a name that is not valid UTF-8
+    return soundfile.SoundFile(bytes(path), "w", rate, channels, subtype, format=format)
 
 
 def _check_flac(song: Path, stream: SourceStream) -> None:

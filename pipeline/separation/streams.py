@@ -69,7 +69,7 @@ class ModelRate(SourceStream):
         mono = samples.mean(axis=0, keepdims=True, dtype=np.float32)
         low = self._resampler.push(mono, last)
         self._taken += low.shape[1]
-        for patch in _patches(self._patches, low, last):
+        for patch in self._patches.push(low, last):
             estimates = patch.mono(self._signal)[:, : self._taken - self._given]
             self._given += estimates.shape[1]
             yield estimates[:, None]
@@ -97,7 +97,7 @@ class InputRate(SourceStream):
     def push(self, samples: FloatArray, last: bool = False) -> Iterator[FloatArray]:
         """As `SourceStream.push`."""
         self._recording = np.concatenate([self._recording, samples], axis=1)
-        for patch in _patches(self._patches, self._down.push(samples, last), last):
+        for patch in self._patches.push(self._down.push(samples, last), last):
             low, energies = masked(patch, self._signal)
             # the next patch brings its first frame, which is this one's last
             self._shares.push(energies[:, :-1])
@@ -132,9 +132,8 @@ class Shares:
     """Each source's share of the high band: smoothed over frames, in a straight line between them."""
 
     def __init__(self, sources: int) -> None:
-        self._energies = np.zeros(
-            (sources, len(SMOOTHING) - 1)
-        )  # the last ones; before all, silence
+        # the last ones; before all, silence
+        self._energies = np.zeros((sources, len(SMOOTHING) - 1))
         self._shares = np.zeros((sources, 0))
         self._first = -(len(SMOOTHING) // 2)  # the frame that `_shares` begins with
 
@@ -193,9 +192,3 @@ def separate(
     stream = InputRate(separator, sample_rate, len(channels))
     estimates = np.concatenate(list(stream.push(channels, last=True)), axis=2)
     return dict(zip(separator.sources, estimates, strict=True))
-
-
-def _patches(patches: Patches, samples: FloatArray, last: bool) -> Iterator[Patch]:
-    yield from patches.push(samples)
-    if last:
-        yield from patches.finish()

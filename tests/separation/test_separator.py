@@ -94,9 +94,8 @@ def test_it_does_not_matter_how_a_recording_comes(
     found = [
         patch.mono(SIGNAL)
         for first in range(0, samples, piece)
-        for patch in patches.push(waveform[None, first : first + piece])
+        for patch in patches.push(waveform[None, first : first + piece], first + piece >= samples)
     ]
-    found += [patch.mono(SIGNAL) for patch in patches.finish()]
     pieces = np.concatenate(found, axis=1)
     assert 0 <= pieces.shape[1] - samples < 512
     np.testing.assert_array_equal(pieces[:, :samples], separator.estimate(waveform, 48))
@@ -121,7 +120,7 @@ def test_every_patch_has_its_whole_context(samples: int) -> None:
     spectrum = stft(torch.from_numpy(waveform), SIGNAL)
     padded = torch.nn.functional.pad(log_magnitude(spectrum), (3, 3))
     patches = Patches(Separator(Edges(), ("before", "after"), SIGNAL), 1, frames=8)
-    found = [*patches.push(waveform[None]), *patches.finish()]
+    found = list(patches.push(waveform[None], last=True))
     for name, expected in ((0, padded[:, :-6]), (1, padded[:, 6:])):
         inner = [patch.estimates[name, :, :-1] for patch in found[:-1]]
         joined = torch.cat([*inner, found[-1].estimates[name]], dim=1)
@@ -131,7 +130,7 @@ def test_every_patch_has_its_whole_context(samples: int) -> None:
 def test_the_network_sees_the_mean_of_the_channels(separator: Separator) -> None:
     left, right = noise(9000), noise(9000)[::-1]
     patches = Patches(separator, 2)
-    (patch,) = [*patches.push(np.stack([left, right])), *patches.finish()]
+    (patch,) = patches.push(np.stack([left, right]), last=True)
     np.testing.assert_allclose(
         patch.spectrum.numpy(), stft(torch.from_numpy(np.stack([left, right])), SIGNAL), atol=1e-5
     )

@@ -8,22 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline import files
 from pipeline.datasets import catalogue
 from pipeline.datasets.catalogue import Collection
 from pipeline.datasets.download.fetch import fetch, local
 from pipeline.datasets.download.transfer import Transfer
 from pipeline.datasets.download.unpack import refuse_visible, unpack, visible
 from pipeline.errors import UserError
-from pipeline.files import (
-    PARTIAL,
-    alone,
-    atomic_path,
-    existing,
-    md5,
-    recover,
-    remove,
-    require_space,
-)
 
 MARKER = ".rendered.json"
 """Written with the embedded recordings: what they were rendered from, and which files they are."""
@@ -43,21 +34,16 @@ def embedded(dataset: str, root: Path, tracks: int, seconds: float, seed: int) -
     all there in full length. Other files in the folder are a user's own and stay there. Raises
     UserError when the disk cannot be written.
     """
-    made_from = {
-        "dataset": dataset,
-        "tracks": tracks,
-        "seconds": seconds,
-        "seed": seed,
-        "renderer": _renderer_md5(),
-    }
-    recover(root)
+    asked = {"dataset": dataset, "tracks": tracks, "seconds": seconds, "seed": seed}
+    made_from = asked | {"renderer": _renderer_md5()}
+    files.recover(root)
     before, present = _marker(root), _sizes(root)
     if before.made_from == made_from and before.files.items() <= present.items():
         return before
     # Rendering needs scipy, which takes a second to import.
     from pipeline.datasets import synthetic
 
-    with atomic_path(root) as partial:
+    with files.atomic_path(root) as partial:
         partial.mkdir()
         synthetic.render(dataset, partial, tracks, seconds, seed)
         rendered = Rendered(made_from, _sizes(partial))
@@ -80,18 +66,17 @@ def public(collection: Collection, root: Path, say: Callable[[str], None] = prin
     if _there(collection, root, say):
         return
     place = root.parent / "archives" / collection.file
-    with alone(place.with_name(f"{collection.file}.unpack"), say):
+    with files.alone(place.with_name(f"{collection.file}.unpack"), say):
         if _there(collection, root, say):
             return
         say(f"{collection.name}: {collection.page}")
         say(f"{collection.name}: licence: {collection.licence}")
         say(f"{collection.name}: please cite: {collection.citation}")
         # What a killed run had unpacked: removed now, so that it does not count as used.
-        remove(root.resolve().with_name(root.resolve().name + PARTIAL))
+        files.remove(root.resolve().with_name(root.resolve().name + files.PARTIAL))
         _check_room(collection, place, root.resolve())
-        packed = fetch(
-            collection.urls, place, checksum=collection.checksum, size=collection.bytes, say=say
-        )
+        checksum, size = collection.checksum, collection.bytes
+        packed = fetch(collection.urls, place, checksum=checksum, size=size, say=say)
         unpack(packed, root)
     say(f"{collection.name}: unpacked to {root}")
     if packed == place:
@@ -135,11 +120,11 @@ def _check_room(collection: Collection, place: Path, root: Path) -> None:
     if place.exists() or (collection.urls and local(collection.urls[0])):
         load = 0
     unpacked = collection.unpacked_bytes or 0
-    if existing(place).stat().st_dev == existing(root).stat().st_dev:
-        require_space(root, load + unpacked, f"{collection.name} and its archive")
+    if files.existing(place).stat().st_dev == files.existing(root).stat().st_dev:
+        files.require_space(root, load + unpacked, f"{collection.name} and its archive")
     else:
-        require_space(place, load, f"the archive of {collection.name}")
-        require_space(root, unpacked, collection.name)
+        files.require_space(place, load, f"the archive of {collection.name}")
+        files.require_space(root, unpacked, collection.name)
 
 
 def _marker(root: Path) -> Rendered:
@@ -162,5 +147,5 @@ def _renderer_md5() -> str:
     spec = importlib.util.find_spec("pipeline.datasets.synthetic")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("pipeline.datasets.synthetic")
-    code = "".join(md5(path) for path in sorted(Path(spec.origin).parent.rglob("*.py")))
+    code = "".join(files.md5(path) for path in sorted(Path(spec.origin).parent.rglob("*.py")))
     return hashlib.md5(code.encode(), usedforsecurity=False).hexdigest()

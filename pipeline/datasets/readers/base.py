@@ -5,6 +5,7 @@ are sound is the inventory's question, and decoding them is `pipeline.audio.read
 """
 
 import os
+import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,15 +15,17 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import UserError, listing
-from pipeline.tracks import Track
+from pipeline.tracks import Part, Track
 
 VOCALS = "vocals"
 ACCOMPANIMENT = "accompaniment"
+BACKING = ("bass", "drums", "other")
+"""The stems of DSD100 and MUSDB18 that sum to the accompaniment."""
+FOUR_STEMS = (ACCOMPANIMENT, VOCALS, *BACKING)
+"""The sources of those two."""
 
 # What archives made on a Mac, Synology's indexer and file systems leave behind: copies, no music.
-_LITTER = frozenset(
-    ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
-)
+_LITTER = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
 
 class Rejected(BaseModel):
@@ -123,13 +126,7 @@ def is_litter(name: str) -> bool:
 
 def is_text(name: str) -> bool:
     """Whether a name is valid UTF-8; the system hands over other bytes as lone surrogates."""
-    if name.isascii():
-        return True
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+    return name.isascii() or not re.search(r"[\ud800-\udfff]", name)
 
 
 def printable(name: str | Path) -> str:
@@ -139,6 +136,12 @@ def printable(name: str | Path) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in text
     )
+
+
+def from_stems(part: Callable[[str], Part]) -> dict[str, tuple[Part, ...]]:
+    """FOUR_STEMS of a song, by where each of its stems is."""
+    stems = {stem: (part(stem),) for stem in (VOCALS, *BACKING)}
+    return {**stems, ACCOMPANIMENT: tuple(part(stem) for stem in BACKING)}
 
 
 def misnamed(path: Path) -> Rejected:
@@ -167,10 +170,8 @@ def _entries(folder: Path, wanted: Callable[[Path], bool]) -> Entries:
             f"{printable(folder)}: cannot be listed: {error.strerror}; make it readable"
         ) from None
     named = [path for path in found if is_text(path.name)]
+    rejected = [misnamed(path) for path in found if not is_text(path.name)]
     return Entries(
         sorted(named, key=lambda path: track_id(path.name)),
-        sorted(
-            (misnamed(path) for path in found if not is_text(path.name)),
-            key=lambda entry: entry.track,
-        ),
+        sorted(rejected, key=lambda entry: entry.track),
     )

@@ -28,14 +28,12 @@ def artist(name: str) -> str:
 
 
 def _track(folder: Path, root: Path) -> Track:
+    name, path = base.track_id(folder.name), base.relative(folder, root)
     return Track(
         dataset=NAME,
-        id=base.track_id(folder.name),
-        artist=artist(base.track_id(folder.name)),
-        sources={
-            source: (Part(file=base.relative(folder / file, root)),)
-            for source, file in _FILES.items()
-        },
+        id=name,
+        artist=artist(name),
+        sources={source: (Part(file=f"{path}/{file}"),) for source, file in _FILES.items()},
     )
 
 

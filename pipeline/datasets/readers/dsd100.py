@@ -8,15 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.datasets.readers import base
-from pipeline.datasets.readers.base import ACCOMPANIMENT, VOCALS, Listing, Reader
+from pipeline.datasets.readers.base import FOUR_STEMS, Listing, Reader
 from pipeline.tracks import Part, Track
 
 NAME = "DSD100"
 SUBSET = "DSD100subset"
 PARTITIONS = ("Dev", "Test")
 LAYOUT = "Sources/{Dev,Test}/<NNN - Artist - Title>/{vocals,drums,bass,other}.wav"
-
-_BACKING = ("bass", "drums", "other")
 
 
 def list_tracks(root: Path, dataset: str = NAME) -> Listing:
@@ -37,27 +35,17 @@ def artist(name: str) -> str:
 
 
 def _track(folder: Path, root: Path, dataset: str, partition: str) -> Track:
-    stems = {
-        stem: (Part(file=base.relative(folder / f"{stem}.wav", root)),)
-        for stem in (VOCALS, *_BACKING)
-    }
-    backing = tuple(part for stem in _BACKING for part in stems[stem])
+    name, path = base.track_id(folder.name), base.relative(folder, root)
     return Track(
         dataset=dataset,
-        id=base.track_id(folder.name),
-        artist=artist(base.track_id(folder.name)),
-        sources={**stems, ACCOMPANIMENT: backing},
+        id=name,
+        artist=artist(name),
+        sources=base.from_stems(lambda stem: Part(file=f"{path}/{stem}.wav")),
         partition=partition,
     )
 
 
 READERS = tuple(
-    Reader(
-        name,
-        (ACCOMPANIMENT, VOCALS, *_BACKING),
-        LAYOUT,
-        partial(list_tracks, dataset=name),
-        unused=("mixture.wav",),
-    )
+    Reader(name, FOUR_STEMS, LAYOUT, partial(list_tracks, dataset=name), ("mixture.wav",))
     for name in (NAME, SUBSET)
 )

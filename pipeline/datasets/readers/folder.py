@@ -207,12 +207,7 @@ def _track(file: str, dataset: str, holds: str) -> Track:
     folder, below, _ = name.partition("/")
     # One string for all files of a folder.
     artist = sys.intern(folder) if below else os.path.splitext(name)[0]  # noqa: PTH122
-    return Track(
-        dataset=dataset,
-        id=name,
-        artist=artist,
-        sources={holds: (Part(file=file),)},
-    )
+    return Track(dataset=dataset, id=name, artist=artist, sources={holds: (Part(file=file),)})
 
 
 def _no_audio(root: Path, others: Counter[str]) -> UserError:

@@ -26,15 +26,13 @@ def artist(name: str) -> str:
 
 
 def _track(file: Path, root: Path) -> Track:
-    name = base.relative(file, root)
+    name, path = base.track_id(file.stem), base.relative(file, root)
+    left, right = Part(file=path, channel=0), Part(file=path, channel=1)
     return Track(
         dataset=NAME,
-        id=base.track_id(file.stem),
-        artist=artist(base.track_id(file.stem)),
-        sources={
-            ACCOMPANIMENT: (Part(file=name, channel=0),),
-            VOCALS: (Part(file=name, channel=1),),
-        },
+        id=name,
+        artist=artist(name),
+        sources={ACCOMPANIMENT: (left,), VOCALS: (right,)},
     )
 
 

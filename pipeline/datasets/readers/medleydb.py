@@ -29,6 +29,7 @@ VOCAL_INSTRUMENTS = frozenset(f"{_VOICES}, {_OTHER_VOICES}".split(", "))
 """Labels of the dataset's taxonomy that are a singing or speaking voice; a crowd is none."""
 
 _METADATA = "Metadata"
+_UNUSED = ("*_MIX.wav", "*_RAW/*.wav")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -64,30 +65,20 @@ def is_vocal(instruments: Iterable[str]) -> bool:
 
 def _track(folder: Path, root: Path, dataset: str, content: Path) -> Track:
     name = base.track_id(folder.name)
-    sources: dict[str, list[Part]] = {ACCOMPANIMENT: [], VOCALS: []}
+    sources: dict[str, tuple[Part, ...]] = {ACCOMPANIMENT: (), VOCALS: ()}
     for file, instruments in _stems(folder, content).items():
         path = folder / f"{folder.name}_STEMS" / file
-        sources[VOCALS if is_vocal(instruments) else ACCOMPANIMENT].append(
-            Part(file=base.relative(path, root))
-        )
-    return Track(
-        dataset=dataset,
-        id=name,
-        artist=artist(name),
-        sources={source: tuple(parts) for source, parts in sources.items()},
-    )
+        source = VOCALS if is_vocal(instruments) else ACCOMPANIMENT
+        sources[source] += (Part(file=base.relative(path, root)),)
+    return Track(dataset=dataset, id=name, artist=artist(name), sources=sources)
 
 
 def _stems(folder: Path, content: Path) -> dict[str, tuple[str, ...]]:
     """The instruments of each stem by its file's name, so no stem is added twice."""
     metadata = f"{folder.name}_METADATA.yaml"
-    for path in (
-        folder / metadata,
-        content.parent / _METADATA / metadata,
-        content / _METADATA / metadata,
-    ):
-        if path.is_file():
-            return _parse(path)
+    for place in (folder, content.parent / _METADATA, content / _METADATA):
+        if (place / metadata).is_file():
+            return _parse(place / metadata)
     stems = catalogue.medleydb_stems().get(base.track_id(folder.name))
     if stems is None:
         raise UserError(
@@ -126,12 +117,6 @@ def _labels(instrument: Any) -> tuple[str, ...]:
 
 
 READERS = tuple(
-    Reader(
-        name,
-        (ACCOMPANIMENT, VOCALS),
-        LAYOUT,
-        partial(list_tracks, dataset=name),
-        unused=("*_MIX.wav", "*_RAW/*.wav"),
-    )
+    Reader(name, (ACCOMPANIMENT, VOCALS), LAYOUT, partial(list_tracks, dataset=name), _UNUSED)
     for name in (NAME, SAMPLE)
 )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from pipeline.datasets import catalogue
 from pipeline.datasets.readers import base, dsd100, medleydb
-from pipeline.datasets.readers.base import ACCOMPANIMENT, VOCALS, Listing, Reader
+from pipeline.datasets.readers.base import FOUR_STEMS, VOCALS, Listing, Reader
 from pipeline.errors import UserError
 from pipeline.tracks import Part, Track
 
@@ -23,7 +23,6 @@ STREAMS = {"drums": 1, "bass": 2, "other": 3, VOCALS: 4}
 """The audio stream of each source in a MUSDB18 file; stream 0 is the mixture."""
 
 _ENDING = ".stem.mp4"
-_BACKING = ("bass", "drums", "other")
 
 
 class _Form(NamedTuple):
@@ -93,13 +92,11 @@ def stand_in(listing: Listing, dataset: str) -> Listing:
 def _track(song: Path, root: Path, form: _Form, partition: str) -> Track:
     name = base.track_id(song.name[: len(song.name) - len(form.ending)])
     path = base.relative(song, root)
-    stems = {stem: (form.part(path, stem),) for stem in (VOCALS, *_BACKING)}
-    backing = tuple(part for stem in _BACKING for part in stems[stem])
     return Track(
         dataset=form.name,
         id=name,
         artist=artist(name),
-        sources={**stems, ACCOMPANIMENT: backing},
+        sources=base.from_stems(partial(form.part, path)),
         partition=partition,
     )
 
@@ -122,12 +119,6 @@ _UNCOMPRESSED = _Form(
 )
 
 READERS = tuple(
-    Reader(
-        form.name,
-        (ACCOMPANIMENT, VOCALS, *_BACKING),
-        form.layout,
-        partial(list_tracks, form=form),
-        unused=form.unused,
-    )
+    Reader(form.name, FOUR_STEMS, form.layout, partial(list_tracks, form=form), form.unused)
     for form in (_COMPRESSED, _UNCOMPRESSED)
 )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.random import Generator
 
 from pipeline.datasets.synthetic import band, dsp, instruments
 from pipeline.datasets.synthetic.composition import Key, compose, harmony
@@ -90,9 +91,7 @@ def arrange(request: Request) -> list[Performance]:
 
 
 def _balance(
-    rng: np.random.Generator,
-    request: Request,
-    parts: list[tuple[str, str, str, Sound, float]],
+    rng: Generator, request: Request, parts: list[tuple[str, str, str, Sound, float]]
 ) -> list[Performance]:
     """Set the levels that the style asks for, and leave headroom."""
     style = request.style
@@ -133,6 +132,5 @@ def _active_rms(signal: Sound) -> float:
     size = dsp.RATE // 2
     count = max(1, len(signal) // size)
     blocks = [_rms(block) for block in np.array_split(signal, count)]
-    return max(
-        float(np.sqrt(np.mean(np.square([b for b in blocks if b >= 0.2 * max(blocks)])))), 1e-6
-    )
+    louder = [block for block in blocks if block >= 0.2 * max(blocks)]
+    return max(_rms(np.array(louder)), 1e-6)

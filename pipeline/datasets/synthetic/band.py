@@ -1,17 +1,10 @@
 """What the players of the accompaniment play to a score: (samples,) at dsp.RATE each."""
 
 import numpy as np
+from numpy.random import Generator
 
-from pipeline.datasets.synthetic import dsp, instruments
-from pipeline.datasets.synthetic.composition import (
-    BEATS_PER_BAR,
-    Composition,
-    Line,
-    Note,
-    clip,
-    melody,
-    rhythm,
-)
+from pipeline.datasets.synthetic import composition, dsp, instruments
+from pipeline.datasets.synthetic.composition import BEATS_PER_BAR, Composition, Line, Note
 from pipeline.datasets.synthetic.dsp import Sound
 from pipeline.datasets.synthetic.styles import Style
 
@@ -34,9 +27,7 @@ _BASS = (
 )
 
 
-def chords(
-    rng: np.random.Generator, score: Composition, name: str, samples: int, number: int
-) -> Sound:
+def chords(rng: Generator, score: Composition, name: str, samples: int, number: int) -> Sound:
     """A chord instrument: voices that move as little as they can from chord to chord."""
     part = np.zeros(samples, np.float32)
     centre = 58 + 7 * number + int(rng.integers(-3, 4))
@@ -56,11 +47,15 @@ def chords(
             onsets = (0, 1, 2, 3) if pattern == 1 else (0, 1.5, 2.5, 3)
             events = [(float(onset), 1.2, voicing) for onset in onsets]
         for onset, size, pitches in events:
-            start = round((bar.start + onset) * score.beat * dsp.RATE)
             for pitch in pitches:
                 tone = instruments.chord_tone(name, pitch, round(size * score.beat * dsp.RATE))
-                dsp.add_at(part, start, tone * np.float32(rng.uniform(0.85, 1.0)))
+                _play(part, rng, score, bar.start + onset, tone)
     return part
+
+
+def _play(part: Sound, rng: Generator, score: Composition, beat: float, tone: Sound) -> None:
+    """Add a tone at a beat, some louder and some softer."""
+    dsp.add_at(part, round(beat * score.beat * dsp.RATE), tone * np.float32(rng.uniform(0.85, 1.0)))
 
 
 def _voicing(chord: tuple[int, ...], before: tuple[int, ...], centre: int) -> tuple[int, ...]:
@@ -76,7 +71,7 @@ def _voicing(chord: tuple[int, ...], before: tuple[int, ...], centre: int) -> tu
     )
 
 
-def bass(rng: np.random.Generator, score: Composition, samples: int) -> Sound:
+def bass(rng: Generator, score: Composition, samples: int) -> Sound:
     """The bass: roots and fifths of the chords, a pattern for every section."""
     part = np.zeros(samples, np.float32)
     patterns = {bar.section: _BASS[rng.integers(len(_BASS))] for bar in score.bars}
@@ -85,12 +80,11 @@ def bass(rng: np.random.Generator, score: Composition, samples: int) -> Sound:
         notes = (root, root + (bar.chord[2] - bar.chord[0]) % 12, root + 12)
         for onset, length, which in patterns[bar.section]:
             tone = instruments.bass_tone(notes[which], round(length * score.beat * dsp.RATE))
-            start = round((bar.start + onset) * score.beat * dsp.RATE)
-            dsp.add_at(part, start, tone * np.float32(rng.uniform(0.85, 1.0)))
+            _play(part, rng, score, bar.start + onset, tone)
     return part
 
 
-def drums(rng: np.random.Generator, score: Composition, samples: int) -> Sound:
+def drums(rng: Generator, score: Composition, samples: int) -> Sound:
     """The drums: a groove for every section, fills and a crash between sections."""
     part = np.zeros(samples, np.float32)
     kit = instruments.drum_kit(rng)
@@ -120,7 +114,7 @@ def drums(rng: np.random.Generator, score: Composition, samples: int) -> Sound:
 
 
 def lead_lines(
-    rng: np.random.Generator, score: Composition, style: Style, lead: instruments.Lead, sung: bool
+    rng: Generator, score: Composition, style: Style, lead: instruments.Lead, sung: bool
 ) -> tuple[Line, ...]:
     """What the lead plays: the tune if nobody sings, else fills in rests and counter-melodies."""
     low = int(rng.integers(lead.register[0], lead.register[1] - 15))
@@ -137,12 +131,13 @@ def lead_lines(
         while length >= 1.0:
             take = float(min(length, 7.0))
             if rng.random() < style.fill:
-                quick = rhythm(rng, take, float(min(take, 1.0)))
-                lines.append(melody(rng, score, float(start), quick, register))
+                quick = composition.rhythm(rng, take, float(min(take, 1.0)))
+                lines.append(composition.melody(rng, score, float(start), quick, register))
             start, length = start + 8, length - 8
     for line in score.phrases:
         if rng.random() < style.counter:
             length = line[-1].start + line[-1].length - line[0].start
             slow = tuple(float(min(2.0, length - at)) for at in np.arange(0, length, 2.0))
-            lines.append(melody(rng, score, line[0].start, slow, register))
-    return tuple(cut for line in lines if (cut := clip(line, score.beats, score.beat)))
+            lines.append(composition.melody(rng, score, line[0].start, slow, register))
+    cut = (composition.clip(line, score.beats, score.beat) for line in lines)
+    return tuple(filter(None, cut))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 
 BEATS_PER_BAR = 4
 _SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
@@ -98,7 +99,7 @@ class Composition:
 
 
 def compose(
-    rng: np.random.Generator, key: Key, tempo: float, seconds: float, form: str, register: range
+    rng: Generator, key: Key, tempo: float, seconds: float, form: str, register: range
 ) -> Composition:
     """Write a piece of about `seconds`: sections that differ, phrases with rests, in one key.
 
@@ -110,10 +111,10 @@ def compose(
     motifs = {section: int(rng.integers(2**32)) for section in SUNG}
     phrases: list[Line] = []
     for number, bar in enumerate(bars):
-        if _starts_phrase(bars, number):
+        place = _place_in_section(bars, number)
+        if bar.section in SUNG and place % 2 == 0:
             # The first and third phrase of a section are alike, so are the second and fourth.
-            place = _place_in_section(bars, number) // 2 % 2
-            motif = np.random.default_rng((motifs[bar.section], place))
+            motif = np.random.default_rng((motifs[bar.section], place // 2 % 2))
             high = bar.section == "chorus"
             line = _phrase(motif, rng, frame, bar, register[3:] if high else register[:-3])
             if line := clip(line, beats, frame.beat):
@@ -129,11 +130,7 @@ def clip(line: Line, beats: float, beat: float) -> Line:
 
 
 def melody(
-    rng: np.random.Generator,
-    score: Composition,
-    start: float,
-    rhythm: tuple[float, ...],
-    register: range,
+    rng: Generator, score: Composition, start: float, rhythm: tuple[float, ...], register: range
 ) -> Line:
     """Notes of these lengths in beats: steps of the scale, chord tones on beats and long notes."""
     scale = [pitch for pitch in register if pitch % 12 in score.key.scale()]
@@ -156,7 +153,7 @@ def melody(
     return tuple(notes)
 
 
-def rhythm(rng: np.random.Generator, beats: float, last: float) -> tuple[float, ...]:
+def rhythm(rng: Generator, beats: float, last: float) -> tuple[float, ...]:
     """Note lengths that fill `beats`, the last of them `last` beats long."""
     lengths: list[float] = []
     left = beats - last
@@ -171,19 +168,11 @@ def rhythm(rng: np.random.Generator, beats: float, last: float) -> tuple[float, 
 def harmony(line: Line, key: Key, steps: int) -> Line:
     """The same line moved by scale steps: a second voice."""
     ladder = [pitch for pitch in range(24, 109) if pitch % 12 in key.scale()]
-    return tuple(
-        Note(
-            n.start,
-            n.length,
-            ladder[ladder.index(n.pitch) + steps] if n.pitch in ladder else n.pitch,
-        )
-        for n in line
-    )
+    moved = dict(zip(ladder, ladder[steps:] + ladder[:steps], strict=True))
+    return tuple(Note(n.start, n.length, moved.get(n.pitch, n.pitch)) for n in line)
 
 
-def _bars(
-    rng: np.random.Generator, key: Key, tempo: float, beats: float, form: str
-) -> tuple[Bar, ...]:
+def _bars(rng: Generator, key: Key, tempo: float, beats: float, form: str) -> tuple[Bar, ...]:
     options = _PROGRESSIONS[key.mode]
     order = rng.permutation(len(options))
     chords = {"verse": options[order[0]], "chorus": options[order[1]], "bridge": options[order[2]]}
@@ -212,16 +201,8 @@ def _place_in_section(bars: tuple[Bar, ...], number: int) -> int:
     return number - first
 
 
-def _starts_phrase(bars: tuple[Bar, ...], number: int) -> bool:
-    return bars[number].section in SUNG and _place_in_section(bars, number) % 2 == 0
-
-
 def _phrase(
-    motif: np.random.Generator,
-    rng: np.random.Generator,
-    score: Composition,
-    bar: Bar,
-    register: range,
+    motif: Generator, rng: Generator, score: Composition, bar: Bar, register: range
 ) -> Line:
     """A sung phrase of two bars that leaves a rest of 1 to 2 s before the next."""
     start = float(motif.choice((0.0, 0.0, 0.5, 1.0)))

@@ -3,6 +3,7 @@
 import zlib
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating]
@@ -27,10 +28,10 @@ _TABLE = 8192  # samples of one period in a wavetable
 _HALF_BAND = 8  # samples on either side that a sample between two is computed from
 
 
-def generator(seed: int, *words: str | int) -> np.random.Generator:
+def generator(seed: int, *words: str | int) -> Generator:
     """A random generator that depends on the seed and the words, not on what was drawn before."""
     keys = [zlib.crc32(str(word).encode()) for word in words]
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed % 2**64, *keys])))
+    return Generator(np.random.Philox(np.random.SeedSequence([seed % 2**64, *keys])))
 
 
 def gain(decibels: float) -> float:
@@ -54,7 +55,7 @@ def smooth(values: FloatArray, seconds: float) -> FloatArray:
     return np.asarray(np.convolve(padded, kernel, "valid"))
 
 
-def wander(rng: np.random.Generator, points: int, seconds: float) -> FloatArray:
+def wander(rng: Generator, points: int, seconds: float) -> FloatArray:
     """Slow random drift (points,), standard deviation about 1."""
     noise = smooth(rng.standard_normal(points), seconds)
     return np.asarray(noise * np.sqrt(max(1.0, seconds * CONTROL_RATE / 1.5)))
@@ -89,7 +90,7 @@ def oscillate(f0: FloatArray, gains: FloatArray) -> Sound:
     return signal.ravel()
 
 
-def shaped_noise(rng: np.random.Generator, gains: FloatArray) -> Sound:
+def shaped_noise(rng: Generator, gains: FloatArray) -> Sound:
     """Filter white noise of unit variance by a moving spectrum.
 
     gains is (points, len(NOISE_HZ)) at the control rate. Returns ((points - 1) * HOP,).
@@ -130,7 +131,7 @@ def add_at(buffer: Sound, start: int, sound: Sound) -> None:
         buffer[start + skip : start + skip + count] += sound[skip : skip + count]
 
 
-def place_in_room(signal: Sound, pan: float, wet: float, rng: np.random.Generator) -> Sound:
+def place_in_room(signal: Sound, pan: float, wet: float, rng: Generator) -> Sound:
     """Pan a signal (-1 left to 1 right) and add early reflections: (2, samples)."""
     angle = (pan + 1) * np.pi / 4
     stereo = np.outer((np.cos(angle), np.sin(angle)), signal).astype(np.float32)
@@ -153,7 +154,6 @@ def upsample(signal: Sound) -> Sound:
     between = np.zeros_like(signal)
     for tap, weight in enumerate((weights / weights.sum() / 2).astype(np.float32)):
         before, after = _HALF_BAND - 1 - tap, _HALF_BAND + tap
-        between += weight * (
-            padded[..., before : before + samples] + padded[..., after : after + samples]
-        )
+        pair = padded[..., before : before + samples] + padded[..., after : after + samples]
+        between += weight * pair
     return np.stack([signal, between], axis=-1).reshape(*signal.shape[:-1], 2 * samples)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.random import Generator
 
 from pipeline.datasets.synthetic import dsp
 from pipeline.datasets.synthetic.composition import Line
@@ -78,7 +79,7 @@ SUSTAINED = ("pad", "organ", "strings")
 
 
 def play_lead(
-    rng: np.random.Generator, lead: Lead, lines: tuple[Line, ...], beat: float, samples: int
+    rng: Generator, lead: Lead, lines: tuple[Line, ...], beat: float, samples: int
 ) -> Sound:
     """Render melodic lines, each legato."""
     part = np.zeros(samples, np.float32)
@@ -120,15 +121,13 @@ def chord_tone(instrument: str, pitch: int, samples: int) -> Sound:
     if instrument == "pad":
         table = dsp.wavetable(order**-1.2 / (1 + (partial / 1100) ** 3))
         tone = _chorus(table, f0, samples, (1, 0.1), (1.004, 0.6))
-        return np.asarray(
-            tone * np.clip(time / 0.2, 0, 1) * np.clip(left / 0.25, 0, 1) * 0.6, np.float32
-        )
+        faded = tone * np.clip(time / 0.2, 0, 1) * np.clip(left / 0.25, 0, 1)
+        return np.asarray(faded * 0.6, np.float32)
     if instrument == "strings":
         table = dsp.wavetable(order**-1.0 / (1 + (partial / 2400) ** 3))
         tone = _chorus(table, f0, samples, (0.9965, 0.2), (1.0, 0.7), (1.0035, 0.4))
-        return np.asarray(
-            tone * np.clip(time / 0.1, 0, 1) * np.clip(left / 0.2, 0, 1) * 0.4, np.float32
-        )
+        faded = tone * np.clip(time / 0.1, 0, 1) * np.clip(left / 0.2, 0, 1)
+        return np.asarray(faded * 0.4, np.float32)
     if instrument == "organ":
         bars = np.zeros(8)
         bars[[0, 1, 2, 3, 5, 7]] = (1.0, 0.8, 0.5, 0.35, 0.2, 0.15)
@@ -138,12 +137,9 @@ def chord_tone(instrument: str, pitch: int, samples: int) -> Sound:
     if instrument == "piano":
         index = 1.6 * np.exp(-time / 0.35) + 0.25
         phase = 2 * np.pi * f0 * time.astype(np.float64)
-        tone = np.sin(phase + index * np.sin(phase)) + 0.15 * np.exp(-time / 0.06) * np.sin(
-            7 * phase
-        )
-        return np.asarray(
-            tone * np.exp(-time / 0.9) * np.clip(time / 0.004, 0, 1) * held, np.float32
-        )
+        struck = 0.15 * np.exp(-time / 0.06) * np.sin(7 * phase)
+        tone = (np.sin(phase + index * np.sin(phase)) + struck) * np.exp(-time / 0.9)
+        return np.asarray(tone * np.clip(time / 0.004, 0, 1) * held, np.float32)
     # A plucked string: away from the bridge, its upper partials dying first.
     comb = np.abs(np.sin(np.pi * order * 0.18))
     bright = dsp.read_table(dsp.wavetable(order**-0.8 * comb), f0, samples)
@@ -170,7 +166,7 @@ def bass_tone(pitch: int, samples: int) -> Sound:
     return np.asarray(tone * np.clip(time / 0.005, 0, 1) * end, np.float32)
 
 
-def drum_kit(rng: np.random.Generator) -> dict[str, Sound]:
+def drum_kit(rng: Generator) -> dict[str, Sound]:
     """One sound each of kick, snare, hat, open hat, tom and crash, of a kit of its own."""
     tune = rng.uniform(0.85, 1.2)
 

@@ -45,12 +45,7 @@ def _artist(index: int, every: int) -> int:
 
 
 def _render(
-    spec: Spec,
-    song: int,
-    artist: int,
-    form: str = "song",
-    sung: bool = True,
-    backing: bool = False,
+    spec: Spec, song: int, artist: int, form: str = "song", sung: bool = True, backing: bool = False
 ) -> list[Performance]:
     length = dsp.generator(spec.seed, spec.dataset, "length", spec.index).uniform(0.85, 1.15)
     return arrange(
@@ -85,10 +80,8 @@ def _write(path: Path, samples: Samples) -> None:
 
 
 def _write_dsd100(spec: Spec) -> None:
-    number = spec.index // 2 + 1
-    partition = "Test"
-    if spec.index % 2 == 0:
-        number, partition = number + _DSD100_TEST, "Dev"
+    partition = ("Dev", "Test")[spec.index % 2]
+    number = spec.index // 2 + 1 + (_DSD100_TEST if partition == "Dev" else 0)
     artist = _artist(spec.index, 6)
     folder = f"{number:03d} - {artist_name(artist)} - {title_name(spec.index)}"
     parts = _render(spec, spec.index, artist)
@@ -111,9 +104,8 @@ def _write_medleydb(spec: Spec) -> None:
         path = folder / f"{track}_STEMS" / f"{track}_STEM_{number:02d}.wav"
         _write(path, _quantise(part.audio))
     # A mastered mix weighs its stems: theirs is not the plain sum.
-    weights = dsp.generator(spec.seed, spec.dataset, "mix", spec.index).uniform(
-        0.6, 1.1, len(parts)
-    )
+    rng = dsp.generator(spec.seed, spec.dataset, "mix", spec.index)
+    weights = rng.uniform(0.6, 1.1, len(parts))
     weighed = [np.float32(w) * part.audio for w, part in zip(weights, parts, strict=True)]
     mix = np.sum(weighed, axis=0)
     mix *= min(1.0, 0.9 / float(np.abs(mix).max()))

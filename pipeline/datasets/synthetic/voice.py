@@ -8,6 +8,7 @@ syllables, gaps, bursts and murmurs of consonants, breath, and pitch that slides
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 
 from pipeline.datasets.synthetic import dsp
 from pipeline.datasets.synthetic.composition import Line
@@ -40,7 +41,7 @@ class Singer:
     tilt: float
 
 
-def draw_singer(rng: np.random.Generator, style: VoiceStyle) -> Singer:
+def draw_singer(rng: Generator, style: VoiceStyle) -> Singer:
     """A singer of that kind, with 14 semitones of its register."""
     low, high = (69 + 12 * np.log2(frequency / 440) for frequency in style.register)
     lowest = int(rng.integers(int(np.ceil(low)), max(int(np.ceil(low)) + 1, int(high) - 12)))
@@ -60,7 +61,7 @@ def draw_singer(rng: np.random.Generator, style: VoiceStyle) -> Singer:
 
 
 def sing(
-    rng: np.random.Generator, singer: Singer, phrases: tuple[Line, ...], beat: float, samples: int
+    rng: Generator, singer: Singer, phrases: tuple[Line, ...], beat: float, samples: int
 ) -> Sound:
     """Render sung phrases: (samples,) at dsp.RATE; exactly zero between the phrases."""
     voice = np.zeros(samples, np.float32)
@@ -82,7 +83,7 @@ class _Syllable:
     level: float
 
 
-def _sing_phrase(rng: np.random.Generator, singer: Singer, phrase: Line, beat: float) -> Sound:
+def _sing_phrase(rng: Generator, singer: Singer, phrase: Line, beat: float) -> Sound:
     syllables = _syllables(rng, singer, phrase, beat)
     points = int((syllables[-1].end + _LEAD_OUT) * dsp.CONTROL_RATE) + 2
     time = np.arange(points) / dsp.CONTROL_RATE
@@ -102,9 +103,7 @@ def _sing_phrase(rng: np.random.Generator, singer: Singer, phrase: Line, beat: f
     return dsp.oscillate(f0, gains * evened) + dsp.shaped_noise(rng, noise)
 
 
-def _syllables(
-    rng: np.random.Generator, singer: Singer, phrase: Line, beat: float
-) -> list[_Syllable]:
+def _syllables(rng: Generator, singer: Singer, phrase: Line, beat: float) -> list[_Syllable]:
     """Words for the notes; times in seconds from the beginning of the rendered phrase."""
     style = singer.style
     names = list(style.vowels)
@@ -117,8 +116,6 @@ def _syllables(
         # Long vowels of rich languages are diphthongs.
         glide = len(names) > 3 and note.length * beat > 0.35 and rng.random() < 0.5
         finish = names[rng.integers(len(names))] if glide else vowel
-        ends = VOWELS[vowel], VOWELS[finish]
-        part = 0.6 if glide else 0.0
         progress = index / max(1, len(phrase) - 1)
         accent = 0.08 if note.start % 2 == 0 else 0.0
         syllables.append(
@@ -127,8 +124,8 @@ def _syllables(
                 end=onset + note.length * beat,
                 pitch=float(note.pitch),
                 consonant=CONSONANTS[style.consonants[rng.integers(len(style.consonants))]],
-                begin=ends[0],
-                finish=_between(*ends, part),
+                begin=VOWELS[vowel],
+                finish=_between(VOWELS[vowel], VOWELS[finish], 0.6 if glide else 0.0),
                 level=0.75 + accent + arch * np.sin(np.pi * progress) + rng.uniform(-0.1, 0.1),
             )
         )
@@ -141,7 +138,7 @@ def _between(first: Formants, second: Formants, share: float) -> Formants:
 
 
 def _pitch(
-    rng: np.random.Generator, singer: Singer, syllables: list[_Syllable], time: FloatArray
+    rng: Generator, singer: Singer, syllables: list[_Syllable], time: FloatArray
 ) -> FloatArray:
     """F0 in Hz at each control point: notes, slides, scoops, vibrato and unsteadiness."""
     onsets = np.array([syllable.onset for syllable in syllables])
@@ -156,10 +153,8 @@ def _pitch(
     last = syllables[-1]
     pitch -= rng.uniform(0, 1.5 * singer.scoop) * np.clip((time - last.end + 0.12) / 0.2, 0, 1) ** 2
     since = time - onsets[current]
-    depth = (
-        np.clip((since - singer.vibrato_delay) / 0.25, 0, 1)
-        * rng.uniform(0.7, 1.2, len(onsets))[current]
-    )
+    depth = np.clip((since - singer.vibrato_delay) / 0.25, 0, 1)
+    depth *= rng.uniform(0.7, 1.2, len(onsets))[current]
     rate = singer.vibrato_hz * (1 + 0.04 * dsp.wander(rng, len(time), 0.5))
     vibrato = np.sin(2 * np.pi * (np.cumsum(rate) / dsp.CONTROL_RATE + rng.random()))
     pitch += singer.vibrato_cents / 100 * dsp.smooth(depth, 0.08) * vibrato
@@ -219,7 +214,7 @@ def _resonance(frequencies: FloatArray, formants: FloatArray) -> FloatArray:
 
 
 def _noise(
-    rng: np.random.Generator,
+    rng: Generator,
     singer: Singer,
     syllables: list[_Syllable],
     time: FloatArray,
@@ -234,9 +229,8 @@ def _noise(
         if syllable.consonant.noise is None:
             continue
         centre, width, level = syllable.consonant.noise
-        band = np.exp(
-            -0.5 * ((dsp.NOISE_HZ - centre * singer.formant_scale**0.5) / (width / 2)) ** 2
-        )
+        centre *= singer.formant_scale**0.5
+        band = np.exp(-0.5 * ((dsp.NOISE_HZ - centre) / (width / 2)) ** 2)
         since = time - syllable.onset
         if syllable.consonant.burst:
             shape = np.exp(-np.maximum(since + 0.02, 0) / 0.014) * (since >= -0.02)
@@ -246,8 +240,7 @@ def _noise(
         gains += singer.consonant * level * shape[:, None] * band
     intake = rng.uniform(0.25, 0.4)
     since = (time - (syllables[0].onset - 0.12 - intake)) / intake
-    swell = np.where(
-        (since > 0) & (since < 1), np.clip(since, 0, 1) * np.sin(np.pi * np.clip(since, 0, 1)), 0
-    )
+    inside = np.clip(since, 0, 1)
+    swell = np.where((since > 0) & (since < 1), inside * np.sin(np.pi * inside), 0)
     gains += 1.5 * singer.breath * swell[:, None] * tract[:1] * rising
     return gains

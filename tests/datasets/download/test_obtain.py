@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import datasets
+from pipeline import datasets, files
 from pipeline.datasets.catalogue import Collection
 from pipeline.datasets.download import obtain
 from pipeline.errors import UserError
@@ -212,7 +212,7 @@ def test_the_disk_is_looked_at_before_anything_is_loaded(
 ) -> None:
     """The archive and what it holds need room, less what is there already."""
     needed: list[int] = []
-    monkeypatch.setattr(obtain, "require_space", lambda path, size, what: needed.append(size))
+    monkeypatch.setattr(files, "require_space", lambda path, size, what: needed.append(size))
     url = server.serve("/songs.zip", PACKED, Answer(drop=100_000), Answer(404))
     with pytest.raises(UserError):
         obtain.public(published(url), root)
@@ -242,7 +242,7 @@ def test_two_disks_are_looked_at_one_by_one(
     server: Server, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needed: list[int] = []
-    monkeypatch.setattr(obtain, "require_space", lambda path, size, what: needed.append(size))
+    monkeypatch.setattr(files, "require_space", lambda path, size, what: needed.append(size))
     root.parent.mkdir()
     root.symlink_to("/dev/shm/songs of a test that does not exist")
     with pytest.raises(UserError):
