@@ -26,6 +26,7 @@ from pipeline.features.stft import reconstruct
 from pipeline.params import Signal
 from pipeline.separation.patches import FloatArray, Patch, Patches
 from pipeline.separation.separator import Separator, as_channels
+from pipeline.tracks import mixture_of
 
 SMOOTHING = np.array([1, 2, 3, 2, 1], np.float64)
 """Weights of a frame's share: two frames before and after it, 0.16 s at the paper's hop."""
@@ -124,7 +125,7 @@ class InputRate(SourceStream):
         recording, self._recording = np.split(self._recording, [count], axis=1)
         shares = self._shares.at(np.arange(self._given, self._given + count) / self._frame)
         self._given += count
-        sources: FloatArray = low + shares[:, None] * (recording - low.sum(axis=0))
+        sources: FloatArray = low + shares[:, None] * (recording - mixture_of(low))
         return sources
 
 
