@@ -1,7 +1,5 @@
 """museval as the judge: of scores computed now, and of those in results/tracks."""
 
-import importlib.machinery
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -21,6 +19,7 @@ from pipeline.evaluation.judge import COLUMNS, TOLERANCE, confirm, objections, s
 from pipeline.evaluation.scoring import CEILING, SILENT_REFERENCE
 from pipeline.evaluation.table_row import TableRow
 from pipeline.evaluation.track_scores import load_tracks, save_tracks
+from tests.helpers import programs
 from tests.helpers.command_line import failing
 from tests.helpers.places import TOP, inside
 
@@ -37,12 +36,7 @@ def in_turn(one_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    loader = importlib.machinery.SourceFileLoader("confirm_scores", str(SCRIPT))
-    specification = importlib.util.spec_from_loader("confirm_scores", loader)
-    assert specification
-    module = importlib.util.module_from_spec(specification)
-    loader.exec_module(module)
-    return module
+    return programs.load("confirm-scores")
 
 
 # ------------------------------------------------------------------------------------- the judge

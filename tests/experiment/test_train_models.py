@@ -1,8 +1,6 @@
 """Models trained at the same time, through DVC: scripts/train-models."""
 
 import asyncio
-import importlib.machinery
-import importlib.util
 import json
 import os
 import re
@@ -18,6 +16,7 @@ from types import ModuleType
 import pytest
 from dvc.repo import Repo
 
+from tests.helpers import programs
 from tests.helpers.command_line import failing
 from tests.helpers.experiment import small_params, write_params
 from tests.helpers.places import TOP, fingerprints, inside
@@ -67,12 +66,7 @@ Path("models", name, "seen.json").write_text(json.dumps(seen | {"time": [began, 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    loader = importlib.machinery.SourceFileLoader("train_models", str(SCRIPT))
-    specification = importlib.util.spec_from_loader("train_models", loader)
-    assert specification
-    module = importlib.util.module_from_spec(specification)
-    loader.exec_module(module)
-    return module
+    return programs.load("train-models")
 
 
 @pytest.fixture(autouse=True)
