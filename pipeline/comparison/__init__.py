@@ -1,4 +1,4 @@
-"""From scores per track to means, intervals, the table, and the review of a change of results.
+"""From scores per track to means, intervals, the table, and reviews.
 
 In: results/tracks/*.csv and models/*/history; for a review two revisions of the repository.
 Out: results/metrics.json, table.csv, table.md, curves.csv; Markdown for a pull request.
