@@ -17,9 +17,8 @@ from tqdm import tqdm
 from pipeline.audio import ffmpeg
 from pipeline.audio.decoding import Decoder, open_audio
 from pipeline.audio.reading import BLOCK
-from pipeline.datasets.readers.base import printable
 from pipeline.datasets.readers.folder import list_tracks
-from pipeline.errors import UserError
+from pipeline.errors import UserError, printable
 from pipeline.files import PARTIAL, atomic_path
 from pipeline.networks.devices import resolve_device
 from pipeline.params import Precision
