@@ -12,7 +12,7 @@ from pipeline import files
 from pipeline.datasets import catalogue
 from pipeline.datasets.catalogue import Collection
 from pipeline.datasets.download.fetch import fetch, local
-from pipeline.datasets.download.transfer import Transfer
+from pipeline.datasets.download.transfer import Transfer, plainly
 from pipeline.datasets.download.unpack import refuse_visible, unpack, visible
 from pipeline.errors import UserError
 
@@ -63,6 +63,7 @@ def public(collection: Collection, root: Path, say: Callable[[str], None] = prin
     again, that ends with the whole collection. Raises UserError, one line, when the disk has no room
     for it, no address gives it, or it is not what was published.
     """
+    say = plainly(say)
     if _there(collection, root, say):
         return
     place = root.parent / "archives" / collection.file
