@@ -7,7 +7,7 @@ export PYTHONPATH := $(CURDIR)
 # DVC and its libraries ask nobody about updates and report to nobody.
 export DVC_NO_ANALYTICS := 1
 # Python without a suffix, which the linters would not find.
-PROGRAMS := scripts/train-models scripts/confirm-scores scripts/draw-rooms
+PROGRAMS := scripts/train-models scripts/confirm-scores scripts/draw-rooms scripts/same-numbers
 
 .DEFAULT_GOAL := help
 .PHONY: help setup ffmpeg chromium repro models look test test-slow campaign lint format confirm seeds open paper bench bench-gpu lock-current requirements architecture clean docker docker-test
@@ -31,9 +31,10 @@ ffmpeg:
 chromium: ## install Chromium, for the tests that look at the report in a real browser
 	scripts/install-chromium
 
-repro: setup ## run the experiment of params.yaml (`dvc repro`), print the table
+repro: setup ## run the experiment of params.yaml (`dvc repro`), print the table; is it the committed one?
 	dvc repro
 	@echo; cat results/table.md
+	@echo; scripts/same-numbers
 
 look: setup ## look at the recordings again (files added, replaced or removed), then as `make repro`
 	rm -rf data/ready
