@@ -23,10 +23,11 @@ def download(dataset: str = typer.Argument(help="a name under datasets: in param
 
     settings = params.load(common.PARAMS)
     entry = common.dataset_entry(settings, dataset)
-    found = _take(settings, dataset, entry, common.recordings_root(dataset, entry))
     path = common.inventory_path(dataset)
-    inventory.save(found, path)
-    files.write_text(common.READY / dataset, files.md5(path) + "\n")
+    with common.claim(path):
+        found = _take(settings, dataset, entry, common.recordings_root(dataset, entry))
+        inventory.save(found, path)
+        files.write_text(common.READY / dataset, files.md5(path) + "\n")
     _report(found, path)
 
 
