@@ -10,7 +10,7 @@ export DVC_NO_ANALYTICS := 1
 PROGRAMS := scripts/train-models scripts/confirm-scores scripts/draw-rooms scripts/same-numbers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ffmpeg chromium repro models look test test-slow campaign lint format confirm seeds open paper bench bench-gpu lock-current requirements architecture clean docker docker-test
+.PHONY: help setup in-git ffmpeg chromium repro models look test test-slow campaign lint format confirm seeds open paper bench bench-gpu lock-current requirements architecture clean docker docker-test
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,7 +31,10 @@ ffmpeg:
 chromium: ## install Chromium, for the tests that look at the report in a real browser
 	scripts/install-chromium
 
-repro: setup ## run the experiment of params.yaml (`dvc repro`), print the table; is it the committed one?
+in-git:
+	@git rev-parse --git-dir >/dev/null 2>&1 || test -e .git || { echo "error: no git repository here, which DVC needs: run git init (or clone the repository)" >&2; exit 1; }
+
+repro: in-git setup ## run the experiment of params.yaml (`dvc repro`), print the table; is it the committed one?
 	dvc repro
 	@echo; cat results/table.md
 	@echo; scripts/same-numbers

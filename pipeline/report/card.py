@@ -158,7 +158,7 @@ def _table(metrics: Means, name: str, source: str) -> list[str]:
 
 
 def _made_with() -> list[str]:
-    commit = revisions.checked_out(Path(__file__).parent) or "unknown"
+    commit = revisions.checked_out(Path(__file__).parent)
     libraries = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
     return [
         "## Made with",

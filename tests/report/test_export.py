@@ -209,6 +209,6 @@ def test_the_file_is_valid(exported: Path) -> None:
 def test_a_card_that_is_written_without_git_says_so(
     model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(revisions, "checked_out", lambda _: "")
+    monkeypatch.setattr(revisions, "checked_out", lambda _: "unknown (no git)")
     text = card.card(model, Separator.load(model), tmp_path / "results")
-    assert "Exported by commit unknown; Python " in text
+    assert "Exported by commit unknown (no git); Python " in text
