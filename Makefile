@@ -10,7 +10,7 @@ export DVC_NO_ANALYTICS := 1
 PROGRAMS := scripts/train-models scripts/confirm-scores scripts/draw-rooms scripts/same-numbers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ffmpeg chromium repro models look test test-slow lint format confirm seeds open paper bench bench-gpu lock-current requirements architecture clean docker docker-test
+.PHONY: help setup ffmpeg chromium repro models look test test-slow campaign lint format confirm seeds open paper bench bench-gpu lock-current requirements architecture clean docker docker-test
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -49,6 +49,9 @@ test: setup ## lint, types, tests (about 6 minutes)
 
 test-slow: setup ## the checks that take minutes
 	pytest -m slow
+
+campaign: setup ## an hour of accidents: stages stopped at random, inputs damaged; prints its seed
+	python -m tests.campaign
 
 lint: setup ## ruff and mypy
 	ruff check . $(PROGRAMS)

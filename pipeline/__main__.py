@@ -8,7 +8,8 @@ from pathlib import Path
 
 import typer
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shortages_named
+from pipeline.parallel import machine
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -16,6 +17,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 @app.callback()
 def about() -> None:
     """Separate recordings, export a model, review a change of results."""
+    machine.require_files_and_threads()
 
 
 @app.command()
@@ -79,9 +81,11 @@ def review(
 
 
 def main() -> None:
-    """Run; a UserError is one line and status 1."""
+    """Run; a UserError, and what the machine does not give, is one line and status 1."""
+    machine.open_standard_streams()
     try:
-        app()
+        with shortages_named():
+            app()
     except UserError as error:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
         raise SystemExit(1) from None

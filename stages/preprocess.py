@@ -17,13 +17,15 @@ def preprocess(dataset: str = typer.Argument(help="a name under datasets: in par
     settings = params.load(common.PARAMS)
     entry = common.dataset_entry(settings, dataset)
     found = inventory.load(common.inventory_path(dataset))
-    read = write(
-        found,
-        common.recordings_root(dataset, entry),
-        found.kinds if entry.origin == "folder" else settings.sources,
-        settings.signal,
-        common.features_path(dataset),
-    )
+    target = common.features_path(dataset)
+    with common.claim(target):
+        read = write(
+            found,
+            common.recordings_root(dataset, entry),
+            found.kinds if entry.origin == "folder" else settings.sources,
+            settings.signal,
+            target,
+        )
     kept = len(found.recordings) - read
     if kept:
         typer.echo(f"{dataset}: {read} recordings read, the features of {kept} others kept")

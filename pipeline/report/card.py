@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipeline.comparison import revisions
 from pipeline.comparison.aggregation import Means
-from pipeline.comparison.markdown import grid
+from pipeline.comparison.markdown import escaped, grid
 from pipeline.datasets import catalogue, inventory
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
@@ -35,7 +35,7 @@ def card(model: Path, separator: Separator, results: Path) -> str:
     split = load_split(data / "split.csv") if (data / "split.csv").exists() else None
     rendered = [entry.dataset for entry in found if entry.origin == "synthetic"]
     sections = [
-        [f"# {name}"], _summary(separator, config, rendered), _use(separator),
+        [f"# {escaped(name)}"], _summary(separator, config, rendered), _use(separator),
         _limits(separator, rendered), _recordings(found, split),
         _scores(results / "metrics.json", name, separator.sources), _made_with(),
     ]  # fmt: skip
@@ -44,9 +44,9 @@ def card(model: Path, separator: Separator, results: Path) -> str:
 
 def _summary(separator: Separator, config: dict[str, Any], rendered: Sequence[str]) -> list[str]:
     signal = separator.signal
-    critics = ", ".join(config.get("critics", []))
+    critics = ", ".join(escaped(str(source)) for source in config.get("critics", []))
     lines = [
-        f"A U-Net that separates a mixture into: {', '.join(separator.sources)}.",
+        f"A U-Net that separates a mixture into: {', '.join(map(escaped, separator.sources))}.",
         f"It was trained with critics for: {critics}." if critics else "It was trained without critics.",
         "",
         f"Signal: mono, {signal.sample_rate} Hz; STFT with {signal.fft_size} samples, hop"
@@ -56,7 +56,7 @@ def _summary(separator: Separator, config: dict[str, Any], rendered: Sequence[st
         lines += [
             "",
             "**This model is a demonstration.** It was trained on synthetic recordings"
-            f" ({', '.join(rendered)}); how well it separates real music is not known.",
+            f" ({', '.join(map(escaped, rendered))}); how well it separates real music is not known.",
         ]
     return lines
 
@@ -99,7 +99,7 @@ def _recordings(found: Sequence[Inventory], split: pd.DataFrame | None) -> list[
         return [*lines, "Not known: data/split.csv was not there when this was written."]
     count = split.groupby(["dataset", "role"]).size()
     rows = [
-        [dataset, *(str(count.get((dataset, role), 0)) for role in Role)]
+        [escaped(dataset), *(str(count.get((dataset, role), 0)) for role in Role)]
         for dataset in split["dataset"].unique()
     ]
     lines += ["Tracks; the weights come from `supervised` and, with critics, `unlabelled`;"
@@ -110,7 +110,7 @@ def _recordings(found: Sequence[Inventory], split: pd.DataFrame | None) -> list[
             "",
             "Terms of the recordings; whether they hold for a model too is for you to judge:",
         ]
-        lines += ["", *(f"- {entry.dataset}: {_terms(entry)}" for entry in found)]
+        lines += ["", *(f"- {escaped(entry.dataset)}: {_terms(entry)}" for entry in found)]
     return lines
 
 
@@ -119,7 +119,7 @@ def _terms(entry: Inventory) -> str:
         return "synthetic, rendered by this program; no recording of anybody is in it"
     name = entry.collection or entry.dataset
     if name in catalogue.collections():
-        return f"{name}; {catalogue.collection(name).licence}"
+        return f"{escaped(name)}; {catalogue.collection(name).licence}"
     return "files of the people who trained the model, under terms that only they know"
 
 
@@ -133,13 +133,13 @@ def _scores(path: Path, name: str, sources: Sequence[str]) -> list[str]:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path}: damaged; run `python -m stages.compare` again") from None
     if not any(tables.values()):
-        return [*lines, f"None: results/metrics.json has no row {name}."]
+        return [*lines, f"None: results/metrics.json has no row {escaped(name)}."]
     lines.append(
         "Means over test tracks in dB (BSS Eval v3). `mixture`: the mixture as the estimate;"
         " `oracle`: the true magnitudes with the mixture's phase."
     )
     for source, table in tables.items():
-        lines += ["", f"{source}:", "", *table]
+        lines += ["", f"{escaped(source)}:", "", *table]
     return lines
 
 
@@ -152,8 +152,8 @@ def _table(metrics: Means, name: str, source: str) -> list[str]:
                 cells.get(row, {}).get(f"{metric}_{source}") for row in (mixture, name, oracle)
             ]
             values = ["–" if value is None else f"{value:.2f}" for value in found]
-            rows.append([test_set, metric, str(cells[name]["tracks"]), *values])
-    header = ["test set", "metric", "tracks", mixture, name, oracle]
+            rows.append([escaped(test_set), metric, str(cells[name]["tracks"]), *values])
+    header = ["test set", "metric", "tracks", mixture, escaped(name), oracle]
     return grid(header, rows, 2) if rows else []
 
 

@@ -220,3 +220,16 @@ def test_embedded_recordings_are_known_by_what_they_were_made_from(tmp_path: Pat
     assert found.files["Wavfile/mine_verse.wav"].md5 is not None
     inventory.save(found, tmp_path / "i.json")
     assert inventory.load(tmp_path / "i.json").made_from == {"seed": 7, "renderer": "abc"}
+
+
+def test_what_is_passed_over_is_said_and_no_part_of_the_inventory(tmp_path: Path) -> None:
+    """A file manager's settings must not make the experiment run again."""
+    song(tmp_path, "...And You_-_Will Know Us")
+    said: list[str] = []
+    before = survey.take("CCMixter", "local", tmp_path, SOURCES, say=said.append)
+    assert said == []
+    assert [one.track.id for one in before.recordings] == ["...And You_-_Will Know Us"]
+    for name in ("ccmixter_corpus/.DS_Store", "ccmixter_corpus/._...And You_-_Will Know Us"):
+        (tmp_path / name).touch()
+    assert survey.take("CCMixter", "local", tmp_path, SOURCES, say=said.append) == before
+    assert said == ["CCMixter: passed over by their names: 1 .DS_Store, 1 ._*"]

@@ -14,7 +14,7 @@ import pytest
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
-from tests.helpers.experiment import small_params, write_params
+from tests.helpers.experiment import small_params, start_repository, write_params
 from tests.helpers.places import TOP, inside
 
 MODELS = ("baseline", "V", "VA")
@@ -34,17 +34,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path_factory.mktemp("dvc-site")))
         patch.delenv("DATA_ROOT", raising=False)
         yield
-
-
-def start_repository(folder: Path) -> None:
-    """Code, dvc.yaml and an empty DVC in `folder`; no git."""
-    for name in ("pipeline", "stages", "scripts"):
-        shutil.copytree(TOP / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", ".dvcignore"):
-        shutil.copy(TOP / name, folder)
-    Repo.init(str(folder), no_scm=True).close()
-    config = (TOP / ".dvc/config").read_text()
-    (folder / ".dvc/config").write_text(config.replace("[core]\n", "[core]\n    no_scm = true\n"))
 
 
 @pytest.fixture(scope="module")

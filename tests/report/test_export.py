@@ -7,19 +7,24 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime  # type: ignore[import-untyped]
+import pandas as pd
 import pytest
 import soundfile
 import torch
 
 from pipeline.comparison import revisions
-from pipeline.errors import UserError
+from pipeline.datasets import inventory
+from pipeline.datasets.inventory import Inventory
+from pipeline.errors import UserError, printable
 from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.report import card
 from pipeline.report.export import export_model
+from pipeline.roles import COLUMNS, save_split
 from pipeline.separation.model_folder import CONFIG, WEIGHTS
 from pipeline.separation.onnx_network import ONNX, load_onnx
 from pipeline.separation.separator import Separator
 from pipeline.separation.songs import separate_files
+from tests.helpers import rendered
 from tests.helpers.small_recordings import music, put
 from tests.helpers.small_separators import SIGNAL, noise, small_separator
 
@@ -103,6 +108,26 @@ def test_a_card_without_results_says_so(exported: Path) -> None:
     assert "results/metrics.json was not there" in card
     assert "data/split.csv was not there" in card
     assert "demonstration" not in card
+
+
+def test_no_name_in_a_card_becomes_markup(tmp_path: Path) -> None:
+    """A model folder is anybody's, and so are the names in results, split and inventories."""
+    name, other = "`V` | @user\n# <b>", "[x](https://e.org)"
+    folder, data = tmp_path / "models/V", tmp_path / "data"
+    small_separator().save(folder, {"model": name, "critics": [other]})
+    (tmp_path / "results").mkdir()
+    cells = {"tracks": 3, "SDR_vocals": 1.0}
+    metrics = {other: {"mixture": cells, name: cells, "oracle": cells}}
+    (tmp_path / "results/metrics.json").write_text(json.dumps(metrics))
+    save_split(pd.DataFrame([[other, "x", "x", "test", True]], columns=COLUMNS), data / "split.csv")
+    inventory.save(Inventory(dataset="#1", origin="folder"), data / "inventory/a.json")
+    inventory.save(Inventory(dataset="$x$", origin="synthetic"), data / "inventory/b.json")
+    text = card.card(folder, Separator.load(folder), tmp_path / "results").split("## Made with")[0]
+    shown = printable(name)
+    assert rendered.lines(text)[0] == shown
+    assert rendered.codes(text).count(shown) == 3  # with the head of a table for each source
+    assert rendered.codes(text).count(other) == 1 + 1 + 6
+    assert {"#1", "$x$"} <= set(rendered.codes(text))
 
 
 def test_the_card_of_an_experiment(experiment: Path, tmp_path: Path) -> None:

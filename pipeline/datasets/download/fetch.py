@@ -7,7 +7,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from pipeline.datasets.download.transfer import BLOCK, AddressError, Transfer, plainly, progress
-from pipeline.datasets.readers.base import printable
 from pipeline.errors import UserError
 from pipeline.files import alone
 
@@ -34,18 +33,17 @@ def fetch(
     bytes are taken. What a server says is shown with its control characters escaped. Raises
     UserError, one line, when no address gives the file.
     """
-    shown = printable(target)
     checksum = None if checksum is None else checksum.lower()
     if checksum is not None and not _CHECKSUM.fullmatch(checksum):
         form = "expected md5:<32 hexadecimal digits> or sha256:<64 of them>"
-        raise UserError(f"{shown}: checksum {checksum!r}: {form}; correct it in params")
+        raise UserError(f"{target}: checksum {checksum!r}: {form}; correct it in params")
     say = plainly(say)
     transfer = Transfer(target, size, checksum, attempts, wait, say)
     failures = []
     with alone(target, say):
         if target.exists():
             if wrong := _wrong(target, checksum, size):
-                raise UserError(f"{shown}: {wrong}; delete it to load it again")
+                raise UserError(f"{target}: {wrong}; delete it to load it again")
             transfer.discard()
             say(f"{target}: is there already, nothing is loaded")
             return target
@@ -59,11 +57,11 @@ def fetch(
                 say(f"{path}: used where it lies")
                 return path
             except AddressError as error:
-                failures.append(printable(f"{url}: {error}"))
+                failures.append(f"{url}: {error}")
     raise UserError(
-        f"{shown}: cannot be loaded: {'; '.join(failures) or 'no address is known'}; check the"
+        f"{target}: cannot be loaded: {'; '.join(failures) or 'no address is known'}; check the"
         f" network and run again (it goes on where it stopped), fetch the file by hand and put it"
-        f" at {shown}, or give another address in params"
+        f" at {target}, or give another address in params"
     )
 
 

@@ -19,7 +19,7 @@ from urllib3.util import Retry
 
 from pipeline.datasets.download import pace
 from pipeline.datasets.download.pace import Pace, Session
-from pipeline.datasets.readers.base import printable
+from pipeline.errors import printable
 from pipeline.files import PARTIAL, human, write_text
 
 BLOCK = 1 << 20

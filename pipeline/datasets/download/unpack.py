@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
 from pipeline.datasets.download.transfer import BLOCK, progress
-from pipeline.datasets.readers.base import printable
 from pipeline.errors import UserError
 from pipeline.files import atomic_path, human, require_space
 
@@ -102,7 +101,7 @@ def refuse_visible(target: Path) -> None:
     """Raise UserError when something is at `target` that unpacking there would replace."""
     if (target.exists() and not target.is_dir()) or visible(target):
         wrong = "is there already and not empty; move it away to unpack there"
-        raise UserError(f"{printable(target)}: {wrong}")
+        raise UserError(f"{target}: {wrong}")
 
 
 def _keep_hidden(target: Path, partial: Path) -> None:
@@ -274,18 +273,16 @@ def _guarded(archive: Path, items: Iterable[Item]) -> Iterator[Item]:
 @contextmanager
 def _refusing(archive: Path) -> Iterator[None]:
     """One line about the archive for whatever is wrong with it."""
-    name = printable(archive)
     try:
         yield
     except _RefusedError as error:
-        words = printable(str(error))
-        raise UserError(f"{name}: {words}: nothing is unpacked; {_REMEDY}") from None
+        raise UserError(f"{archive}: {error}: nothing is unpacked; {_REMEDY}") from None
     except FileNotFoundError:
-        raise UserError(f"{name}: no such file; download it or put it there") from None
+        raise UserError(f"{archive}: no such file; download it or put it there") from None
     except (*_DAMAGED, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             reason = f"cannot be read: {error.strerror}"
         else:
-            words = printable(" ".join(str(error).split())) or type(error).__name__
+            words = " ".join(str(error).split()) or type(error).__name__
             reason = f"damaged or cut off ({words})"
-        raise UserError(f"{name}: {reason}; {_REMEDY}") from None
+        raise UserError(f"{archive}: {reason}; {_REMEDY}") from None
