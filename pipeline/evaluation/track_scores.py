@@ -9,6 +9,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.metrics import MEASURED
 from pipeline.evaluation.scoring import Score
 from pipeline.files import write_text
+from pipeline.params import REFERENCE_ROWS
 from pipeline.tracks import TrackName
 
 KEY = ["dataset", "track", "source"]
@@ -40,7 +41,8 @@ def load_tracks(path: Path) -> pd.DataFrame:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
         frame[MEASURED] = frame[MEASURED].replace("", "nan").astype(float)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `dvc repro evaluate@{path.stem}`") from None
+        stage = "reference" if path.stem in REFERENCE_ROWS else "evaluate"
+        raise UserError(f"{path}: no such file; run `dvc repro {stage}@{path.stem}`") from None
     except (ValueError, KeyError) as error:  # pandas' parser errors are ValueErrors
         raise UserError(f"{path}: not a table of scores ({error}); {rerun}") from None
     if list(frame.columns) != COLUMNS:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import warnings
 from pathlib import Path
 
@@ -76,7 +77,11 @@ def load_onnx(model: Path, path: Path) -> Separator:
     """
     separator = Separator.load(model)
     if not path.is_file():
-        raise UserError(f"{path}: no such file; `python -m pipeline export` writes {ONNX}")
+        name = shlex.quote(str(model))
+        raise UserError(
+            f"{path}: no such file; `python -m pipeline export {name} --out exported` writes"
+            f" exported/{ONNX}"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # what is wrong comes as an exception
