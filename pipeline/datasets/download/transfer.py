@@ -16,6 +16,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
 from pipeline.files import PARTIAL, write_text
+from pipeline.text_files import remembered
 
 BLOCK = 1 << 20
 TIMEOUT = (10.0, 60.0)  # seconds until the server must accept the connection, and without a byte
@@ -115,9 +116,13 @@ class Transfer:
 
     def _kept(self, url: str) -> tuple[int, str | None]:
         """How many bytes to go on from, and the validator that they came under."""
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            state = json.loads(self.state.read_text(encoding="utf-8"))
+        state = remembered(self.state, dict[str, str | None])
+        if state is None or not {"url", "validator"} <= state.keys():
+            return 0, None
+        with suppress(OSError):
             validator = state["validator"] if state["url"] == url else None
+            if validator and not (validator.isascii() and validator.isprintable()):
+                validator = None  # nothing that a server has sent
             length = self.length()
             if (validator or self.checksum) and 0 < length <= (self.size or length):
                 return length, validator
