@@ -159,7 +159,7 @@ def test_every_key_is_required(key: str) -> None:
         params.parse(data, "params.yaml")
 
 
-@pytest.mark.parametrize("text", ["a: [", "seed: 1\nseed: 2\n", "\xff"])
+@pytest.mark.parametrize("text", ["a: [", "seed: 1\nseed: 2\n"])
 def test_broken_yaml_is_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes(text.encode("latin-1"))

@@ -191,6 +191,6 @@ def _state(root: Path, names: Iterable[str]) -> list[list[int]] | None:
     """What changes when a file does, per file; None when one is gone."""
     try:
         found = [(root / name).stat() for name in names]
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have: what is remembered is damaged
         return None
     return [[s.st_size, s.st_ino, s.st_mtime_ns, s.st_ctime_ns] for s in found]

@@ -54,7 +54,7 @@ def test_in_bfloat16_estimates_are_near(separator: Separator, tmp_path: Path) ->
     (tmp_path / CONFIG).write_text(json.dumps(config))
     assert Separator.load(tmp_path).precision == "float32"
     (tmp_path / CONFIG).write_text(json.dumps({**config, "precision": "float8"}))
-    with pytest.raises(UserError, match=r"damaged model folder: .*float32"):
+    with pytest.raises(UserError, match=r"config.json: precision: expected .*float32"):
         Separator.load(tmp_path)
 
 
@@ -245,9 +245,9 @@ def rename_source(config: Path, name: str) -> None:
         (lambda folder: (folder / WEIGHTS).unlink(), f"no {WEIGHTS}"),
         (lambda folder: (folder / CONFIG).unlink(), f"no {CONFIG}"),
         (lambda folder: (folder / WEIGHTS).write_bytes(b"nothing"), "damaged"),
-        (lambda folder: (folder / CONFIG).write_text("{"), "damaged"),
+        (lambda folder: (folder / CONFIG).write_text("{"), "not valid JSON"),
         (lambda folder: (folder / CONFIG).write_text('{"format": 99}'), "model format 99"),
-        (lambda folder: rename_source(folder / CONFIG, "../vocals"), "damaged"),
+        (lambda folder: rename_source(folder / CONFIG, "../vocals"), "sources.1: expected String"),
     ],
 )
 def test_damaged_model_folders(separator: Separator, tmp_path: Path, damage, said: str) -> None:  # type: ignore[no-untyped-def]

@@ -15,6 +15,7 @@ from pipeline.datasets.download.fetch import fetch, local
 from pipeline.datasets.download.transfer import Transfer, plainly
 from pipeline.datasets.download.unpack import refuse_visible, unpack, visible
 from pipeline.errors import UserError
+from pipeline.text_files import remembered
 
 MARKER = ".rendered.json"
 """Written with the embedded recordings: what they were rendered from, and which files they are."""
@@ -130,11 +131,7 @@ def _check_room(collection: Collection, place: Path, root: Path) -> None:
 
 def _marker(root: Path) -> Rendered:
     """What the last rendering noted; of nothing and no files where there was none."""
-    try:
-        marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
-        return Rendered(dict(marker["made_from"]), dict(marker["files"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return Rendered({}, {})
+    return remembered(root / MARKER, Rendered) or Rendered({}, {})
 
 
 def _sizes(root: Path) -> dict[str, int]:
