@@ -87,7 +87,8 @@ def load_onnx(model: Path, path: Path) -> Separator:
         raise UserError(f"{path}: not a network that onnxruntime can run: {reason}") from None
     if session.get_modelmeta().custom_metadata_map.get("weights") != weights_digest(model):
         raise UserError(f"{path}: not exported from the weights in {model}; export them again")
-    return Separator(OnnxNetwork(session, separator.network), separator.sources, separator.signal)
+    network = OnnxNetwork(session, separator.network)
+    return Separator(network, separator.sources, separator.signal, name=str(path))
 
 
 def weights_digest(model: Path) -> str:

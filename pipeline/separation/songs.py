@@ -23,7 +23,7 @@ from pipeline.errors import UserError
 from pipeline.files import PARTIAL, atomic_path
 from pipeline.networks.devices import resolve_device
 from pipeline.params import Precision
-from pipeline.separation.separator import Separator
+from pipeline.separation.separator import NonFiniteError, Separator
 from pipeline.separation.streams import InputRate, ModelRate, SourceStream
 
 FORMATS = ("wav", "flac")
@@ -201,7 +201,10 @@ def separate_song(
         with atomic_path(target) as folder, _disk(target):
             folder.mkdir()
             waves = [folder / f"{source}.wav" for source in separator.sources]
-            peak = write_waves(waves, stream, decoder, progress)
+            try:
+                peak = write_waves(waves, stream, decoder, progress)
+            except NonFiniteError as error:
+                raise UserError(f"{printable(song)}: {error}") from None
             if format == "flac":
                 # no sample may leave +-1, and the sources must keep their balance
                 factor = 1 / max(peak, 1.0)
