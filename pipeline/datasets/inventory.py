@@ -23,8 +23,8 @@ class FileEntry(BaseModel):
 
     bytes: int
     md5: str | None = None
-    """None for an embedded recording: its last bits depend on the processor that rendered it; what
-    it was rendered from is in `Inventory.made_from`."""
+    """None for an embedded recording: its last bits depend on the processor that rendered it. What
+    it was rendered from is in `Inventory.made_from`; `rendered.py` knows its MD5 on this machine."""
 
 
 class Inventory(BaseModel):
