@@ -26,8 +26,8 @@ class FileEntry(BaseModel):
 
     bytes: Annotated[int, Field(ge=0)]
     md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
-    """None for an embedded recording: its last bits depend on the processor that rendered it; what
-    it was rendered from is in `Inventory.made_from`."""
+    """None for an embedded recording: its last bits depend on the processor that rendered it. What
+    it was rendered from is in `Inventory.made_from`; `rendered.py` knows its MD5 on this machine."""
 
 
 class Inventory(BaseModel):

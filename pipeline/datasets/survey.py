@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.datasets import catalogue, completeness
-from pipeline.datasets.download.obtain import Rendered
 from pipeline.datasets.inspection import Expected, Inspection, InspectionCache, inspect, without
 from pipeline.datasets.inventory import FileEntry, Inventory
 from pipeline.datasets.readers import READERS, folder, musdb18
 from pipeline.datasets.readers.base import Listing, Rejected, in_words
+from pipeline.datasets.rendered import Rendered
 from pipeline.errors import UserError
 from pipeline.parallel.mapping import DIED, parallel_map
 from pipeline.params import Origin

@@ -97,7 +97,8 @@ def load_onnx(model: Path, path: Path) -> Separator:
         raise UserError(f"{path}: not exported from the weights in {model}; export them again")
     if metadata.get("graph", graph) != graph:
         raise UserError(f"{path}: damaged (its SHA-256 differs); copy it or export it again")
-    return Separator(OnnxNetwork(session, separator.network), separator.sources, separator.signal)
+    network = OnnxNetwork(session, separator.network)
+    return Separator(network, separator.sources, separator.signal, name=str(path))
 
 
 def _graph_digest(network: onnx.ModelProto) -> str:

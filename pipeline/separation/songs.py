@@ -24,7 +24,7 @@ from pipeline.errors import UserError, printable
 from pipeline.files import PARTIAL, atomic_path, existing
 from pipeline.networks.devices import resolve_device
 from pipeline.params import Precision
-from pipeline.separation.separator import Separator
+from pipeline.separation.separator import NonFiniteError, Separator
 from pipeline.separation.streams import InputRate, ModelRate, SourceStream
 
 FORMATS = ("wav", "flac")
@@ -238,7 +238,10 @@ def separate_song(
         with atomic_path(target) as folder, _disk(target):
             folder.mkdir()
             waves = [folder / f"{source}.wav" for source in separator.sources]
-            peak = write_waves(waves, stream, decoder, progress)
+            try:
+                peak = write_waves(waves, stream, decoder, progress)
+            except NonFiniteError as error:
+                raise UserError(f"{printable(song)}: {error}") from None
             if format == "flac":
                 # no sample may leave +-1, and the sources must keep their balance
                 factor = 1 / max(peak, 1.0)

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from pipeline.datasets import catalogue, inventory, survey
-from pipeline.datasets.download.obtain import Rendered
+from pipeline.datasets.rendered import Rendered
 from pipeline.errors import UserError
 from tests.helpers.small_copies import RATE, SOURCES, noise, put, reasons, song
 
@@ -214,7 +214,7 @@ def test_embedded_recordings_are_known_by_what_they_were_made_from(tmp_path: Pat
     for name in ("ours_verse", "mine_verse"):
         (tmp_path / "Wavfile").mkdir(exist_ok=True)
         soundfile.write(tmp_path / f"Wavfile/{name}.wav", rng.uniform(-1, 1, (800, 2)), 44100)
-    rendered = Rendered({"seed": 7, "renderer": "abc"}, {"Wavfile/ours_verse.wav": 1})
+    rendered = Rendered({"seed": 7, "renderer": "abc"}, {"Wavfile/ours_verse.wav": "abc"})
     found = survey.take("iKala", "synthetic", tmp_path, ["vocals"], rendered=rendered)
     assert found.files["Wavfile/ours_verse.wav"].md5 is None
     assert found.files["Wavfile/mine_verse.wav"].md5 is not None

@@ -1,6 +1,7 @@
 """A model that is given away works alone, and its network is the same without torch."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -200,6 +201,13 @@ def test_files_that_are_no_network(model: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a network") as caught:
         load_onnx(model, tmp_path / "text.onnx")
     assert "\n" not in str(caught.value)
+
+
+def test_without_torch_too_estimates_that_are_no_sound_name_the_file(
+    model: Path, exported: Path
+) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(str(exported / ONNX))}: its estimates are"):
+        load_onnx(model, exported / ONNX).estimate(np.full(9000, 3e38, np.float32))
 
 
 def test_the_file_is_valid(exported: Path) -> None:

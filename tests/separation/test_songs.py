@@ -25,7 +25,7 @@ from pipeline.separation.songs import Song, places, separate_files
 from tests.helpers.limits import small_files_only
 from tests.helpers.places import TOP
 from tests.helpers.small_recordings import encode, music, put
-from tests.helpers.small_separators import small_separator
+from tests.helpers.small_separators import small_separator, with_bias
 
 SOURCES = ("accompaniment", "vocals")
 SONG = music(2, 50_000)
@@ -343,6 +343,22 @@ def test_lossy_files_whose_length_only_decoding_tells(model: Path, out: Path) ->
     encode(song, [SONG], options="-c:a libmp3lame -write_xing 0 -f mp3")
     assert separate_files([song], model, out, rate="input") == 0
     assert abs(soundfile.info(out / "song/vocals.wav").frames - 50_000) < 4000
+
+
+@pytest.mark.parametrize("rate", ["model", "input"])
+def test_a_model_whose_estimates_are_no_sound(
+    songs: Path, out: Path, rate: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line with the song and the model, and nothing half-written."""
+    with_bias(small_separator(), 1000.0).save(out.parent / "models/VA", {})
+    assert separate_files([songs], out.parent / "models/VA", out, rate=rate) == 1
+    lines = capsys.readouterr().err.splitlines()
+    for song, line in zip(("album/one.wav", "two.wav"), lines, strict=True):
+        said = (
+            f"error: {songs / song}: {out.parent / 'models/VA'}: its estimates are infinite or no"
+        )
+        assert line.startswith(said)
+    assert written(out) == []
 
 
 @pytest.mark.parametrize("format", ["wav", "flac"])
