@@ -278,7 +278,7 @@ def test_a_write_that_ends_early_leaves_what_was_there_and_keeps_what_it_compute
 
     def interrupted(function: Any, items: Sequence[Any], *_: Any) -> Iterator[Any]:
         yield from map(function, items[:2])
-        raise reason
+        raise reason("stopped")
 
     found = taken(with_features, "iKala")
     with pytest.MonkeyPatch.context() as patch:
