@@ -518,7 +518,7 @@ def test_whatever_happens_a_process_ends_as_its_twin(twin: Uninterrupted, tmp_pa
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine(twin, tmp_path, really=True),
         settings=settings(
-            max_examples=60, stateful_step_count=6, print_blob=True, **WITHOUT_SHRINKING
+            max_examples=30, stateful_step_count=6, print_blob=True, **WITHOUT_SHRINKING
         ),
     )  # fmt: skip
 

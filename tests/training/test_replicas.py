@@ -62,15 +62,14 @@ def test_a_stage_can_start_itself_with_torchrun(monkeypatch: pytest.MonkeyPatch)
             train.with_torchrun(wrong)
 
 
-@pytest.mark.parametrize("updates", [1, 15, 24])
 def test_a_run_that_is_stopped_ends_as_if_it_had_not_been(
-    with_models: Path, copied_models: Path, monkeypatch: pytest.MonkeyPatch, updates: int
+    with_models: Path, copied_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped after any update, in mid-step or mid-epoch: every file is the same to the bit."""
+    """Stopped in mid-epoch, with both critics: every file is the same to the bit."""
     shutil.rmtree(copied_models / "models/VA")
     settings = write_params(small_params(), copied_models)
     original = AdversarialSeparation.agree
-    left = iter(range(updates - 1, -1, -1))
+    left = iter(range(14, -1, -1))  # three updates a step
 
     def counted(self: AdversarialSeparation, *arguments: Any) -> Any:
         if next(left, None) == 0:
@@ -78,16 +77,14 @@ def test_a_run_that_is_stopped_ends_as_if_it_had_not_been(
         return original(self, *arguments)
 
     monkeypatch.setattr(AdversarialSeparation, "agree", counted)
-    with pytest.raises(Stopped, match=f"stopped by SIGTERM after {updates // 3} separator steps"):
+    with pytest.raises(Stopped, match="stopped by SIGTERM after 5 separator steps"):
         trained(copied_models, settings, "VA")
     assert not (copied_models / "models/VA").exists()
     # the checkout is moved, or seen from a container, before the run goes on
     elsewhere = copied_models.with_name("elsewhere")
     copied_models.rename(elsewhere)
     said = trained(elsewhere, settings, "VA")
-    assert said == [
-        f"resuming from {elsewhere}/work/VA/last.ckpt after {updates // 3} separator steps"
-    ]
+    assert said == [f"resuming from {elsewhere}/work/VA/last.ckpt after 5 separator steps"]
     assert fingerprints(elsewhere / "models/VA") == fingerprints(with_models / "models/VA")
     assert not (elsewhere / "work/VA").exists()
 
