@@ -36,7 +36,7 @@ repro: setup ## run the experiment of params.yaml (`dvc repro`), print the table
 	@echo; cat results/table.md
 
 look: setup ## look at the recordings again (files added, replaced or removed), then as `make repro`
-	rm -rf data/ready
+	dvc repro --force --single-item --glob 'download@*'
 	@$(MAKE) --no-print-directory repro
 
 models: setup ## train all models at the same time, one on each GPU (docs/parallel-models.md)
