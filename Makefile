@@ -40,7 +40,7 @@ repro: in-git setup ## run the experiment of params.yaml (`dvc repro`), print th
 	@echo; scripts/same-numbers
 
 look: setup ## look at the recordings again (files added, replaced or removed), then as `make repro`
-	rm -rf data/ready
+	dvc repro --force --single-item --glob 'download@*'
 	@$(MAKE) --no-print-directory repro
 
 models: setup ## train all models at the same time, one on each GPU (docs/parallel-models.md)

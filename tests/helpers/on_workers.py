@@ -77,6 +77,12 @@ def leave_a_mark_slowly(number: int, folder: Path) -> int:
     return leave_a_mark(number, folder)
 
 
+def stay(mark: Path) -> None:
+    """Be at work for longer than anybody waits."""
+    mark.touch()
+    time.sleep(600)
+
+
 def say_who(number: int, folder: Path) -> int:
     """Leave the process id while at work."""
     mark = folder / f"{number}-{os.getpid()}"

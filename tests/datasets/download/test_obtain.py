@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +20,7 @@ from pipeline.datasets.rendered import MARKER
 from pipeline.errors import UserError
 from tests.helpers.places import TOP
 from tests.helpers.server import Answer, Server
+from tests.helpers.waiting import until
 
 SONGS = {f"Songs/{song}/vocals.wav": random.Random(song).randbytes(100_000) for song in range(4)}
 
@@ -287,10 +287,7 @@ def test_killed_while_loading_and_run_again(server: Server, root: Path) -> None:
     partial = root.parent / "archives" / "songs.zip.partial"
     command = [sys.executable, "-c", PUBLIC, url, str(root), "loading"]
     with subprocess.Popen(command, cwd=TOP) as process:
-        deadline = time.monotonic() + 30
-        while not (partial.exists() and partial.stat().st_size > 60_000):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: partial.exists() and partial.stat().st_size > 60_000, process, 0.01)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert not root.exists()
