@@ -49,7 +49,13 @@ def test_curves_of_all_models_are_one_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["step\tL\n1\tx\n", "step\n1\n", "step\tother\n1\t2\n", "step\tL\n1\tnan\n", "step\tL\n-1\t1\n"],
+    [
+        "step\tL\n1\tx\n",
+        "step\n1\n",
+        "step\tother\n1\t2\n",
+        "step\tL\n1\tnan\n",
+        "step\tL\n-1\t1\n",
+    ],
 )
 def test_a_damaged_curve_is_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "V" / "history" / "L.tsv"

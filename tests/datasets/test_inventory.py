@@ -219,4 +219,7 @@ def test_embedded_recordings_are_known_by_what_they_were_made_from(tmp_path: Pat
     assert found.files["Wavfile/ours_verse.wav"].md5 is None
     assert found.files["Wavfile/mine_verse.wav"].md5 is not None
     inventory.save(found, tmp_path / f"{found.dataset}.json")
-    assert inventory.load(tmp_path / f"{found.dataset}.json").made_from == {"seed": 7, "renderer": "abc"}
+    assert inventory.load(tmp_path / f"{found.dataset}.json").made_from == {
+        "seed": 7,
+        "renderer": "abc",
+    }
