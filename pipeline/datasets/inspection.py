@@ -17,6 +17,7 @@ from pipeline.audio.reading import AudioInfo
 from pipeline.datasets.inventory import FileEntry
 from pipeline.datasets.readers.base import Rejected
 from pipeline.errors import UserError
+from pipeline.text_files import read_text
 from pipeline.tracks import Recording, Track, mixture_of
 
 TOLERANCE = 1.0
@@ -143,8 +144,8 @@ class InspectionCache:
         """Read what `save` wrote; empty when there is nothing or this code would look differently."""
         digest = rooms.narrow_fingerprint(__name__)
         try:
-            version, *lines = path.read_text(encoding="utf-8").split("\n") if path else [""]
-        except (OSError, ValueError):
+            version, *lines = read_text(path, "").split("\n") if path else [""]
+        except UserError:
             return cls({}, digest)
         texts = dict(line.split("\t", 1) for line in lines if "\t" in line)
         return cls(texts if version == digest else {}, digest)

@@ -7,6 +7,7 @@ limit for each, and prints a line for each that failed. An input is known by its
 """
 
 import resource
+import shutil
 import signal
 import sys
 import traceback
@@ -67,6 +68,14 @@ def failure(target: Target, content: bytes) -> str | None:
     finally:
         path.write_bytes(before)
     return None
+
+
+def clear(path: Path) -> None:
+    """Remove whatever `damage.put_instead` has put there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
