@@ -23,6 +23,7 @@ def download(dataset: str = typer.Argument(help="a name under datasets: in param
 
     settings = params.load(common.PARAMS)
     entry = common.dataset_entry(settings, dataset)
+    files.remove(common.READY / dataset)  # after a failure the next run looks again
     found = _take(settings, dataset, entry, common.recordings_root(dataset, entry))
     path = common.inventory_path(dataset)
     inventory.save(found, path)
