@@ -15,7 +15,7 @@ PROGRAMS := scripts/train-models scripts/confirm-scores scripts/draw-rooms scrip
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: .venv/installed ffmpeg ## create .venv from the pinned requirements, see to ffmpeg
+setup: .venv/installed ## create .venv from the pinned requirements
 
 .venv/installed: requirements/bootstrap.txt requirements/dev.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed; name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -46,11 +46,11 @@ look: setup ## look at the recordings again (files added, replaced or removed), 
 models: setup ## train all models at the same time, one on each GPU (docs/parallel-models.md)
 	scripts/train-models
 
-test: setup ## lint, types, tests (about 6 minutes)
+test: setup ffmpeg ## lint, types, tests (about 6 minutes)
 	@$(MAKE) --no-print-directory lint
 	pytest -m "not slow" -n logical --dist loadfile
 
-test-slow: setup ## the checks that take minutes
+test-slow: setup ffmpeg ## the checks that take minutes
 	pytest -m slow
 
 campaign: setup ## an hour of accidents: stages stopped at random, inputs damaged; prints its seed
@@ -65,7 +65,7 @@ format: setup ## let ruff rewrite what it can
 	ruff check --fix . $(PROGRAMS)
 	ruff format . $(PROGRAMS)
 
-confirm: setup ## compare every committed score with museval's, to 1e-6 dB
+confirm: setup ffmpeg ## compare every committed score with museval's, to 1e-6 dB
 	scripts/confirm-scores
 
 seeds: setup ## train and test every model with eight seeds (half an hour) -> results/seeds.csv
