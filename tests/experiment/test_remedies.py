@@ -210,7 +210,7 @@ NOT_TRIED = {
     ("scripts/install-chromium", "install them (Debian: apt install chromium"),
     # Sets up another environment, over the network.
     ("pipeline/comparison/revisions.py", "dvc: not installed; run `make setup`"),
-    # A worker has to die of its memory; `make look` runs in test_any_data.
+    # A worker has to die of its memory, and all models be trained again. `make look` is run below.
     ("pipeline/features/preprocess.py", "or take the tracks out of the folder and run `make look`"),
     # A file that changes between two reads of one process; the remedy is that of a damaged one.
     ("pipeline/training/pool_loading.py", "{}: ends too early; delete it and run `dvc repro`"),
@@ -232,7 +232,15 @@ NOT_TRIED = {
     ("pipeline/report/card.py", "    python -m pipeline separate SONG --model THIS_FOLDER"),
     ("stages/seeds.py", "make seeds"),
     ("stages/seeds.py", "python -m stages.seeds{}"),
+    # Tried in test_same_numbers, and above with another message.
     ("scripts/same-numbers", "`python -m pipeline review HEAD` says what got better and worse."),
+    ("scripts/same-numbers", "`git restore results data dvc.lock` brings the committed ones back."),
+    # A limit of the shell, not of the experiment.
+    ("pipeline/errors.py", "free some, or raise the limit (`ulimit -v`"),
+    ("pipeline/errors.py", "raise the limit (`ulimit -u`"),
+    ("pipeline/errors.py", "raise the limit of open files (`ulimit -n 1024`)"),
+    ("pipeline/errors.py", "raise the limit of a file's size (`ulimit -f unlimited`)"),
+    ("pipeline/errors.py", "see to the disk: it fails (`dmesg` says more)"),
 }
 """Messages whose command no test runs, by the reason."""
 
@@ -243,7 +251,7 @@ TARGETS = "|".join(re.findall(r"^([a-z-]+):", (TOP / "Makefile").read_text("utf-
 PROGRAM = re.compile(
     rf"\b(?:dvc (?!repository)[a-z]|make (?:{TARGETS})\b|python -[Im]|git (?!repository|has)[a-z]"
     r"|pip install|docker (?:run|exec)|(?:apt|apt-get|brew) install|nvidia-smi)"
-    r"|`(?:dvc|make|python|git|pip|docker|scripts/)[ \w]"
+    r"|`(?:dvc|make|python|git|pip|docker|scripts/|ulimit|dmesg)[ \w`]"
 )
 SAID_IN_SHELL = re.compile(r'^\s*(?:@|test .*\|\| \{ )?echo "(.*)"', re.MULTILINE)
 
@@ -380,3 +388,13 @@ def test_a_quick_remedy_works(folder: Path, case: Remedy) -> None:
 @pytest.mark.parametrize("case", REMEDIES[len(QUICK) :], ids=name_of)
 def test_the_remedy_works(folder: Path, case: Remedy) -> None:
     the_remedy_works(folder, case)
+
+
+@pytest.mark.slow
+def test_make_look_looks_at_the_recordings_again(folder: Path) -> None:
+    """As the message about lost tracks tells: here the embedded recordings come back."""
+    lost = sorted((folder / "data/synthetic/iKala/Wavfile").glob("*.wav"))[0]
+    lost.unlink()
+    status, said = run(folder, "make look")
+    assert status == 0, said
+    assert lost.exists()
