@@ -62,6 +62,7 @@ REMEDIES = {
     errno.EDQUOT: f"{ROOM}, or ask for a larger quota",
     errno.EFBIG: "raise the limit of a file's size (`ulimit -f unlimited`)",
     errno.EROFS: "mount it writable",
+    errno.EBUSY: "if it is a mount point, mount the folder above it",
     errno.EACCES: PERMISSION,
     errno.EPERM: PERMISSION,
     errno.EIO: "see to the disk: it fails (`dmesg` says more)",
@@ -76,7 +77,18 @@ _SAID = {
     "Unable to allocate": errno.ENOMEM,
     "failed to map segment": errno.ENOMEM,  # the dynamic loader, with other words after it
     "No usable temporary directory": errno.ENOENT,
-} | {os.strerror(number): number for number in REMEDIES if number not in (errno.EPERM, errno.EIO)}
+}
+_SAID |= {
+    os.strerror(number): number
+    for number in (
+        errno.ENOMEM,
+        errno.EAGAIN,
+        errno.EMFILE,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+    )
+}
 """Words of libraries that keep the number to themselves."""
 
 

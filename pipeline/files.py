@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from pipeline.errors import REMEDIES, UserError, printable, refused
@@ -51,7 +52,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
         name = getattr(error, "filename", None)
         full = refused(error) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         unnamed = name is None and refused(error) not in NOT_OF_THE_DISK
-        if full or unnamed or (isinstance(error, OSError) and str(partial) in str(name)):
+        ours = isinstance(error, OSError) and (str(partial) in str(name) or name == str(target))
+        if full or unnamed or ours:
             raise _not_written(target, error) from error
         raise
     finally:
@@ -89,11 +91,13 @@ def alone(target: Path, say: Callable[[str], None]) -> Iterator[None]:
 def claimed(target: Path, lock: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Be the only process that makes `target`. Raises UserError, which names the other, if there is one.
 
-    lock: a file of its own, gone afterwards; one that a killed process left holds nobody. Where the
-    file system has no locks, or refuses the file, the block runs all the same and `say` is told.
+    Raises it too when `target` could not be written, before hours are spent on it. lock: a file of
+    its own, gone afterwards; one that a killed process left holds nobody. Where there can be no
+    lock, the block runs all the same; `say` is told if the file system has none.
     """
     from filelock import FileLock, Timeout
 
+    _require_writable(target)
     held = FileLock(lock, fallback_to_soft=False)
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -103,14 +107,20 @@ def claimed(target: Path, lock: Path, say: Callable[[str], None]) -> Iterator[No
             f"{target}: {_holder(lock)} is at work on it; wait until it has ended, or end it"
         ) from None
     except OSError as error:
-        say(
-            f"warning: {lock}: no lock can be had ({error.strerror or error}); see to it that nobody"
-            f" else writes {target} now"
-        )
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            say(f"warning: {lock}: no locks here; see to it that nobody else writes {target} now")
         yield
         return
     with _signed(lock, held):
         yield
+
+
+def _require_writable(target: Path) -> None:
+    try:
+        with TemporaryFile(dir=existing(target.parent)):
+            pass
+    except OSError as error:
+        raise _not_written(target, error) from error
 
 
 @contextmanager

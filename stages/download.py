@@ -25,6 +25,7 @@ def download(dataset: str = typer.Argument(help="a name under datasets: in param
     entry = common.dataset_entry(settings, dataset)
     path = common.inventory_path(dataset)
     with common.claim(path):
+        files.remove(common.READY / dataset)  # after a failure the next run looks again
         found = _take(settings, dataset, entry, common.recordings_root(dataset, entry))
         inventory.save(found, path)
         files.write_text(common.READY / dataset, files.md5(path) + "\n")

@@ -136,7 +136,9 @@ def _left_out(frame: pd.DataFrame) -> list[str]:
     for note in UNSCORED:
         for dataset, part in tracks[tracks["note"] == note].groupby("dataset", sort=False):
             names, count = ", ".join(map(as_code, part["track"])), len(part)
-            lines.append(f"Left out of all means ({note}): {count} of {escaped(dataset)}: {names}.")
+            lines.append(
+                f"Left out of all means ({note}): {count} of {escaped(str(dataset))}: {names}."
+            )
     return lines or ["No track was left out of the means."]
 
 

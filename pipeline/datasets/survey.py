@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.datasets import catalogue, completeness
-from pipeline.datasets.download.obtain import Rendered
 from pipeline.datasets.inspection import Expected, Inspection, InspectionCache, inspect, without
 from pipeline.datasets.inventory import FileEntry, Inventory
 from pipeline.datasets.readers import READERS, folder, musdb18
 from pipeline.datasets.readers.base import Listing, Rejected, in_words
+from pipeline.datasets.rendered import Rendered
 from pipeline.errors import UserError
 from pipeline.parallel.mapping import DIED, parallel_map
+from pipeline.params import Origin
 from pipeline.tracks import Recording, Track
 
 
 def take(
     dataset: str,
-    origin: str,
+    origin: Origin,
     root: Path,
     names: Sequence[str],
     *,
@@ -90,7 +91,7 @@ def take_folder(
     return Inventory(dataset=dataset, origin="folder", **found._asdict())
 
 
-def absent(dataset: str, origin: str, collection: str | None = None) -> Inventory:
+def absent(dataset: str, origin: Origin, collection: str | None = None) -> Inventory:
     """The inventory of a dataset that is not there: the experiment goes on without it."""
     place = collection or dataset
     reason = f"no recordings at DATA_ROOT/{place} when the experiment was run"

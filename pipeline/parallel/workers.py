@@ -226,6 +226,7 @@ def _serve(
                 pipe.send((True, function(item)))
             except Exception as error:
                 pipe.send((False, _portable(error)))
+    _tidy_up_after_parent(sockets)
 
 
 def _portable(error: Exception) -> Exception:
@@ -242,15 +243,19 @@ def _portable(error: Exception) -> Exception:
 
 
 def _end_with_parent(sockets: str) -> None:
-    """End this process as soon as the one that it works for has ended, also by SIGKILL.
-
-    sockets: the folder in which that one had the socket of its fork server.
-    """
+    """End this process as soon as the one that it works for has ended, also by SIGKILL."""
     parent = multiprocessing.parent_process()
     assert parent
     parent.join()
-    shutil.rmtree(sockets, ignore_errors=True)
+    _tidy_up_after_parent(sockets)
     os._exit(1)
+
+
+def _tidy_up_after_parent(sockets: str) -> None:
+    """Delete the folder in which a killed process had the socket of its fork server."""
+    parent = multiprocessing.parent_process()
+    if parent and not parent.is_alive():
+        shutil.rmtree(sockets, ignore_errors=True)
 
 
 def _set_up(environment: dict[str, str]) -> None:

@@ -1,24 +1,22 @@
 """The model card: what a model is, what it was made from, how well it does, what it cannot do."""
 
-import json
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from pipeline.comparison import revisions
-from pipeline.comparison.aggregation import Means
+from pipeline.comparison.aggregation import Means, load_means
 from pipeline.comparison.markdown import escaped, grid
 from pipeline.datasets import catalogue, inventory
 from pipeline.datasets.inventory import Inventory
-from pipeline.errors import UserError
 from pipeline.evaluation.metrics import MEASURED
 from pipeline.params import REFERENCE_ROWS
 from pipeline.roles import load_split
 from pipeline.separation import model_folder
+from pipeline.separation.model_folder import Description
 from pipeline.separation.onnx_network import INPUT, ONNX, OUTPUT
 from pipeline.separation.separator import Separator
 from pipeline.tracks import Role
@@ -29,7 +27,7 @@ LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime")
 def card(model: Path, separator: Separator, results: Path) -> str:
     """The model card of a model folder (Markdown)."""
     config = model_folder.read_config(model)
-    name = str(config.get("model", model.name))
+    name = config.model or model.name
     data = results.absolute().parent / "data"
     found = [inventory.load(path) for path in sorted((data / "inventory").glob("*.json"))]
     split = load_split(data / "split.csv") if (data / "split.csv").exists() else None
@@ -42,9 +40,9 @@ def card(model: Path, separator: Separator, results: Path) -> str:
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
 
 
-def _summary(separator: Separator, config: dict[str, Any], rendered: Sequence[str]) -> list[str]:
+def _summary(separator: Separator, config: Description, rendered: Sequence[str]) -> list[str]:
     signal = separator.signal
-    critics = ", ".join(escaped(str(source)) for source in config.get("critics", []))
+    critics = ", ".join(map(escaped, config.critics))
     lines = [
         f"A U-Net that separates a mixture into: {', '.join(map(escaped, separator.sources))}.",
         f"It was trained with critics for: {critics}." if critics else "It was trained without critics.",
@@ -127,11 +125,8 @@ def _scores(path: Path, name: str, sources: Sequence[str]) -> list[str]:
     lines = ["## Scores", ""]
     if not path.exists():
         return [*lines, "None: results/metrics.json was not there when this was written."]
-    try:
-        metrics: Means = json.loads(path.read_text(encoding="utf-8"))
-        tables = {source: _table(metrics, name, source) for source in sources}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: damaged; run `python -m stages.compare` again") from None
+    metrics = load_means(path, "delete it and run `python -m stages.compare`")
+    tables = {source: _table(metrics, name, source) for source in sources}
     if not any(tables.values()):
         return [*lines, f"None: results/metrics.json has no row {escaped(name)}."]
     lines.append(
@@ -158,7 +153,7 @@ def _table(metrics: Means, name: str, source: str) -> list[str]:
 
 
 def _made_with() -> list[str]:
-    commit = revisions.checked_out(Path(__file__).parent) or "unknown"
+    commit = revisions.checked_out(Path(__file__).parent)
     libraries = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
     return [
         "## Made with",

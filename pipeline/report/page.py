@@ -143,7 +143,7 @@ def distributions(run: Run, numbers: dict[TrackName, int]) -> dict[str, dict[str
 
 def curve_plots(run: Run) -> list[tuple[str, str]]:
     """(what it is, SVG) of every training curve that any model has."""
-    best = {name: float(own["best"]["steps"]) for name, own in run.configs.items() if "best" in own}
+    best = {name: float(own.best.steps) for name, own in run.configs.items() if own.best}
     drawn = []
     for name, label in tables.curve_names(run):
         series = {model: own[name] for model, own in run.histories.items() if name in own}

@@ -15,8 +15,8 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from pipeline.audio import ffmpeg
-from pipeline.audio.decoding import Decoder, open_audio
+from pipeline.audio.decoder import DamagedError, Decoder, shown
+from pipeline.audio.decoding import open_audio
 from pipeline.audio.reading import BLOCK
 from pipeline.datasets.readers.base import in_words, suffix
 from pipeline.datasets.readers.folder import SUFFIXES, list_tracks
@@ -24,7 +24,7 @@ from pipeline.errors import UserError, printable
 from pipeline.files import PARTIAL, atomic_path, existing
 from pipeline.networks.devices import resolve_device
 from pipeline.params import Precision
-from pipeline.separation.separator import Separator
+from pipeline.separation.separator import NonFiniteError, Separator
 from pipeline.separation.streams import InputRate, ModelRate, SourceStream
 
 FORMATS = ("wav", "flac")
@@ -57,6 +57,7 @@ def separate_files(
     format: str = "wav",
     rate: str = "model",
     overwrite: bool = False,
+    salvage: bool = False,
     device: str = "auto",
     precision: str = "",
     onnx: Path | None = None,
@@ -96,7 +97,13 @@ def separate_files(
         for song, target in zip(found, places(found, out), strict=True):
             try:
                 check_target(target, overwrite, inputs)
-                seconds = separate_song(song.path, target, separator, format, RATES[rate], advance)
+                seconds = separate_song(
+                    song.path, target, separator, format, RATES[rate], advance, salvage
+                )
+            except DamagedError as error:
+                failures.append(f"{error}, or take what is there with --salvage")
+                _say(f"error: {failures[-1]}")
+                continue
             except UserError as error:
                 failures.append(str(error))
                 _say(f"error: {error}")
@@ -225,20 +232,25 @@ def separate_song(
     format: str,
     make_stream: MakeStream,
     progress: Callable[[float], Any],
+    salvage: bool = False,
 ) -> float:
     """Write the sources of a song into the folder `target`, all or none; returns its seconds.
 
-    progress: called with seconds as they are done. Raises UserError when the song cannot be read or
-    its sources cannot be written.
+    progress: called with seconds as they are done. salvage: what is damaged in the song is silent, in
+    its place, and said in a line. Raises DamagedError without it, and UserError when the song cannot be
+    read or its sources cannot be written.
     """
-    with open_audio(song) as decoder:
+    with open_audio(song, salvage=salvage) as decoder:
         stream = make_stream(separator, decoder.sample_rate, decoder.channels)
         if format == "flac":
             _check_flac(song, stream)
         with atomic_path(target) as folder, _disk(target):
             folder.mkdir()
             waves = [folder / f"{source}.wav" for source in separator.sources]
-            peak = write_waves(waves, stream, decoder, progress)
+            try:
+                peak = write_waves(waves, stream, decoder, progress)
+            except NonFiniteError as error:
+                raise UserError(f"{printable(song)}: {error}") from None
             if format == "flac":
                 # no sample may leave +-1, and the sources must keep their balance
                 factor = 1 / max(peak, 1.0)
@@ -250,6 +262,12 @@ def separate_song(
                         f"{printable(song)}: sources scaled by {factor:.3f} ({decibels:.1f} dB)"
                         " to fit into FLAC; WAV would keep them as they are"
                     )
+        if decoder.name != shown(song):
+            _say(f"{decoder.name}: separated; the file has other audio streams, which are not")
+        if decoder.losses:
+            more = f", and {len(decoder.losses) - 1} more" if len(decoder.losses) > 1 else ""
+            lost = f"; {decoder.lost:.3f} s are lost" if decoder.lost else ""
+            _say(f"{decoder.name}: salvaged: {decoder.losses[0]}{more}{lost}")
         return decoder.position / decoder.sample_rate
 
 
@@ -334,12 +352,9 @@ def _check_flac(song: Path, stream: SourceStream) -> None:
 def _seconds(song: Path) -> float:
     """The length that a song's header announces; 0 if unknown, or if it cannot be opened."""
     try:
-        with open_audio(song) as decoder:
-            if decoder.samples is not None:
-                return decoder.samples / decoder.sample_rate
-        with song.open("rb") as file:
-            return ffmpeg.streams(file.fileno())[0].seconds or 0.0
-    except (UserError, ffmpeg.FfmpegError, OSError):
+        with open_audio(song, salvage=True) as decoder:
+            return decoder.seconds or 0.0
+    except UserError:
         return 0.0  # the reason is said when it is its turn
 
 

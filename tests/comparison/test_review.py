@@ -343,6 +343,45 @@ def test_the_review_of_two_commits_is_the_golden_file(repository: Path) -> None:
     assert text == GOLDEN.read_text(encoding="utf-8")
 
 
+def test_the_line_ends_of_a_checkout_are_no_change(repository: Path, tmp_path: Path) -> None:
+    """In a worktree of a clone for Windows, detached, in a folder of any name."""
+    clone, folder = tmp_path / "clone", tmp_path / "a 'wörk' [tree]"
+    crlf = ["-c", "core.autocrlf=true"]
+    git(tmp_path, *crlf, "clone", "--quiet", *crlf, str(repository), str(clone))
+    git(clone, "worktree", "add", "--quiet", "--detach", str(folder), "origin/change")
+    assert b"\r\n" in (folder / "params.yaml").read_bytes()
+    with inside(folder):
+        text = review.review("origin/main", "HEAD")
+    title = "### Scores: `origin/main` → HEAD\n"
+    golden = GOLDEN.read_text(encoding="utf-8")
+    assert text == golden.replace("### Scores: main → change\n", title)
+
+
+@pytest.mark.slow
+def test_the_script_names_what_is_wrong(repository: Path, tmp_path: Path) -> None:
+    """scripts/review-locally, in a stand-in for a clone that has the code, and in an archive."""
+    folder = tmp_path / "a clone"
+    git(tmp_path, "clone", "--quiet", str(repository), str(folder))
+    (folder / "scripts").mkdir()
+    shutil.copy(TOP / "scripts/review-locally", folder / "scripts")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(TOP)}
+
+    def said(*given: str) -> str:
+        command = ["scripts/review-locally", *given]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 1
+        return done.stderr.strip()
+
+    assert said("change") == "error: change: no branch of that name here; is origin/change meant?"
+    assert said("nonsense").startswith("error: nonsense: no such revision; ")
+    git(folder, "checkout", "--quiet", "--orphan", "alone")
+    git(folder, "commit", "--quiet", "--message", "of no common origin")
+    assert said().startswith("error: main: no common revision with HEAD; fetch it")
+    shutil.rmtree(folder / ".git")
+    assert said().endswith("a downloaded archive has no revisions")
+
+
 def test_results_that_are_behind_their_parameters(repository: Path, tmp_path: Path) -> None:
     """In a commit, and in a working tree that is mended afterwards."""
     folder = tmp_path / "clone"
@@ -380,7 +419,14 @@ def test_mistakes_are_one_line(repository: Path, tmp_path: Path) -> None:
     shallow = tmp_path / "shallow"
     git(tmp_path, "clone", "--quiet", "--depth", "1", repository.as_uri(), str(shallow))
     with inside(shallow):
-        assert "`fetch-depth: 0`" in failure(lambda: review.review("empty", None))
+        said = failure(lambda: review.review("empty", None))
+        assert said.endswith(", in a workflow set `fetch-depth: 0`")
+        subprocess.run(said.split("`")[1], shell=True, check=True, capture_output=True)
+        assert "not in empty: no results to compare" in failure(
+            lambda: review.review("empty", None)
+        )
+        said = failure(lambda: review.review("change", None))
+        assert said == "change: no branch of that name here; is origin/change meant?"
     plain = tmp_path / "plain"
     plain.mkdir()
     with inside(plain):

@@ -204,6 +204,45 @@ def test_no_name_in_the_parameters_reaches_a_shell(
     assert not list(folder.rglob("*pwned"))
 
 
+def test_an_output_whose_path_holds_a_name_is_never_deleted_by_dvc() -> None:
+    """The name may lead elsewhere: only the stage, which refuses such a name, replaces outputs."""
+    stages = YAML(typ="safe", pure=True).load((TOP / "dvc.yaml").read_text("utf-8"))["stages"]
+    named = {
+        path: options
+        for stage in stages.values()
+        for entry in (*stage.get("outs", ()), *stage.get("metrics", ()))
+        for path, options in (entry if isinstance(entry, dict) else {entry: {}}).items()
+        if "${" in path
+    }
+    assert len(named) == 6
+    assert all(options.get("persist") for options in named.values()), named
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("section", "group", "name"),
+    [
+        ("models", "train", "../notes"),
+        ("models", "train", "x/../../notes"),
+        ("datasets", "download", "../../notes"),
+    ],
+)
+def test_a_name_that_leads_to_another_folder_deletes_nothing(
+    finished: Path, tmp_path: Path, section: str, group: str, name: str
+) -> None:
+    folder = tmp_path / "stranger"
+    shutil.copytree(finished, folder)
+    (folder / "notes").mkdir()
+    (folder / "notes/mine.txt").write_text("mine")
+    data = small_params()
+    data[section] |= {name: next(iter(data[section].values()))}
+    write_params(data, folder)
+    status, said = run(folder, "dvc", "repro", "--single-item", "--keep-going", group)
+    assert status != 0
+    assert f"error: params.yaml: {section}." in said
+    assert (folder / "notes/mine.txt").read_text() == "mine"
+
+
 def test_no_output_of_a_path_or_a_machine_is_in_the_lock(finished: Path) -> None:
     lock = (finished / "dvc.lock").read_text()
     assert str(finished.parent) not in lock

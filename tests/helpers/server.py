@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.helpers.waiting import LONG_ENOUGH
+
 BLOCK = 16_384
 
 
@@ -141,14 +143,14 @@ class _Handler(BaseHTTPRequestHandler):
         end = min(len(body) if cut is None else cut for cut in (answer.drop, answer.stall))
         for position in range(0, end, BLOCK):
             if answer.hold is not None and position >= answer.hold:
-                self.site.go.wait(30)
+                self.site.go.wait(LONG_ENOUGH)
             block = body[position : min(position + BLOCK, end)]
             framed = b"%x\r\n%s\r\n" % (len(block), block) if answer.chunked else block
             # Counted first: who has read the last byte may ask before this thread goes on.
             request.sent += len(block)
             self.wfile.write(framed)
         if answer.stall is not None:
-            self.site.stop.wait(30)
+            self.site.stop.wait(LONG_ENOUGH)
         elif answer.chunked and answer.drop is None:
             self.wfile.write(b"0\r\n\r\n")
 

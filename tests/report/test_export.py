@@ -1,6 +1,7 @@
 """A model that is given away works alone, and its network is the same without torch."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -180,7 +181,7 @@ def test_what_is_there_is_not_replaced(model: Path, exported: Path) -> None:
 
 def test_damaged_metrics(model: Path, tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text("[1]")
-    with pytest.raises(UserError, match=r"metrics\.json: damaged"):
+    with pytest.raises(UserError, match=r"metrics\.json: expected .*; delete it and run"):
         export_model(model, tmp_path / "out", tmp_path)
     assert not (tmp_path / "out").exists()
 
@@ -202,6 +203,13 @@ def test_files_that_are_no_network(model: Path, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_without_torch_too_estimates_that_are_no_sound_name_the_file(
+    model: Path, exported: Path
+) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(str(exported / ONNX))}: its estimates are"):
+        load_onnx(model, exported / ONNX).estimate(np.full(9000, 3e38, np.float32))
+
+
 def test_the_file_is_valid(exported: Path) -> None:
     onnx.checker.check_model(onnx.load(str(exported / ONNX)), full_check=True)
 
@@ -209,6 +217,6 @@ def test_the_file_is_valid(exported: Path) -> None:
 def test_a_card_that_is_written_without_git_says_so(
     model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(revisions, "checked_out", lambda _: "")
+    monkeypatch.setattr(revisions, "checked_out", lambda _: "unknown (no git)")
     text = card.card(model, Separator.load(model), tmp_path / "results")
-    assert "Exported by commit unknown; Python " in text
+    assert "Exported by commit unknown (no git); Python " in text

@@ -21,6 +21,7 @@ from pipeline.datasets.download import pace
 from pipeline.datasets.download.pace import Pace, Session
 from pipeline.errors import printable
 from pipeline.files import PARTIAL, human, write_text
+from pipeline.text_files import remembered
 
 BLOCK = 1 << 20
 TIMEOUT = (10.0, 60.0)  # seconds until the server must accept the connection, and without a byte
@@ -138,8 +139,10 @@ class Transfer:
 
     def _kept(self, url: str) -> tuple[int, str | None]:
         """How many bytes to go on from, and the validator that they came under."""
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            state = json.loads(self.state.read_text(encoding="utf-8"))
+        state = remembered(self.state, dict[str, str | None])
+        if state is None or not {"url", "validator"} <= state.keys():
+            return 0, None
+        with suppress(OSError):
             validator = _sound(state["validator"]) if state["url"] == url else None
             length = self.length()
             if (validator or self.checksum) and 0 < length <= (self.size or length):

@@ -268,9 +268,9 @@ def test_a_bomb_is_refused_before_it_is_read(archive: Path, target: Path) -> Non
     header = info("zeros", 1 << 40).tobuf()
     block = bytes(1 << 20)
     archive.write_bytes(squeeze.compress(header) + squeeze.compress(block) + squeeze.flush())
-    start = time.monotonic()
+    start = time.thread_time()
     assert "would unpack to 1.1 TB" in refusal(archive, target)
-    assert time.monotonic() - start < 1
+    assert time.thread_time() - start < 1
 
 
 def test_too_many_members_are_refused(
