@@ -4,37 +4,82 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from pipeline.errors import UserError, in_one_line
 from pipeline.files import write_text
-from pipeline.networks.builders import build_critic, build_separator
+from pipeline.networks.builders import UNNAMED, build_critic, build_separator
 from pipeline.networks.interfaces import CriticNetwork, SeparatorNetwork
-from pipeline.params import Name, Precision, Signal
+from pipeline.params import (
+    CriticSettings,
+    Name,
+    Precision,
+    SeparatorSettings,
+    Signal,
+    check_sources,
+)
+from pipeline.text_files import read_json, shown
 
 FORMAT = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
+def _named(kind: str) -> BeforeValidator:
+    """Settings that name no network are from before there was a choice."""
+    return BeforeValidator(
+        lambda own: {"network": UNNAMED[kind], **own} if isinstance(own, dict) else own
+    )
+
+
+class Epoch(BaseModel):
+    """The epoch that was kept."""
+
+    epoch: Annotated[int, Field(ge=0)]
+    steps: Annotated[int, Field(ge=0)]
+    """Updates of the separator."""
+
+
 class Description(BaseModel):
-    """The part of config.json that applying a model needs; it holds more, for people."""
+    """The part of config.json that the program reads, within the bounds of params.yaml; it holds
+    more, for people."""
 
     model_config = ConfigDict(frozen=True)
 
     format: int
-    sources: list[Name]
+    sources: Annotated[list[Name], Field(min_length=1, max_length=16)]
     """They become names of files."""
     signal: Signal
-    separator: dict[str, Any]
+    separator: Annotated[SeparatorSettings, _named("separators")]
     precision: Precision = "float32"
     """A folder that does not say is from before there was a choice."""
     sha256: dict[str, str] = {}
     """Of the files of weights, by name; a folder from before has none."""
+    model: Name | None = None
+    """Its name in params.yaml."""
+    critics: list[Name] = []
+    """The sources that have one."""
+    critic: Annotated[CriticSettings, _named("critics")] | None = None
+    best: Epoch | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_format(cls, config: Any) -> Any:
+        if isinstance(config, dict) and config.get("format") != FORMAT:
+            found = shown(config.get("format"))
+            raise ValueError(f"model format {found}, this version reads {FORMAT}")
+        return config
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        check_sources(self.sources)
+        if self.critics and (self.critic is None or not set(self.critics) <= set(self.sources)):
+            raise ValueError("critics: expected names from sources, and settings under critic")
+        return self
 
 
 def save_separator(
@@ -60,18 +105,14 @@ def load_separator(folder: Path) -> tuple[nn.Module, Description]:
 
     Raises UserError when the folder is missing, damaged or of another format.
     """
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).exists():
+            raise UserError(f"{folder}: not a model folder: no {name}")
+    found = read_config(folder)
+    settings = found.separator.model_dump()
+    network = build_separator(settings, found.signal.bins, len(found.sources))
     try:
-        config = read_config(folder)
-        if config["format"] != FORMAT:
-            raise UserError(
-                f"{folder / CONFIG}: model format {config['format']}, this version reads {FORMAT}"
-            )
-        found = Description.model_validate(config)
-        network = build_separator(found.separator, found.signal.bins, len(found.sources))
         _load(network, folder / WEIGHTS, found.sha256)
-    except FileNotFoundError:
-        missing = CONFIG if not (folder / CONFIG).exists() else WEIGHTS
-        raise UserError(f"{folder}: not a model folder: no {missing}") from None
     except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
         raise UserError(f"{folder}: damaged model folder: {in_one_line(error)}") from None
     return network, found
@@ -92,11 +133,12 @@ def load_critics(folder: Path) -> dict[str, CriticNetwork]:
     """
     config = read_config(folder)
     critics: dict[str, CriticNetwork] = {}
-    for source in config.get("critics", []):
+    for source in config.critics:
         path = _critic(folder, source)
-        network = build_critic(config["critic"], Signal(**config["signal"]).bins)
+        assert config.critic is not None
+        network = build_critic(config.critic.model_dump(), config.signal.bins)
         try:
-            _load(network, path, config.get("sha256", {}))
+            _load(network, path, config.sha256)
         except (OSError, RuntimeError, SafetensorError) as error:
             raise UserError(
                 f"{path}: critic cannot be read ({in_one_line(error)}); run"
@@ -106,10 +148,11 @@ def load_critics(folder: Path) -> dict[str, CriticNetwork]:
     return critics
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.json as it is."""
-    config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    return config
+def read_config(folder: Path) -> Description:
+    """What config.json says. Raises UserError when it is missing, damaged or of another format."""
+    run = f"run `dvc repro train@{folder.name}`"
+    trained = f"if the model was trained here, delete {folder} and {run}, else get the folder again"
+    return read_json(folder / CONFIG, Description, trained, run)
 
 
 def digest(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import warnings
 from pathlib import Path
 
@@ -77,7 +78,11 @@ def load_onnx(model: Path, path: Path) -> Separator:
     """
     separator = Separator.load(model)
     if not path.is_file():
-        raise UserError(f"{path}: no such file; `python -m pipeline export` writes {ONNX}")
+        name = shlex.quote(str(model))
+        raise UserError(
+            f"{path}: no such file; `python -m pipeline export {name} --out exported` writes"
+            f" exported/{ONNX}"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # what is wrong comes as an exception
@@ -92,7 +97,8 @@ def load_onnx(model: Path, path: Path) -> Separator:
         raise UserError(f"{path}: not exported from the weights in {model}; export them again")
     if metadata.get("graph", graph) != graph:
         raise UserError(f"{path}: damaged (its SHA-256 differs); copy it or export it again")
-    return Separator(OnnxNetwork(session, separator.network), separator.sources, separator.signal)
+    network = OnnxNetwork(session, separator.network)
+    return Separator(network, separator.sources, separator.signal, name=str(path))
 
 
 def _graph_digest(network: onnx.ModelProto) -> str:

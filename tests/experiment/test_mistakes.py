@@ -60,7 +60,7 @@ MISTAKES: list[tuple[Callable[..., None], list[str], Callable[[], None], str]] =
      r"data/inventory/iKala\.json: no such file; run `python -m stages.download iKala` first"),
     (split.split, [], remove("data/inventory/iKala.json"), r"data/inventory/iKala\.json: no such file"),
     (split.split, [], damage("data/inventory/iKala.json"),
-     r"data/inventory/iKala\.json: not a valid inventory"),
+     r"data/inventory/iKala\.json: not valid JSON: .*; delete it and run"),
     (preprocess.preprocess, ["iKala"], remove("data/features/iKala.h5"),
      r"data/synthetic/iKala/Wavfile/.*\.wav: no such file"),
     (train.train, ["V"], remove("data/features"), r"data/features/\w+\.h5: no such file; run `dvc repro"),

@@ -282,12 +282,12 @@ def moments(faults: Faults, losses: Sequence[float]) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(AdversarialSeparation, "on_validation_epoch_end", given_losses)
-        for owner, name in (
-            (AdversarialSeparation, "agree"), (AdversarialSeparation, "validation_step"),
-        ):  # fmt: skip
-            patch.setattr(owner, name, around(getattr(owner, name), writing=False))
-        for owner, name in ((Path, "replace"), (Path, "mkdir"), (os, "fsync")):
-            patch.setattr(owner, name, around(getattr(owner, name), writing=True))
+        places: list[tuple[Any, str, bool]] = [
+            (AdversarialSeparation, "agree", False), (AdversarialSeparation, "validation_step", False),
+            (Path, "replace", True), (Path, "mkdir", True), (os, "fsync", True),
+        ]  # fmt: skip
+        for owner, name, writing in places:
+            patch.setattr(owner, name, around(getattr(owner, name), writing=writing))
         patch.setattr(Path, "write_bytes", in_halves)
         yield
 
@@ -504,7 +504,7 @@ def machine(twin: Uninterrupted, place: Path, really: bool) -> type[Interruption
 
 
 def test_whatever_happens_a_run_ends_as_its_twin(twin: Uninterrupted, tmp_path: Path) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine(twin, tmp_path, really=False),
         settings=settings(
             max_examples=2, stateful_step_count=3, derandomize=True, **WITHOUT_SHRINKING
@@ -515,7 +515,7 @@ def test_whatever_happens_a_run_ends_as_its_twin(twin: Uninterrupted, tmp_path: 
 @pytest.mark.slow
 def test_whatever_happens_a_process_ends_as_its_twin(twin: Uninterrupted, tmp_path: Path) -> None:
     """Many more, with real SIGKILLs."""
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine(twin, tmp_path, really=True),
         settings=settings(
             max_examples=30, stateful_step_count=6, print_blob=True, **WITHOUT_SHRINKING
