@@ -327,7 +327,7 @@ def attempt(
         except Stopped:
             return "stopped"
         except UserError as error:
-            if re.fullmatch(".*: cannot be written: No space left on device", str(error)):
+            if re.fullmatch(".*: cannot be written: No space left on device.*", str(error)):
                 return "full"
             raise
     return "done"
