@@ -232,13 +232,13 @@ def test_what_is_damaged_in_the_cache_is_not_brought_back(linked: Path) -> None:
     run(linked, "rm data/features/iKala.h5\ndvc checkout --quiet data/features/iKala.h5")
     with pytest.raises(UserError) as caught:
         store.waveforms(1)
-    command = re.findall(r"run `([^`]*)`", str(caught.value))
-    assert command == ["python -m stages.preprocess iKala"]
+    (command,) = re.findall(r"run `([^`]*)`", str(caught.value))
+    assert command == "python -m stages.preprocess iKala"
     # a clone has no recordings; then it has
-    recordings = re.findall(r"run `([^`]*)`", run(linked, *command, status=1))
-    assert recordings == ["python -m stages.download iKala"]
-    run(linked, *recordings)
-    assert "1 recordings read" in run(linked, *command)
+    (recordings,) = re.findall(r"run `([^`]*)`", run(linked, command, status=1))
+    assert recordings == "python -m stages.download iKala"
+    run(linked, recordings)
+    assert "1 recordings read" in run(linked, command)
     assert path.read_bytes() == whole
     assert ran(run(linked, "dvc repro --allow-missing preprocess@iKala")) == []
     assert path.read_bytes() == whole
