@@ -235,7 +235,7 @@ def test_what_is_damaged_in_the_cache_is_not_brought_back(linked: Path) -> None:
     (command,) = re.findall(r"run `([^`]*)`", str(caught.value))
     assert command == "python -m stages.preprocess iKala"
     # a clone has no recordings; then it has
-    recordings, *_ = re.findall(r"run `([^`]*)`", run(linked, command, status=1))
+    (recordings,) = re.findall(r"run `([^`]*)`", run(linked, command, status=1))
     assert recordings == "python -m stages.download iKala"
     run(linked, recordings)
     assert "1 recordings read" in run(linked, command)
