@@ -150,9 +150,10 @@ def shown(value: object) -> str:
         return printed(repr(value))
     if isinstance(value, int):
         return f"{value}" if value.bit_length() < 200 else "a number of more than 60 digits"
-    if isinstance(value, list | dict) and not value:
-        return repr(value)
-    return {list: "a list", dict: "a mapping"}.get(type(value), f"a {type(value).__name__}")
+    if isinstance(value, list | dict):
+        kind = "list" if isinstance(value, list) else "mapping"
+        return f"a {kind}" if value else f"an empty {kind}"
+    return f"a {type(value).__name__}"
 
 
 def printed(text: str) -> str:

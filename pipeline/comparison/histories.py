@@ -48,7 +48,7 @@ def read(model: Path, total: bool = True) -> dict[str, pd.DataFrame]:
         again = f"delete {model} and retrain with `dvc repro train@{model.name}`"
         rows = read_table(path, ["step", path.stem], again, mark="\t")
         points = pd.DataFrame(
-            [_point(path, *row, again) for row in rows], columns=["step", "value"]
+            [_point(path, step, value, again) for step, value in rows], columns=["step", "value"]
         )
         # A run that was killed and went on may have written a step twice.
         name = path.relative_to(folder).with_suffix("").as_posix()
