@@ -8,7 +8,8 @@ from pathlib import Path
 
 import typer
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shortages_named
+from pipeline.parallel import machine
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -16,11 +17,12 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 @app.callback()
 def about() -> None:
     """Separate recordings, export a model, review a change of results."""
+    machine.require_files_and_threads()
 
 
 @app.command()
 def separate(
-    songs: list[Path] = typer.Argument(help="files and folders of anything that ffmpeg decodes"),
+    songs: list[Path] = typer.Argument(help="files and folders of any audio"),
     model: Path = typer.Option(help="a model folder, for example models/VA"),
     out: Path = typer.Option(help="where the separated sources go"),
     format: str = typer.Option("wav", help="wav or flac"),
@@ -28,6 +30,9 @@ def separate(
         "model", help="model: its rate, mono; input: the song's rate and channels"
     ),
     overwrite: bool = typer.Option(False, "--overwrite", help="replace what is there already"),
+    salvage: bool = typer.Option(
+        False, "--salvage", help="of a damaged song, take what is there, in its place in time"
+    ),
     device: str = typer.Option("auto", help="auto, cpu or cuda"),
     precision: str = typer.Option(
         "", help="float32 or bfloat16 [default: the one that the model was trained in]"
@@ -48,6 +53,7 @@ def separate(
             format=format,
             rate=rate,
             overwrite=overwrite,
+            salvage=salvage,
             device=device,
             precision=precision,
             onnx=onnx,
@@ -79,9 +85,11 @@ def review(
 
 
 def main() -> None:
-    """Run; a UserError is one line and status 1."""
+    """Run; a UserError, and what the machine does not give, is one line and status 1."""
+    machine.open_standard_streams()
     try:
-        app()
+        with shortages_named():
+            app()
     except UserError as error:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
         raise SystemExit(1) from None

@@ -1,15 +1,27 @@
 """Outputs appear whole or not at all: written beside their place, then renamed."""
 
+import errno
 import hashlib
+import json
 import os
 import shutil
+import socket
+import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
 
-from pipeline.errors import UserError
+from pipeline.errors import REMEDIES, UserError, printable, refused
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 PARTIAL = ".partial"
+NOT_OF_THE_DISK = {None, errno.EPIPE, errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE}
+"""What may go wrong in the block of `atomic_path` and says nothing about its target."""
 
 
 @contextmanager
@@ -34,8 +46,14 @@ def atomic_path(target: Path) -> Iterator[Path]:
             target.replace(_aside(target))
         partial.replace(target)
         remove(_aside(target))
-    except OSError as error:
-        if error.filename is None or str(partial) in str(error.filename) or error.errno == 28:
+    except UserError:
+        raise
+    except Exception as error:
+        name = getattr(error, "filename", None)
+        full = refused(error) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        unnamed = name is None and refused(error) not in NOT_OF_THE_DISK
+        ours = isinstance(error, OSError) and (str(partial) in str(name) or name == str(target))
+        if full or unnamed or ours:
             raise _not_written(target, error) from error
         raise
     finally:
@@ -57,18 +75,82 @@ def alone(target: Path, say: Callable[[str], None]) -> Iterator[None]:
         try:
             held.acquire(blocking=False)
         except Timeout:
-            say(f"{lock}: another process is at work on it: waiting")
+            say(f"{target}: {_holder(lock)} is at work on it: waiting")
             held.acquire()
-        try:
+        with _signed(lock, held):
             yield
-        finally:
-            # Still held: who waits for it notices that the file is another one, and makes its own.
-            lock.unlink(missing_ok=True)
-            held.release()
     except OSError as error:
+        if error.errno in NOT_OF_THE_DISK:
+            raise
         words = f"cannot be written: {error.strerror or error}"
         remedy = "make room or mend that and run again: what arrived is kept"
         raise UserError(f"{target}: {words}; {remedy}") from error
+
+
+@contextmanager
+def claimed(target: Path, lock: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Be the only process that makes `target`. Raises UserError, which names the other, if there is one.
+
+    Raises it too when `target` could not be written, before hours are spent on it. lock: a file of
+    its own, gone afterwards; one that a killed process left holds nobody. Where there can be no
+    lock, the block runs all the same; `say` is told if the file system has none.
+    """
+    from filelock import FileLock, Timeout
+
+    _require_writable(target)
+    held = FileLock(lock, fallback_to_soft=False)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire(blocking=False)
+    except Timeout:
+        raise UserError(
+            f"{target}: {_holder(lock)} is at work on it; wait until it has ended, or end it"
+        ) from None
+    except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            say(f"warning: {lock}: no locks here; see to it that nobody else writes {target} now")
+        yield
+        return
+    with _signed(lock, held):
+        yield
+
+
+def _require_writable(target: Path) -> None:
+    try:
+        with TemporaryFile(dir=existing(target.parent)):
+            pass
+    except OSError as error:
+        raise _not_written(target, error) from error
+
+
+@contextmanager
+def _signed(lock: Path, held: "BaseFileLock") -> Iterator[None]:
+    """Say in a lock file that is held who holds it; delete it at the end."""
+    try:
+        program, *words = sys.orig_argv
+        who = {
+            "process": os.getpid(),
+            "host": socket.gethostname(),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "command": " ".join([Path(program).name, *words])[:200],
+        }
+        with suppress(OSError):  # on a full disk it stays unsaid
+            lock.write_text(json.dumps(who) + "\n", encoding="utf-8")
+        yield
+    finally:
+        # Still held: who waits for it notices that the file is another one, and makes its own.
+        lock.unlink(missing_ok=True)
+        held.release()
+
+
+def _holder(lock: Path) -> str:
+    """Who holds a lock, for people."""
+    try:
+        who = json.loads(lock.read_text(encoding="utf-8"))
+        command = printable(who["command"])
+        return f"process {who['process']} on {who['host']} (`{command}`, since {who['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
 
 
 def recover(target: Path) -> None:
@@ -83,10 +165,12 @@ def _aside(target: Path) -> Path:
     return target.with_name(f"{target.name}.old{PARTIAL}")
 
 
-def _not_written(target: Path, error: OSError) -> UserError:
+def _not_written(target: Path, error: Exception) -> UserError:
     # The words of the system: those of HDF5 are several lines.
-    reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
-    return UserError(f"{target}: cannot be written: {reason}")
+    number = refused(error)
+    reason = os.strerror(number) if number else " ".join(str(error).split())
+    remedy = f"; {REMEDIES[number]} and run the same command again" if number in REMEDIES else ""
+    return UserError(f"{target}: cannot be written: {reason}{remedy}")
 
 
 def require_space(path: Path, needed: int, what: str) -> None:

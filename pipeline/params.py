@@ -34,6 +34,7 @@ WIDEST = 4096
 """Filters of a separator's lowest level: 250 million weights."""
 
 Embedded = Literal["DSD100", "MedleyDB", "CCMixter", "iKala"]
+Origin = Literal["synthetic", "local", "download", "folder"]
 RoleName = Literal["supervised", "unlabelled", "validation", "test"]
 Precision = Literal["float32", "bfloat16"]
 NAME = "^[A-Za-z][A-Za-z0-9_-]*$"
@@ -82,7 +83,7 @@ class Section(BaseModel):
 class Dataset(Section):
     """Where a dataset's recordings come from, and what is used of them."""
 
-    origin: Literal["synthetic", "local", "download", "folder"]
+    origin: Origin
     """synthetic: rendered by us; local: the user's copy; download: fetched unless there is a copy;
     folder: any folder of audio, used as unpaired recordings."""
     collection: Name | None = None

@@ -1,19 +1,23 @@
 """What all stages share: where files lie, and how a user's error is shown."""
 
+import errno
+import hashlib
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, ParamSpec
 
 import typer
 
-from pipeline.errors import Stopped, UserError
-from pipeline.files import write_text
+from pipeline.errors import Stopped, UserError, shortages_named
+from pipeline.files import claimed, write_text
+from pipeline.parallel import machine
 
 if TYPE_CHECKING:
     from pipeline.params import Dataset, Params
@@ -29,6 +33,7 @@ WORK = Path("work")
 INSPECTED = WORK / "inspected"
 TIMINGS = WORK / "timings.json"
 CHECKPOINTS = WORK / "checkpoints"
+LOCKS = WORK / "locks"
 TRACK_SCORES = Path("results/tracks")
 RESULTS = Path("results")
 
@@ -78,16 +83,40 @@ def known_model(params: "Params", name: str) -> None:
         )
 
 
+def claim(target: Path) -> AbstractContextManager[None]:
+    """A block in which nobody else makes `target`; UserError, which says who, if somebody does.
+
+    The first of several processes that train together claims it for all.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        return nullcontext()
+    # the same in a container, where the checkout lies elsewhere
+    place = os.path.relpath(os.path.realpath(target))
+    digest = hashlib.md5(os.fsencode(place), usedforsecurity=False).hexdigest()[:8]
+    lock = LOCKS / f"{target.name[:40]}-{digest}.lock"
+    return claimed(target, lock, lambda line: typer.secho(line, fg=typer.colors.YELLOW, err=True))
+
+
 def run(command: Callable[P, None]) -> NoReturn:
-    """Run a stage's command line; a UserError ends it with one line and status 1."""
+    """Run a stage's command line; a UserError ends it with one line and status 1.
+
+    So does what the machine does not give: memory, room, files, threads.
+    """
     sys.argv[1:] = plain(sys.argv[1:])
+    machine.open_standard_streams()
+    if "DVC_STAGE" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ:
+        # DVC or torchrun has started this and would have to end it, if it still lived.
+        machine.end_with_parent(signal.SIGTERM)
 
     @wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         began = time.monotonic()
         try:
-            command(*args, **kwargs)
+            with shortages_named():
+                machine.require_files_and_threads()
+                command(*args, **kwargs)
             _note_time(command.__module__, sys.argv[1:], time.monotonic() - began)
+            _flush()
         except UserError as error:
             typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
             raise typer.Exit(1) from None
@@ -98,6 +127,16 @@ def run(command: Callable[P, None]) -> NoReturn:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(guarded)
     sys.exit(app())
+
+
+def _flush() -> None:
+    """Write out what was said, here rather than when Python ends, which would add a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno != errno.EPIPE:  # a reader may leave early
+            raise UserError(f"standard output cannot be written: {error.strerror}") from error
 
 
 def plain(arguments: list[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import typer
 
-from stages.common import MODELS, PARAMS, RESULTS, TRACK_SCORES, inventory_path, run
+from stages.common import MODELS, PARAMS, RESULTS, TRACK_SCORES, claim, inventory_path, run
 
 
 def main() -> None:
@@ -45,13 +45,14 @@ def main() -> None:
         sample_rate=settings.signal.sample_rate,
         notes=table.about_data(inventories),
     )
-    aggregation.save_means(means, RESULTS / "metrics.json")
-    aggregation.save_long_table(long, RESULTS / "table.csv")
-    write_text(RESULTS / "table.md", text)
-    if trained is not None:
-        histories.save(trained, RESULTS / "curves.csv")
-    else:  # a clone has the scores but not the models
-        _warn(f"{RESULTS / 'curves.csv'}: left as it is: {MODELS} lacks the history of a model")
+    with claim(RESULTS / "metrics.json"):
+        aggregation.save_means(means, RESULTS / "metrics.json")
+        aggregation.save_long_table(long, RESULTS / "table.csv")
+        write_text(RESULTS / "table.md", text)
+        if trained is not None:
+            histories.save(trained, RESULTS / "curves.csv")
+        else:  # a clone has the scores but not the models
+            _warn(f"{RESULTS / 'curves.csv'}: left as it is: {MODELS} lacks the history of a model")
     typer.echo(text)
 
 

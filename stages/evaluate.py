@@ -35,7 +35,9 @@ def evaluate(
         raise UserError(f"{common.SPLIT}: no track has the role {role}; add tracks or datasets")
     taps = settings.evaluation.filter_length
     scored = TableRow(row, common.FEATURES, common.MODELS, taps, device)
-    save_tracks(score_row(scored, frame, Role(role)), out or common.TRACK_SCORES / f"{row}.csv")
+    target = out or common.TRACK_SCORES / f"{row}.csv"
+    with common.claim(target):
+        save_tracks(score_row(scored, frame, Role(role)), target)
 
 
 if __name__ == "__main__":

@@ -24,13 +24,15 @@ def preprocess(dataset: str = typer.Argument(help="a name under datasets: in par
             f"{common.inventory_path(dataset)}: not of params.yaml's {', '.join(kinds)}; run"
             f" `python -m stages.download {dataset}`"
         )
-    read = write(
-        found,
-        common.recordings_root(dataset, entry),
-        kinds,
-        settings.signal,
-        common.features_path(dataset),
-    )
+    target = common.features_path(dataset)
+    with common.claim(target):
+        read = write(
+            found,
+            common.recordings_root(dataset, entry),
+            kinds,
+            settings.signal,
+            target,
+        )
     kept = len(found.recordings) - read
     if kept:
         typer.echo(f"{dataset}: {read} recordings read, the features of {kept} others kept")

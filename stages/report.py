@@ -20,11 +20,12 @@ def report(
     run = finished_run.load(
         common.PARAMS, common.SPLIT.parent, common.MODELS, common.RESULTS, common.TIMINGS
     )
-    page.write(run, out, say=typer.echo)
-    # What DVC tracks in place of the page, which names commit, machine and times.
-    inputs = [common.SPLIT, *(common.RESULTS / name for name in MADE_FROM)]
-    hashes = {path.as_posix(): files.md5(path) for path in inputs}
-    files.write_text(out / "made-from.json", json.dumps(hashes, indent=1) + "\n")
+    with common.claim(out):
+        page.write(run, out, say=typer.echo)
+        # What DVC tracks in place of the page, which names commit, machine and times.
+        inputs = [common.SPLIT, *(common.RESULTS / name for name in MADE_FROM)]
+        hashes = {path.as_posix(): files.md5(path) for path in inputs}
+        files.write_text(out / "made-from.json", json.dumps(hashes, indent=1) + "\n")
     typer.echo(f"{out / 'index.html'}")
 
 

@@ -52,25 +52,26 @@ def seeds(
     frame = roles.load_split(common.SPLIT)
     mixture = load_tracks(common.TRACK_SCORES / "mixture.csv")
     scores, taps = {}, settings.evaluation.filter_length
-    for value in seed:
-        seeded = params.parse(settings.model_dump() | {"seed": value}, "--seed")
-        folder = common.WORK / target.stem / str(value)
-        frames = {"mixture": mixture}
-        for model in settings.models:
-            done = folder / f"{model}.csv"
-            mark = folder / f"{model}.fingerprint"
-            expected = kept_under(seeded, model, frame)
-            kept = kept_scores(done, mark, expected)
-            if kept is None:
-                train(
-                    seeded, model, frame, common.FEATURES, folder / "models" / model,
-                    folder / "checkpoints" / model, device, say=typer.echo,
-                )  # fmt: skip
-                row = TableRow(model, common.FEATURES, folder / "models", taps)
-                save_tracks(score_row(row, frame), done)
-                files.write_text(mark, expected)
-            frames[model] = load_tracks(done) if kept is None else kept
-        scores[value] = aggregation.combine(frames, settings.sources)
+    with common.claim(target):
+        for value in seed:
+            seeded = params.parse(settings.model_dump() | {"seed": value}, "--seed")
+            folder = common.WORK / target.stem / str(value)
+            frames = {"mixture": mixture}
+            for model in settings.models:
+                done = folder / f"{model}.csv"
+                mark = folder / f"{model}.fingerprint"
+                expected = kept_under(seeded, model, frame)
+                kept = kept_scores(done, mark, expected)
+                if kept is None:
+                    train(
+                        seeded, model, frame, common.FEATURES, folder / "models" / model,
+                        folder / "checkpoints" / model, device, say=typer.echo,
+                    )  # fmt: skip
+                    row = TableRow(model, common.FEATURES, folder / "models", taps)
+                    save_tracks(score_row(row, frame), done)
+                    files.write_text(mark, expected)
+                frames[model] = load_tracks(done) if kept is None else kept
+            scores[value] = aggregation.combine(frames, settings.sources)
     supervised = set(frame.loc[frame["role"] == Role.SUPERVISED, "dataset"])
     unseen = [name for name in settings.datasets if name not in supervised]
     baseline = aggregation.baseline(settings.models)

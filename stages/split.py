@@ -15,13 +15,14 @@ def split() -> None:
 
     settings = params.load(common.PARAMS)
     inventories = [inventory.load(common.inventory_path(name)) for name in settings.datasets]
-    kept = {name: one.roles for name, one in settings.datasets.items() if one.roles}
-    frame = assignment.assign(inventories, settings.split.strategy, settings.split.seed, kept)
-    # A courtesy, so no dependency of this stage: training checks again what its model needs.
-    unlabelled = any(model.unlabelled for model in settings.models.values())
-    roles.check_roles(frame, needs_unlabelled=unlabelled)
-    assignment.check_unlabelled(frame, inventories, settings.models)
-    roles.save_split(frame, common.SPLIT)
+    with common.claim(common.SPLIT):
+        kept = {name: one.roles for name, one in settings.datasets.items() if one.roles}
+        frame = assignment.assign(inventories, settings.split.strategy, settings.split.seed, kept)
+        # A courtesy, so no dependency of this stage: training checks again what its model needs.
+        unlabelled = any(model.unlabelled for model in settings.models.values())
+        roles.check_roles(frame, needs_unlabelled=unlabelled)
+        assignment.check_unlabelled(frame, inventories, settings.models)
+        roles.save_split(frame, common.SPLIT)
 
     counts = pd.crosstab(frame["dataset"], frame["role"])
     columns = [str(role) for role in Role]

@@ -24,23 +24,27 @@ def train(
     keep_freed_memory()
     processes = os.environ.get("TRAINING_PROCESSES")
     if processes and "TORCHELASTIC_RUN_ID" not in os.environ:
+        with common.claim(common.MODELS / model):
+            pass  # where another is at work on it, torchrun would say so in pages
         with_torchrun(processes)
     from pipeline import params, roles
     from pipeline.training.run import train as train_model
 
     settings = params.load(common.PARAMS)
     common.known_model(settings, model)
-    train_model(
-        settings,
-        model,
-        roles.load_split(common.SPLIT),
-        common.FEATURES,
-        common.MODELS / model,
-        common.CHECKPOINTS / model,
-        device,
-        features_in,
-        say=typer.echo,
-    )
+    target = common.MODELS / model
+    with common.claim(target):
+        train_model(
+            settings,
+            model,
+            roles.load_split(common.SPLIT),
+            common.FEATURES,
+            target,
+            common.CHECKPOINTS / model,
+            device,
+            features_in,
+            say=typer.echo,
+        )
 
 
 def with_torchrun(processes: str) -> None:

@@ -7,14 +7,14 @@ changed byte in a recording changes the inventory. It holds no path or time of t
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline import files
 from pipeline.datasets.readers.base import Rejected
 from pipeline.errors import UserError
-from pipeline.params import FOLDER, Name
+from pipeline.params import FOLDER, Name, Origin
 from pipeline.text_files import printed, read_json
 from pipeline.tracks import Recording
 
@@ -26,8 +26,8 @@ class FileEntry(BaseModel):
 
     bytes: Annotated[int, Field(ge=0)]
     md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
-    """None for an embedded recording: its last bits depend on the processor that rendered it; what
-    it was rendered from is in `Inventory.made_from`."""
+    """None for an embedded recording: its last bits depend on the processor that rendered it. What
+    it was rendered from is in `Inventory.made_from`; `rendered.py` knows its MD5 on this machine."""
 
 
 class Inventory(BaseModel):
@@ -36,7 +36,7 @@ class Inventory(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     dataset: Name
-    origin: Literal["synthetic", "local", "download", "folder"]
+    origin: Origin
     collection: str = ""
     """The collection that the songs were taken from, when it is not the dataset itself."""
     absent: str = ""

@@ -4,11 +4,11 @@ Only descriptions of tracks and small results pass the scheduler; recordings and
 shared folder. docs/cluster.md says how to start one.
 """
 
+import fcntl
 import logging
 import os
 import pickle
 import platform
-import subprocess
 import sys
 import time
 import warnings
@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, _TemporaryFileWrapper
 from typing import Any, Generic, NoReturn
 
 import dask
@@ -34,7 +34,7 @@ from pipeline.files import PARTIAL
 from pipeline.parallel.workers import Item, Result, Task, WorkerDied, single_thread
 
 PACKAGES = (
-    "dask", "distributed", "h5py", "numpy", "scipy", "soundfile", "soxr", "torch",
+    "av", "dask", "distributed", "h5py", "numpy", "scipy", "soundfile", "soxr", "torch",
 )  # fmt: skip
 """Those that results, or their way here, depend on."""
 PATIENCE = 60.0
@@ -43,6 +43,8 @@ LOOK = 1.0
 """Seconds between looks at whether there are workers."""
 RESULT = 10.0
 """Seconds within which a small result has come from the worker that has it."""
+TOKEN = "cluster-"
+"""Begins the name of the file by which workers know the stage's folder."""
 
 
 class ClusterWorkers(Generic[Item, Result]):
@@ -56,7 +58,7 @@ class ClusterWorkers(Generic[Item, Result]):
         self.function, self.address = function, address
         self.client = _connect(address)
         # Other machines find this very file if they share the folder. Without it they begin nothing.
-        self.token = NamedTemporaryFile(dir=Path.cwd(), prefix="cluster-", suffix=PARTIAL)  # noqa: SIM115
+        self.token = _token(Path.cwd())
         self.compute = _by_value(str(rooms.TOP), self.token.name, identity())
         self.under_way: list[Task] = []
 
@@ -132,6 +134,19 @@ class ClusterWorkers(Generic[Item, Result]):
                 f"{_variable(self.address)}: the connection to the scheduler is lost;"
                 " when it runs again, start the stage again"
             ) from error
+
+
+def _token(folder: Path) -> "_TemporaryFileWrapper[bytes]":
+    """A new file, gone when it is closed; those that killed stages left go now."""
+    for left in folder.glob(f"{TOKEN}*{PARTIAL}"):
+        with suppress(OSError), left.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a living stage holds it
+            if time.time() - left.stat().st_mtime > LOOK:  # one that begins just now will soon
+                left.unlink()
+    token = NamedTemporaryFile(dir=folder, prefix=TOKEN, suffix=PARTIAL)  # noqa: SIM115
+    with suppress(OSError):  # a shared folder without locks: then nobody can take it for left
+        fcntl.flock(token, fcntl.LOCK_EX)
+    return token
 
 
 def _connect(address: str) -> distributed.Client:
@@ -235,7 +250,6 @@ def identity() -> dict[str, str]:
         "pipeline code": rooms.digest(rooms.PACKAGE.rglob("*.py"))[:8],
         "Python": platform.python_version(),
         **{name: _version(name) for name in PACKAGES},
-        "ffmpeg": _ffmpeg(),
     }
 
 
@@ -244,11 +258,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "absent"
-
-
-def _ffmpeg() -> str:
-    try:
-        said = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "absent"
-    return said.stdout.splitlines()[0]

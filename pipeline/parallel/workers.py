@@ -1,18 +1,26 @@
 """Worker processes of this machine: one item at a time each, and a death that concerns one item."""
 
+import errno
 import multiprocessing
 import os
+import pickle
+import shutil
+import signal
+import threading
+import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
-from multiprocessing import forkserver
-from typing import Any, Generic, Protocol, TypeVar
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from multiprocessing import forkserver, util
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from pipeline.errors import UserError
 from pipeline.parallel.allocator import keep_freed_memory
 
-START = "forkserver"
+START: Final = "forkserver"
 """Not fork: a forked child of a process that runs torch's threads can deadlock."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -21,7 +29,7 @@ Result = TypeVar("Result")
 Item_contra = TypeVar("Item_contra", contravariant=True)
 Result_co = TypeVar("Result_co", covariant=True)
 Task = Any
-"""A future, of `concurrent.futures` or of Dask."""
+"""A task of `LocalWorkers`, or a future of Dask."""
 
 
 class WorkerDied(Exception):
@@ -61,66 +69,113 @@ def worker_count() -> int:
 class LocalWorkers(Generic[Item, Result]):
     """`Workers` of this machine.
 
-    Every process is a pool of its own: when one dies, a pool fails all that was handed to it, and
-    here that is one item under way and one that waits behind it.
+    Items and results are small: they go through a pipe to each worker and back. Nothing here needs
+    a thread or shared memory, and a worker's end is the end of its pipe, so nobody waits for a dead
+    one.
     """
 
     def __init__(self, function: Callable[[Item], Result], items: int) -> None:
         """items: how many there will be; more processes than that are of no use."""
         self.function = function
-        self.slots = [_Slot(function) for _ in range(min(worker_count(), items))]
+        self.slots: list[_Slot[Item, Result]] = [
+            _Slot(function) for _ in range(min(worker_count(), items))
+        ]
 
     def room(self) -> int:
         return 2 * len(self.slots)
 
-    def submit(self, item: Item) -> "Future[Result]":
-        return min(self.slots, key=_Slot.load).submit(item)
+    def submit(self, item: Item) -> "_Task[Item, Result]":
+        _receive(self.slots, 0)
+        return min(self.slots, key=lambda slot: len(slot.tasks)).submit(item)
 
-    def result(self, task: "Future[Result]") -> Result:
-        try:
-            return task.result()
-        except BrokenProcessPool:
-            raise WorkerDied from None
+    def result(self, task: "_Task[Item, Result]") -> Result:
+        self.settle([task])
+        return task.result()
 
-    def settle(self, tasks: "Sequence[Future[Result]]") -> None:
-        wait(tasks)
+    def settle(self, tasks: "Sequence[_Task[Item, Result]]") -> None:
+        while not all(task.done for task in tasks):
+            _receive(self.slots)
 
     def alone(self, item: Item) -> Result:
         with closing(_Slot(self.function)) as slot:
-            return self.result(slot.submit(item))
+            task = slot.submit(item)
+            while not task.done:
+                _receive([slot])
+            return task.result()
 
     def close(self) -> None:
-        # Waits for what is under way: workers that are left to end by themselves may meet the
-        # end of the interpreter, which prints an error.
         for slot in self.slots:
             slot.close()
 
 
+@dataclass
+class _Task(Generic[Item, Result]):
+    """An item and, once it is done, what came out."""
+
+    item: Item
+    done: bool = False
+    value: Result | None = None
+    error: BaseException | None = None
+
+    def result(self) -> Result:
+        if self.error is not None:
+            raise self.error
+        return cast(Result, self.value)
+
+
 class _Slot(Generic[Item, Result]):
-    """One worker process, replaced after its death."""
+    """One worker process, started when it is first needed and again after its death."""
 
     def __init__(self, function: Callable[[Item], Result]) -> None:
         self.function = function
-        self.pool = _one_process()
-        self.tasks: list[Future[Result]] = []
+        self.tasks: deque[_Task[Item, Result]] = deque()
+        """What the worker has been given: the first is under way, the others wait in the pipe."""
+        self.process: ForkServerProcess | None = None
+        self.pipe: Connection | None = None
 
-    def load(self) -> int:
-        """Tasks that are not done."""
-        self.tasks = [task for task in self.tasks if not task.done()]
-        return len(self.tasks)
-
-    def submit(self, item: Item) -> "Future[Result]":
-        try:
-            task = self.pool.submit(self.function, item)
-        except BrokenProcessPool:
-            self.pool.shutdown()
-            self.pool = _one_process()
-            task = self.pool.submit(self.function, item)
+    def submit(self, item: Item) -> _Task[Item, Result]:
+        task = _Task[Item, Result](item)
         self.tasks.append(task)
+        self._send(item)
         return task
 
+    def receive(self) -> None:
+        """Take the answer to the first task, which has come; none comes from a dead worker."""
+        assert self.pipe
+        try:
+            computed, answer = self.pipe.recv()
+        except (EOFError, OSError):
+            self.close()
+            task = self.tasks.popleft()
+            task.error, task.done = WorkerDied(), True
+            for waiting in self.tasks:
+                self._send(waiting.item)
+            return
+        task = self.tasks.popleft()
+        task.value, task.error = (answer, None) if computed else (None, answer)
+        task.done = True
+
+    def _send(self, item: Item) -> None:
+        if self.pipe is None:
+            self.process, self.pipe = _start(self.function)
+        with suppress(ConnectionError):  # it is dead: `receive` will find that out
+            self.pipe.send(item)
+
     def close(self) -> None:
-        self.pool.shutdown(cancel_futures=True)
+        """End the process at once, whatever it does: nothing that it would still give is wanted."""
+        if self.process and self.pipe:
+            self.pipe.close()
+            self.process.kill()
+            self.process.join()
+            self.process.close()
+        self.process = self.pipe = None
+
+
+def _receive(slots: "Sequence[_Slot[Item, Result]]", timeout: float | None = None) -> None:
+    """Take the answers that have come; without a timeout (s), wait for the first."""
+    busy = {slot.pipe: slot for slot in slots if slot.tasks}
+    for pipe in wait([pipe for pipe in busy if pipe], timeout):
+        busy[cast(Connection, pipe)].receive()
 
 
 def import_ahead(module: str) -> None:
@@ -140,9 +195,67 @@ def import_ahead(module: str) -> None:
         os.environ.update(before)
 
 
-def _one_process() -> ProcessPoolExecutor:
+def _start(function: Callable[[Any], Any]) -> "tuple[ForkServerProcess, Connection]":
+    """A new worker process and the pipe to it."""
     context = multiprocessing.get_context(START)
-    return ProcessPoolExecutor(1, context, initializer=_set_up, initargs=(dict(os.environ),))
+    ours, theirs = context.Pipe()
+    with theirs:
+        arguments = (theirs, function, dict(os.environ), util.get_temp_dir())
+        process = context.Process(target=_serve, args=arguments, daemon=True)
+        try:
+            process.start()
+        except EOFError:  # the fork server has ended instead
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+    return process, ours
+
+
+def _serve(
+    pipe: Connection, function: Callable[[Any], Any], environment: dict[str, str], sockets: str
+) -> None:
+    """What a worker does: one item after the other, until it is ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; who started this one ends it
+    ready = False
+    with suppress(EOFError, ConnectionError):  # nobody waits for an answer any more
+        while True:
+            item = pipe.recv()
+            try:
+                if not ready:
+                    threading.Thread(target=_end_with_parent, args=[sockets], daemon=True).start()
+                    _set_up(environment)
+                    ready = True
+                pipe.send((True, function(item)))
+            except Exception as error:
+                pipe.send((False, _portable(error)))
+    _tidy_up_after_parent(sockets)
+
+
+def _portable(error: Exception) -> Exception:
+    """An exception as another process can have it, with the traceback of this one as its note."""
+    if isinstance(error, UserError):
+        return error
+    text = "".join(traceback.format_exception(error))
+    error.add_note(text)
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}\n{text}")
+    return error
+
+
+def _end_with_parent(sockets: str) -> None:
+    """End this process as soon as the one that it works for has ended, also by SIGKILL."""
+    parent = multiprocessing.parent_process()
+    assert parent
+    parent.join()
+    _tidy_up_after_parent(sockets)
+    os._exit(1)
+
+
+def _tidy_up_after_parent(sockets: str) -> None:
+    """Delete the folder in which a killed process had the socket of its fork server."""
+    parent = multiprocessing.parent_process()
+    if parent and not parent.is_alive():
+        shutil.rmtree(sockets, ignore_errors=True)
 
 
 def _set_up(environment: dict[str, str]) -> None:

@@ -143,13 +143,17 @@ def hardware() -> list[str]:
     """The machine that wrote the report: processor, cores, accelerators."""
     import torch
 
-    processor = platform.processor() or platform.machine()
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        processor = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
-    return [f"{processor}, {cores} cores usable", *(gpus or ["no GPU"])]
+    return [f"{processor()}, {cores} cores usable", *(gpus or ["no GPU"])]
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    return platform.processor() or platform.machine()
 
 
 def _notes(path: Path, again: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from pipeline.comparison import revisions
+from pipeline.comparison import markdown, revisions
 from pipeline.evaluation.metrics import HEADLINE, REPORTED, named
 from pipeline.files import atomic_path
 from pipeline.parallel.workers import worker_count
@@ -97,6 +97,7 @@ def render(context: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["joined"] = words.joined
+    environment.filters["parts"] = markdown.parts
     return environment.get_template("index.html").render(context)
 
 

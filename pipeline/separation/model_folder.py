@@ -1,5 +1,6 @@
 """A model folder: weights (safetensors) and what is needed to build the networks again (JSON)."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,8 +8,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_file, save_model
-from torch import nn
+from safetensors.torch import load, save
+from torch import Tensor, nn
 
 from pipeline.errors import UserError, in_one_line
 from pipeline.files import write_text
@@ -56,6 +57,8 @@ class Description(BaseModel):
     separator: Annotated[SeparatorSettings, _named("separators")]
     precision: Precision = "float32"
     """A folder that does not say is from before there was a choice."""
+    sha256: dict[str, str] = {}
+    """Of the files of weights, by name; a folder from before has none."""
     model: Name | None = None
     """Its name in params.yaml."""
     critics: list[Name] = []
@@ -82,12 +85,18 @@ class Description(BaseModel):
 def save_separator(
     folder: Path, network: SeparatorNetwork, settings: Mapping[str, Any], details: Mapping[str, Any]
 ) -> None:
-    """Write weights and config.json: `settings` as `Description` has them, `details` beside them."""
+    """Write weights and config.json: `settings` as `Description` has them, `details` beside them.
+
+    config.json has the digests of these weights and of the critics that `save_critic` wrote before.
+    Raises UserError when a weight is not finite.
+    """
     if not isinstance(network, nn.Module) or not isinstance(network.settings, dict):
         raise TypeError(f"{type(network).__name__} has no weights that could be saved")
     folder.mkdir(parents=True, exist_ok=True)
-    save_model(network, str(folder / WEIGHTS))
+    _save(network, folder / WEIGHTS)
+    digests = {path.name: digest(path) for path in sorted(folder.glob("*.safetensors"))}
     config = {"format": FORMAT, **settings, "separator": network.settings, **details}
+    config["sha256"] = digests
     write_text(folder / CONFIG, json.dumps(config, indent=1) + "\n")
 
 
@@ -104,17 +113,18 @@ def load_separator(folder: Path) -> tuple[nn.Module, Description]:
     settings = found.separator.model_dump()
     network = build_separator(settings, found.signal.bins, len(found.sources))
     try:
-        load_model(network, str(folder / WEIGHTS))
+        _load(network, folder / WEIGHTS, found.sha256)
     except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
         raise UserError(f"{folder}: damaged model folder: {in_one_line(error)}") from None
     return network, found
 
 
 def save_critic(folder: Path, source: str, critic: nn.Module) -> None:
-    """Write the weights of one source's critic; config.json has its settings as `critic`."""
-    # contiguous: safetensors stores no channels_last strides
-    weights = {key: value.contiguous() for key, value in critic.state_dict().items()}
-    save_file(weights, _critic(folder, source))
+    """Write the weights of one source's critic; config.json has its settings as `critic`.
+
+    Raises UserError when a weight is not finite.
+    """
+    _save(critic, _critic(folder, source))
 
 
 def load_critics(folder: Path) -> dict[str, CriticNetwork]:
@@ -129,7 +139,7 @@ def load_critics(folder: Path) -> dict[str, CriticNetwork]:
         assert config.critic is not None
         network = build_critic(config.critic.model_dump(), config.signal.bins)
         try:
-            load_model(network, str(path))
+            _load(network, path, config.sha256)
         except (OSError, RuntimeError, SafetensorError) as error:
             raise UserError(
                 f"{path}: critic cannot be read ({in_one_line(error)}); run"
@@ -144,6 +154,48 @@ def read_config(folder: Path) -> Description:
     run = f"run `dvc repro train@{folder.name}`"
     trained = f"if the model was trained here, delete {folder} and {run}, else get the folder again"
     return read_json(folder / CONFIG, Description, trained, run)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file of weights, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _save(network: nn.Module, path: Path) -> None:
+    # contiguous: safetensors stores no channels_last strides
+    weights = {key: value.contiguous() for key, value in network.state_dict().items()}
+    if name := _not_finite(weights):
+        raise UserError(f"{path}: not written: {name} would hold values that are not finite")
+    # As bytes: when the disk is full safetensors raises an error of its own, the system an OSError.
+    path.write_bytes(save(weights))
+
+
+def _load(network: nn.Module, path: Path, digests: Mapping[str, str]) -> None:
+    """Raises UserError when the weights are not those that were written, or not finite."""
+    content = path.read_bytes()
+    expected = digests.get(path.name)
+    if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+        raise UserError(
+            f"{path}: not the weights that were written with {CONFIG} (its SHA-256 differs);"
+            f" {_again(path)}"
+        )
+    weights = load(content)
+    if name := _not_finite(weights):
+        raise UserError(f"{path}: {name} holds values that are not finite; {_again(path)}")
+    network.load_state_dict(weights)
+
+
+def _not_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """The name of a tensor with a value that is no number or infinite."""
+    return next((name for name, value in weights.items() if not value.isfinite().all()), None)
+
+
+def _again(path: Path) -> str:
+    # Not `dvc checkout`: it calls a file up to date when DVC's own copy has the same damage.
+    return (
+        f"where it was trained, run `dvc repro -f train@{path.parent.name}`; otherwise copy the"
+        " folder again"
+    )
 
 
 def _critic(folder: Path, source: str) -> Path:

@@ -9,7 +9,6 @@ import shlex
 import signal
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from container import locks
 from container.command import Command
 from container.process_table import in_care, living
 from tests.helpers.stand_ins import TRAINING, environ, run, start, wait_for
-from tests.helpers.waiting import until
+from tests.helpers.waiting import LONG_ENOUGH, until
 
 # ------------------------------------------------------------------------------------- the process
 
@@ -26,10 +25,8 @@ from tests.helpers.waiting import until
 def test_a_stop_reaches_the_training_first_and_waits_for_its_checkpoint(checkout: Path) -> None:
     container = start(checkout, "dvc", "repro")
     wait_for(checkout / "training")
-    began = time.monotonic()
     container.terminate()
-    _, said = container.communicate(timeout=20)
-    assert time.monotonic() - began < 10
+    _, said = container.communicate(timeout=LONG_ENOUGH)
     assert (checkout / "checkpoint").read_text() == "whole"
     assert (checkout / "dvc-saw").read_text() == "143", "DVC has lived to see its stage end"
     assert container.returncode == 143
@@ -40,7 +37,7 @@ def test_a_training_whose_dvc_was_killed_still_writes_its_checkpoint(checkout: P
     container = start(checkout, "dvc", "repro")
     wait_for(checkout / "training")
     os.kill(int((checkout / "dvc").read_text()), signal.SIGKILL)
-    container.communicate(timeout=20)
+    container.communicate(timeout=LONG_ENOUGH)
     assert (checkout / "checkpoint").read_text() == "whole"
     assert container.returncode == 137
 
@@ -49,13 +46,13 @@ def test_dvc_without_a_stage_is_stopped_in_the_way_it_cleans_up(checkout: Path) 
     container = start(checkout, "dvc", "pull")
     wait_for(checkout / "dvc")
     container.terminate()
-    container.communicate(timeout=20)
+    container.communicate(timeout=LONG_ENOUGH)
     assert (checkout / "cleaned").exists()
     assert container.returncode == 143
 
 
 def test_ctrl_c_at_a_terminal_is_a_stop_and_the_second_ends_at_once(checkout: Path) -> None:
-    endless = "pathlib.Path('saving').touch(); time.sleep(60)"
+    endless = "pathlib.Path('saving').touch(); time.sleep(600)"
     training = checkout / "stages" / "train.py"
     training.write_text(textwrap.dedent(TRAINING).replace("time.sleep(0.5)", endless))
     pid, terminal = pty.fork()
@@ -91,7 +88,7 @@ def test_a_shell_gets_the_terminal(checkout: Path, late: float) -> None:
     os.write(terminal, b"yes\n")
     said = b""
     while b"said yes" not in said:
-        assert select.select([terminal], [], [], 30)[0], "the shell waits for ever"
+        assert select.select([terminal], [], [], LONG_ENOUGH)[0], "the shell waits for ever"
         said += os.read(terminal, 1000)
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
@@ -205,7 +202,7 @@ def test_a_container_may_wait_for_another(checkout: Path) -> None:
         assert not (checkout / "dvc").exists()
     wait_for(checkout / "dvc")
     waiting.terminate()
-    waiting.communicate(timeout=20)
+    waiting.communicate(timeout=LONG_ENOUGH)
     assert refused[0] == 1
     assert "error: " in refused[1]
 

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +19,7 @@ from tests.helpers import programs
 from tests.helpers.command_line import failing
 from tests.helpers.experiment import small_params, write_params
 from tests.helpers.places import TOP, fingerprints, inside
+from tests.helpers.waiting import until
 
 SCRIPT = TOP / "scripts/train-models"
 MODELS = ("baseline", "V", "VA")
@@ -181,10 +181,7 @@ def test_a_signal_ends_all_with_their_checkpoints(
 
 
 def wait_for(*files: str) -> None:
-    until = time.monotonic() + 100
-    while not all(Path(file).exists() for file in files):
-        assert time.monotonic() < until, files
-        time.sleep(0.05)
+    until(lambda: all(Path(file).exists() for file in files))
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ import torch
 
 from pipeline import params, roles
 from pipeline.comparison import aggregation, differences, histories, table
-from pipeline.datasets import inventory
-from pipeline.datasets.download import obtain, transfer
+from pipeline.datasets import inventory, rendered
+from pipeline.datasets.download import transfer
 from pipeline.datasets.inspection import Expected, InspectionCache
 from pipeline.datasets.readers import medleydb
 from pipeline.evaluation.metrics import MEASURED
 from pipeline.evaluation.track_scores import load_tracks, save_tracks
-from pipeline.features.preprocess import Layout
+from pipeline.features.writing import Layout
 from pipeline.networks.builders import build_critic, build_separator
 from pipeline.report import card, finished_run, tables, words
 from pipeline.separation import model_folder
@@ -121,8 +121,7 @@ def use_notes() -> None:
 
 
 def use_rendered() -> None:
-    found = obtain._marker(Path("work/rendered"))
-    bool(found.files.items() <= {"x": 1}.items())
+    rendered.load(Path("work/rendered")).intact(Path("work/rendered"))
 
 
 def use_state() -> None:
@@ -162,7 +161,10 @@ def prepare() -> None:
     (work / "seeds/V.fingerprint").write_text("this one")
     (work / "timings.json").write_text(json.dumps({"split": 1.5, "train V": 60.0}))
     (work / "rendered").mkdir(exist_ok=True)
-    marker = {"made_from": {"dataset": "iKala", "seed": 7}, "files": {"a.wav": 10, "b.wav": 11}}
+    marker = {
+        "made_from": {"dataset": "iKala", "seed": 7},
+        "files": {"a.wav": "0" * 32, "b.wav": "1" * 32},
+    }
     (work / "rendered/.rendered.json").write_text(json.dumps(marker))
     (work / "archive.zip.partial").write_text("abc")
     state = {"url": "https://example.org/archive.zip", "validator": '"5f1"'}

@@ -4,7 +4,6 @@ import hashlib
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from pipeline.errors import UserError
 from tests.helpers.places import TOP
 from tests.helpers.server import Answer, Server
+from tests.helpers.waiting import until
 
 CONTENT = random.Random(1).randbytes(300_000)
 OTHER = random.Random(2).randbytes(300_000)
@@ -48,10 +48,7 @@ def another_process(url: str, target: Path) -> Iterator[subprocess.Popen[bytes]]
     partial = target.with_name("songs.zip.partial")
     command = [sys.executable, "-c", script, url, str(target)]
     with subprocess.Popen(command, cwd=TOP) as process:
-        deadline = time.monotonic() + 30
-        while not (partial.exists() and partial.stat().st_size > 60_000):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: partial.exists() and partial.stat().st_size > 60_000, process, 0.01)
         yield process
 
 

@@ -4,10 +4,10 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 from tests.helpers.places import TOP
+from tests.helpers.waiting import LONG_ENOUGH, until
 
 TRAINING = """
     import pathlib, signal, sys, time
@@ -17,7 +17,7 @@ TRAINING = """
         sys.exit(143)
     signal.signal(signal.SIGTERM, stop)
     pathlib.Path("training").touch()
-    time.sleep(60)
+    time.sleep(600)
 """
 """Stands in for a training that takes a while to write its checkpoint."""
 DVC = """
@@ -25,7 +25,7 @@ DVC = """
     try:
         pathlib.Path("dvc").write_text(str(__import__("os").getpid()))
         if "pull" in sys.argv:
-            time.sleep(60)
+            time.sleep(600)
         stage = subprocess.Popen(["sh", "-c", "python -m stages.train V; exit $?"])
         pathlib.Path("dvc-saw").write_text(str(stage.wait()))
         sys.exit(255)
@@ -69,14 +69,11 @@ def start(checkout: Path, *words: str) -> "subprocess.Popen[str]":
 def run(checkout: Path, *words: str) -> tuple[int, str]:
     """Exit status and what was said, without the note on the device."""
     container = start(checkout, *words)
-    _, said = container.communicate(timeout=30)
+    _, said = container.communicate(timeout=LONG_ENOUGH)
     return container.returncode, "".join(
         line for line in said.splitlines(keepends=True) if "on the CPU" not in line
     )
 
 
 def wait_for(path: Path) -> None:
-    limit = time.monotonic() + 120
-    while not path.exists() or (path.name == "dvc" and not path.read_text()):
-        assert time.monotonic() < limit, path
-        time.sleep(0.02)
+    until(lambda: path.exists() and (path.name != "dvc" or path.read_text()))

@@ -40,17 +40,17 @@ def list_tracks(root: Path, dataset: str = NAME) -> Listing:
     A track is rejected when nothing says which of its stems are vocal.
     """
     content = base.content_folder(root, "Audio", LAYOUT)
-    folders, rejected = base.subfolders(content)
+    found = base.subfolders(content)
     tracks = []
-    for folder in folders:
+    for folder in found.paths:
         if folder.name == _METADATA:
             continue
         try:
             tracks.append(_track(folder, root, dataset, content))
         except UserError as error:
             name = base.track_id(folder.name)
-            rejected.append(base.Rejected(track=name, reason=str(error)))
-    return base.listed(root, LAYOUT, tracks, rejected)
+            found.rejected.append(base.Rejected(track=name, reason=str(error)))
+    return base.listed(root, LAYOUT, tracks, found.rejected, found.skipped)
 
 
 def artist(name: str) -> str:

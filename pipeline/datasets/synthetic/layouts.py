@@ -1,5 +1,6 @@
 """Write rendered tracks as the four datasets lay theirs out (docs of the readers say how)."""
 
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,10 @@ def _quantise(audio: dsp.Sound) -> Samples:
 
 def _write(path: Path, samples: Samples) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, dsp.OUTPUT_RATE, subtype="PCM_16")
+    # Through memory: libsndfile does not say why a file cannot be written, or that it was not closed.
+    content = io.BytesIO()
+    soundfile.write(content, samples, dsp.OUTPUT_RATE, subtype="PCM_16", format="WAV")
+    path.write_bytes(content.getbuffer())
 
 
 def _write_dsd100(spec: Spec) -> None:

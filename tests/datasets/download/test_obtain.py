@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -17,9 +16,11 @@ import pytest
 from pipeline import datasets, files
 from pipeline.datasets.catalogue import Collection
 from pipeline.datasets.download import obtain
+from pipeline.datasets.rendered import MARKER
 from pipeline.errors import UserError
 from tests.helpers.places import TOP
 from tests.helpers.server import Answer, Server
+from tests.helpers.waiting import until
 
 SONGS = {f"Songs/{song}/vocals.wav": random.Random(song).randbytes(100_000) for song in range(4)}
 
@@ -69,9 +70,9 @@ def test_other_parameters_files_or_code_render_again(
     assert not (root / "1/x.wav").exists()
     (root / "0/x.wav").unlink()
     assert renders(rendered, "iKala", root, 1, 1.0, 8)
-    (root / "0/x.wav").write_text("")
+    (root / "0/x.wav").write_text("9")  # of the same length
     assert renders(rendered, "iKala", root, 1, 1.0, 8)
-    (root / obtain.MARKER).write_text("{")
+    (root / MARKER).write_text("{")
     assert renders(rendered, "iKala", root, 1, 1.0, 8)
     monkeypatch.setattr(obtain, "_renderer_md5", lambda: "other code")
     assert renders(rendered, "iKala", root, 1, 1.0, 8)
@@ -286,10 +287,7 @@ def test_killed_while_loading_and_run_again(server: Server, root: Path) -> None:
     partial = root.parent / "archives" / "songs.zip.partial"
     command = [sys.executable, "-c", PUBLIC, url, str(root), "loading"]
     with subprocess.Popen(command, cwd=TOP) as process:
-        deadline = time.monotonic() + 30
-        while not (partial.exists() and partial.stat().st_size > 60_000):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: partial.exists() and partial.stat().st_size > 60_000, process, 0.01)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert not root.exists()

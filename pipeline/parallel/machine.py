@@ -1,0 +1,66 @@
+"""What a command needs of the machine before it begins, and with whom it ends."""
+
+import ctypes
+import errno
+import os
+import resource
+import signal
+import sys
+import threading
+from contextlib import suppress
+
+from pipeline.parallel.workers import THREADS, worker_count
+
+PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl."""
+SPARE = 4
+"""Threads and processes beside those that compute: a progress bar's, the fork server."""
+FILES, FILES_OF_A_WORKER = 32, 8
+"""Open files that a command needs, and for each worker process on top."""
+
+
+def open_standard_streams() -> None:
+    """Give a process that was started without standard input, output or error (`>&-`) empty ones.
+
+    The next file that it opens would get that number, and what libraries print would go into it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
+def require_files_and_threads() -> None:
+    """Raise OSError or RuntimeError unless the system allows what a command opens and starts.
+
+    Libraries that notice it themselves end the process, or print pages: those for arithmetic, which
+    start threads when they are imported, and the fork server of worker processes.
+    """
+    needed = FILES + FILES_OF_A_WORKER * worker_count()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    wanted = [os.environ.get(name, "") for name in THREADS]
+    computing = [int(one) for one in wanted if one.isdecimal()] or [len(os.sched_getaffinity(0))]
+    enough = threading.Event()
+    started: list[threading.Thread] = []
+    try:
+        # a worker is a process, and has a thread that looks after its parent
+        for _ in range(max(*computing, 2 * worker_count()) + SPARE):
+            thread = threading.Thread(target=enough.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    finally:
+        enough.set()
+        for thread in started:
+            thread.join()
+
+
+def end_with_parent(number: signal.Signals) -> None:
+    """Have this process signalled when the one that started it has ended, also by SIGKILL (Linux)."""
+    parent = os.getppid()
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), number)
