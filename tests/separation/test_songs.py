@@ -486,7 +486,7 @@ def test_a_gpu_that_is_not_there(model: Path, songs: Path, out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "said"), [("{", "no model.safetensors"), ('{"format": 2}', "no model.safetensors")]
+    ("config", "said"), [("{", "not valid JSON"), ('{"format": 2}', "model format 2")]
 )
 def test_a_model_that_is_none(
     songs: Path, model: Path, out: Path, config: str, said: str, tmp_path: Path
