@@ -36,7 +36,7 @@ LIMITS: dict[str, tuple[Limit, str]] = {
     "files": (limited(resource.RLIMIT_NOFILE, 24), "Too many open files; raise .*ulimit -n 1024"),
     "memory": (limited(resource.RLIMIT_AS, 600_000_000), "Cannot allocate memory; free some.*ulimit -v"),
     "file size": (
-        limited(resource.RLIMIT_FSIZE, 2000),
+        limited(resource.RLIMIT_FSIZE, 200),
         r"(data|models|results|work)\S*: (cannot be written: )?File too large; raise .*ulimit -f",
     ),
 }  # fmt: skip
