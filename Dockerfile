@@ -14,7 +14,7 @@ RUN --mount=type=bind,source=requirements/bootstrap.txt,target=/run/bootstrap.tx
 # ------------------------------------------------------------------------------------- the image
 FROM ${BASE}
 RUN apt-get update -qq \
-    && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ffmpeg git \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends git \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log
 
 # DVC and git refuse a checkout of another owner, and libgit2 reads this from files only. The second

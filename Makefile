@@ -7,15 +7,15 @@ export PYTHONPATH := $(CURDIR)
 # DVC and its libraries ask nobody about updates and report to nobody.
 export DVC_NO_ANALYTICS := 1
 # Python without a suffix, which the linters would not find.
-PROGRAMS := scripts/train-models scripts/confirm-scores scripts/draw-rooms
+PROGRAMS := scripts/train-models scripts/confirm-scores scripts/draw-rooms scripts/same-numbers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ffmpeg chromium repro models look test test-slow lint format confirm seeds open paper bench bench-gpu lock-current requirements architecture clean docker docker-test
+.PHONY: help setup in-git ffmpeg chromium repro models look test test-slow campaign lint format confirm seeds open paper bench bench-gpu lock-current requirements architecture clean docker docker-test
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: .venv/installed ffmpeg ## create .venv from the pinned requirements, see to ffmpeg
+setup: .venv/installed ## create .venv from the pinned requirements
 
 .venv/installed: requirements/bootstrap.txt requirements/dev.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed; name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -31,9 +31,13 @@ ffmpeg:
 chromium: ## install Chromium, for the tests that look at the report in a real browser
 	scripts/install-chromium
 
-repro: setup ## run the experiment of params.yaml (`dvc repro`), print the table
+in-git:
+	@git rev-parse --git-dir >/dev/null 2>&1 || grep -qs no_scm .dvc/config .dvc/config.local || test -e .git || { echo "error: no git repository here, which DVC needs: run git init (or clone the repository)" >&2; exit 1; }
+
+repro: in-git setup ## run the experiment of params.yaml (`dvc repro`), print the table; is it the committed one?
 	dvc repro
 	@echo; cat results/table.md
+	@echo; scripts/same-numbers
 
 look: setup ## look at the recordings again (files added, replaced or removed), then as `make repro`
 	dvc repro --force --single-item --glob 'download@*'
@@ -42,12 +46,15 @@ look: setup ## look at the recordings again (files added, replaced or removed), 
 models: setup ## train all models at the same time, one on each GPU (docs/parallel-models.md)
 	scripts/train-models
 
-test: setup ## lint, types, tests (about 6 minutes)
+test: setup ffmpeg ## lint, types, tests (about 6 minutes)
 	@$(MAKE) --no-print-directory lint
 	pytest -m "not slow" -n logical --dist loadfile
 
-test-slow: setup ## the checks that take minutes
+test-slow: setup ffmpeg ## the checks that take minutes
 	pytest -m slow
+
+campaign: setup ## an hour of accidents: stages stopped at random, inputs damaged; prints its seed
+	python -m tests.campaign
 
 lint: setup ## ruff and mypy
 	ruff check . $(PROGRAMS)
@@ -58,7 +65,7 @@ format: setup ## let ruff rewrite what it can
 	ruff check --fix . $(PROGRAMS)
 	ruff format . $(PROGRAMS)
 
-confirm: setup ## compare every committed score with museval's, to 1e-6 dB
+confirm: setup ffmpeg ## compare every committed score with museval's, to 1e-6 dB
 	scripts/confirm-scores
 
 seeds: setup ## train and test every model with eight seeds (half an hour) -> results/seeds.csv

@@ -10,21 +10,22 @@ page cache) and warm, each kind in turn. Prints a Markdown table of medians.
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import median
-from tempfile import mkdtemp
+from tempfile import NamedTemporaryFile, mkdtemp
 
-import h5py
 import numpy as np
 import pandas as pd
 import psutil
 import torch
 import typer
 
+from pipeline.features.extraction import Extracted
 from pipeline.features.stft import frame_count
-from pipeline.features.store import FORMAT
+from pipeline.features.writing import Layout, NewFile
 from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.params import Signal
 from pipeline.tracks import Role
@@ -37,25 +38,20 @@ SIGNAL = Signal(sample_rate=8000, fft_size=512, hop_size=256)
 BATCH = 64
 
 
-def write(path: Path, tracks: list[str], frames: int) -> None:
-    """A feature file of mixtures alone, of noise, `frames` a track."""
+def write(path: Path, tracks: list[str], samples: int) -> None:
+    """A feature file of mixtures alone, of noise, `samples` at the working rate a track."""
+    frames, count = frame_count(samples, SIGNAL), len(tracks)
     noise = np.random.default_rng(0).random((frames, SIGNAL.bins), np.float32)
-    with h5py.File(path, "w") as file:
-        file.attrs.update(format=FORMAT, dataset=path.stem, **SIGNAL.model_dump())
-        file.attrs.create("signals", ["mixture"], dtype=h5py.string_dtype())
-        file.attrs.create("sources", [], dtype=h5py.string_dtype())
-        data = file.create_dataset(
-            "spectrogram", (1, frames * len(tracks), SIGNAL.bins), np.float32
-        )
-        for number in range(len(tracks)):
-            data[0, number * frames : (number + 1) * frames] = noise
-        file.create_dataset("waveform", (0, 0), np.float32)
-        file.create_dataset("index/track", data=tracks, dtype=h5py.string_dtype())
-        file["index/silent"] = np.zeros((len(tracks), 0), np.bool_)
-        starts = np.arange(len(tracks)) * frames
-        for name, column in (("first_frame", starts), ("frames", np.full(len(tracks), frames))):
-            file[f"index/{name}"] = column
-            file[f"index/{name.replace('frame', 'sample')}"] = column * 0
+    layout = Layout(
+        path.stem, ("mixture",), (), SIGNAL, tuple(tracks), (b"noise",) * count,
+        np.zeros((count, 0), np.bool_), np.full(count, frames), np.full(count, samples),
+    )  # fmt: skip
+    with NamedTemporaryFile() as file, closing(NewFile(path, layout)) as new:
+        file.write(noise.data)
+        file.flush()
+        for number in range(count):
+            new.place(number, Extracted(Path(file.name), (), (zlib.crc32(noise.data),)))
+        new.finish()
 
 
 def batches(split: pd.DataFrame, folder: Path, place: str) -> tuple[Batches, float, float]:
@@ -82,7 +78,7 @@ def forget(folder: Path) -> None:
 
 @contextmanager
 def corpus(
-    shards: int, frames: int, work: Path | None
+    shards: int, samples: int, work: Path | None
 ) -> Iterator[dict[str, tuple[Path, pd.DataFrame]]]:
     """The same tracks as one file and as many."""
     folder = Path(mkdtemp(dir=work))
@@ -93,8 +89,8 @@ def corpus(
         many.mkdir()
         one.mkdir()
         for name in names:
-            write(many / f"{name}.h5", [name], frames)
-        write(one / "all.h5", names, frames)
+            write(many / f"{name}.h5", [name], samples)
+        write(one / "all.h5", names, samples)
         yield {
             "one file": (one, pd.DataFrame({"dataset": "all", **common})),
             f"{shards} files": (many, pd.DataFrame({"dataset": names, **common})),
@@ -110,8 +106,8 @@ def main(
     work: Path | None = typer.Option(None, help="folder for the corpus [default: the system's]"),
 ) -> None:
     """Print the table."""
-    frames = frame_count(int(seconds * SIGNAL.sample_rate), SIGNAL)
-    with corpus(shards, frames, work) as kinds:
+    samples = int(seconds * SIGNAL.sample_rate)
+    with corpus(shards, samples, work) as kinds:
         rows = []
         for kind, (folder, split) in kinds.items():
             drawn, opened, memory = batches(split, folder, "disk")
@@ -128,7 +124,9 @@ def main(
                 step += 10
             rows.append((kind, opened, memory, 1e3 * median(cold), 1e3 * median(warm)))
         hours = shards * seconds / 3600
-        typer.echo(f"{hours:.0f} h, {shards * frames * SIGNAL.bins * 4 / 1e9:.1f} GB\n")
+        typer.echo(
+            f"{hours:.0f} h, {shards * frame_count(samples, SIGNAL) * SIGNAL.bins * 4 / 1e9:.1f} GB\n"
+        )
         typer.echo("| corpus | opened, s | memory, MB | batch of 64, cold, ms | warm, ms |")
         typer.echo("|---|---:|---:|---:|---:|")
         for kind, *figures in rows:

@@ -22,7 +22,7 @@ def about() -> None:
 
 @app.command()
 def separate(
-    songs: list[Path] = typer.Argument(help="files and folders of anything that ffmpeg decodes"),
+    songs: list[Path] = typer.Argument(help="files and folders of any audio"),
     model: Path = typer.Option(help="a model folder, for example models/VA"),
     out: Path = typer.Option(help="where the separated sources go"),
     format: str = typer.Option("wav", help="wav or flac"),
@@ -30,6 +30,9 @@ def separate(
         "model", help="model: its rate, mono; input: the song's rate and channels"
     ),
     overwrite: bool = typer.Option(False, "--overwrite", help="replace what is there already"),
+    salvage: bool = typer.Option(
+        False, "--salvage", help="of a damaged song, take what is there, in its place in time"
+    ),
     device: str = typer.Option("auto", help="auto, cpu or cuda"),
     precision: str = typer.Option(
         "", help="float32 or bfloat16 [default: the one that the model was trained in]"
@@ -50,6 +53,7 @@ def separate(
             format=format,
             rate=rate,
             overwrite=overwrite,
+            salvage=salvage,
             device=device,
             precision=precision,
             onnx=onnx,

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
-from pipeline.errors import REMEDIES, UserError, refused
+from pipeline.errors import REMEDIES, UserError, printable, refused
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -147,7 +147,7 @@ def _holder(lock: Path) -> str:
     """Who holds a lock, for people."""
     try:
         who = json.loads(lock.read_text(encoding="utf-8"))
-        command = "".join(letter if letter.isprintable() else "?" for letter in who["command"])
+        command = printable(who["command"])
         return f"process {who['process']} on {who['host']} (`{command}`, since {who['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

@@ -4,24 +4,23 @@ All parameter files (params*.yaml) have exactly these keys. The machine (device,
 parameter: dvc.lock records none, so it must not decide what is rerun.
 """
 
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import UserError
+from pipeline.text_files import first_fault, read_toml, read_yaml
 from pipeline.tracks import MIXTURE
 
 DATASETS = ("DSD100", "MedleyDB", "CCMixter", "iKala")
 """The paper's, in its order."""
 _HERE = Path(__file__).parent
-_CATALOGUE = tomllib.loads(
-    (_HERE / "datasets/catalogue/collections.toml").read_text(encoding="utf-8")
+_COLLECTIONS = _HERE / "datasets/catalogue/collections.toml"
+_CATALOGUE = read_toml(
+    _COLLECTIONS, dict[str, dict[str, Any]], f"bring it back with `git checkout -- {_COLLECTIONS}`"
 )
 KNOWN = tuple(dict.fromkeys((*DATASETS, *_CATALOGUE)))
 """All datasets that have a reader: those of the catalogue."""
@@ -31,13 +30,36 @@ FOLDER = "folder"
 """The origin of unpaired recordings."""
 REFERENCE_ROWS = (MIXTURE, "oracle")
 RESERVED = (*REFERENCE_ROWS, "all", *DATASETS)
+WIDEST = 4096
+"""Filters of a separator's lowest level: 250 million weights."""
 
 Embedded = Literal["DSD100", "MedleyDB", "CCMixter", "iKala"]
+Origin = Literal["synthetic", "local", "download", "folder"]
 RoleName = Literal["supervised", "unlabelled", "validation", "test"]
-Positive = Annotated[int, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Precision = Literal["float32", "bfloat16"]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+NAME = "^[A-Za-z][A-Za-z0-9_-]*$"
+Name = Annotated[str, Field(pattern=NAME, max_length=64)]
+"""It becomes part of the names of files."""
+
+# Bounds are far from what anybody wants, and near enough to stop a slip of the keyboard: what they let
+# through works, as far as the machine has the memory.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every generator of random numbers takes."""
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+"""Of a term of a loss: float32 holds its square."""
+
+
+def _place(text: str) -> str:
+    """A path or an address that the system takes: no control characters, names of at most 255 bytes."""
+    names = text.encode().split(b"/")
+    if any(ord(one) < 32 or ord(one) == 127 for one in text):
+        raise ValueError("holds a control character")
+    if len(text.encode()) > 4000 or max(map(len, names)) > 255:
+        raise ValueError("longer than a path can be")
+    return text
+
+
+Place = Annotated[str, Field(min_length=1), AfterValidator(_place)]
 
 
 def _one_of(folder: str) -> AfterValidator:
@@ -55,20 +77,20 @@ def _one_of(folder: str) -> AfterValidator:
 class Section(BaseModel):
     """A mapping in the file: strict types, no unknown keys, immutable."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Dataset(Section):
     """Where a dataset's recordings come from, and what is used of them."""
 
-    origin: Literal["synthetic", "local", "download", "folder"]
+    origin: Origin
     """synthetic: rendered by us; local: the user's copy; download: fetched unless there is a copy;
     folder: any folder of audio, used as unpaired recordings."""
     collection: Name | None = None
     """The collection that the songs are taken from when it is not the dataset itself."""
-    path: Annotated[str, Field(min_length=1)] | None = None
+    path: Place | None = None
     """Where the recordings are, when not at DATA_ROOT/<collection>."""
-    url: Annotated[str, Field(min_length=1)] | None = None
+    url: Place | None = None
     """Another address of the archive: a mirror, file:// or a path."""
     checksum: Annotated[str, Field(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")] | None = (
         None
@@ -102,24 +124,26 @@ class Dataset(Section):
 class Synthetic(Section):
     """The embedded recordings (pipeline/datasets/synthetic)."""
 
-    seed: int
+    seed: Seed
     seconds: Annotated[float, Field(ge=1, le=600)]
-    tracks: dict[Embedded, Positive]
+    tracks: dict[Embedded, Annotated[int, Field(gt=0, le=1000)]]
+    """The largest of the real datasets, MedleyDB, has 122."""
 
 
 class Split(Section):
     """How tracks get their roles (pipeline/split.py)."""
 
     strategy: Literal["paper", "by_artist"]
-    seed: int
+    seed: Seed
 
 
 class Signal(Section):
     """STFT of the mono signal (paper, section 4.3.1)."""
 
-    sample_rate: Positive
-    fft_size: Positive
-    hop_size: Positive
+    sample_rate: Annotated[int, Field(ge=1000, le=192_000)]
+    """Hz; the highest is that of the highest recordings."""
+    fft_size: Annotated[int, Field(ge=128, le=2**15)]
+    hop_size: Annotated[int, Field(gt=0)]
 
     @property
     def bins(self) -> int:
@@ -143,27 +167,38 @@ class SeparatorSettings(Section):
     """The separator's network; the paper's U-Net has 16 filters at the top and 4 levels."""
 
     network: Annotated[str, _one_of("networks/separators")]
-    filters: Positive
+    filters: Annotated[int, Field(gt=0, le=256)]
     depth: Annotated[int, Field(ge=1, le=6)]
+
+    @model_validator(mode="after")
+    def _of_a_size(self) -> Self:
+        if self.filters * 2**self.depth > WIDEST:
+            raise ValueError(
+                f"filters: expected at most {WIDEST // 2**self.depth} with depth {self.depth} (every"
+                f" level doubles them), found {self.filters}"
+            )
+        return self
 
 
 class CriticSettings(Section):
     """The critics' network; the paper's has 32 filters at the top."""
 
     network: Annotated[str, _one_of("networks/critics")]
-    filters: Positive
+    filters: Annotated[int, Field(gt=0, le=256)]
 
 
 class Training(Section):
     """Optimisation, shared by all models (paper, section 4.3)."""
 
-    batch_size: Positive
-    steps_per_epoch: Positive
-    max_epochs: Positive
-    patience: Positive
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    critic_steps: Positive
-    gain: Annotated[list[Annotated[float, Field(gt=0, le=100)]], Field(min_length=2, max_length=2)]
+    batch_size: Annotated[int, Field(gt=0, le=4096)]
+    steps_per_epoch: Annotated[int, Field(gt=0, le=100_000)]
+    max_epochs: Annotated[int, Field(gt=0, le=10_000)]
+    patience: Annotated[int, Field(gt=0, le=10_000)]
+    learning_rate: Annotated[float, Field(ge=1e-9, le=1)]
+    critic_steps: Annotated[int, Field(gt=0, le=100)]
+    gain: Annotated[
+        list[Annotated[float, Field(ge=0.001, le=100)]], Field(min_length=2, max_length=2)
+    ]
     divergence: Annotated[str, _one_of("training/divergences")]
     penalty_weight: Weight
     additivity_domain: Literal["linear", "log"]
@@ -194,16 +229,17 @@ class Model(Section):
 class Evaluation(Section):
     """BSS Eval and the statistics of the table."""
 
-    filter_length: Positive
-    bootstrap_samples: Positive
-    confidence: Annotated[float, Field(gt=0, lt=1)]
+    filter_length: Annotated[int, Field(gt=0, le=2048)]
+    """The equations of a track are a matrix of (sources * filter_length) squared."""
+    bootstrap_samples: Annotated[int, Field(gt=0, le=100_000)]
+    confidence: Annotated[float, Field(ge=0.01, le=0.9999)]
 
 
 class Params(Section):
     """The whole file."""
 
-    seed: int
-    sources: Annotated[list[Name], Field(min_length=1)]
+    seed: Seed
+    sources: Annotated[list[Name], Field(min_length=1, max_length=16)]
     datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
     synthetic: Synthetic
     split: Split
@@ -216,10 +252,9 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if len(set(self.sources)) != len(self.sources):
-            raise ValueError("sources: a name is repeated")
-        if MIXTURE in self.sources:
-            raise ValueError(f"sources: {MIXTURE} is their sum, not one of them")
+        check_sources(self.sources)
+        _distinct("datasets", self.datasets)
+        _distinct("models", self.models)
         for name, model in self.models.items():
             self._check_model(name, model)
         for name, dataset in self.datasets.items():
@@ -233,7 +268,7 @@ class Params(Section):
         return self
 
     def _check_model(self, name: str, model: Model) -> None:
-        if name in (*RESERVED, *self.datasets):
+        if name.casefold() in _folded((*RESERVED, *self.datasets)):
             raise ValueError(f"models.{name}: the name is taken by a row or test set of the table")
         if len(set(model.critics)) != len(model.critics):
             raise ValueError(f"models.{name}.critics: a source is repeated")
@@ -252,7 +287,7 @@ class Params(Section):
     def _check_dataset(self, name: str, dataset: Dataset) -> None:
         key = f"datasets.{name}"
         if dataset.origin == "folder":
-            if name in (*KNOWN, *REFERENCE_ROWS, "all"):
+            if name.casefold() in _folded((*KNOWN, *REFERENCE_ROWS, "all")):
                 raise ValueError(f"{key}: the name is taken; give the folder another one")
             if dataset.holds not in (MIXTURE, *self.sources):
                 raise ValueError(
@@ -269,6 +304,29 @@ class Params(Section):
             raise ValueError(f"synthetic.tracks.{name}: expected a number of tracks, found nothing")
 
 
+def check_sources(names: Sequence[str]) -> None:
+    """Raise ValueError when names of sources cannot stand side by side, as files and in tables."""
+    if len(set(names)) != len(names):
+        raise ValueError("sources: a name is repeated")
+    _distinct("sources", names)
+    if MIXTURE in _folded(names):
+        raise ValueError(f"sources: {MIXTURE} is their sum, not one of them")
+
+
+def _distinct(key: str, names: Iterable[str]) -> None:
+    """Names become names of files, and some disks do not tell capitals from small letters."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(name.casefold(), name)) != name:
+            raise ValueError(
+                f"{key}: {other} and {name} differ in capitals alone; rename one of them"
+            )
+
+
+def _folded(names: Iterable[str]) -> set[str]:
+    return {name.casefold() for name in names}
+
+
 def _related(dataset: str, how: str) -> Sequence[str]:
     """The datasets that the catalogue relates with another one, by `songs_of` or `same_songs_as`."""
     related: Sequence[str] = _CATALOGUE.get(dataset, {}).get(how, ())
@@ -280,14 +338,8 @@ def load(path: Path = Path("params.yaml")) -> Params:
 
     Raises UserError: one line naming the file, the key, what was expected and what was found.
     """
-    # ruamel.yaml is DVC's own parser (YAML 1.2): both read 1e-4 as a number, which PyYAML does not.
-    try:
-        data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run from the top of the repository") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    return parse(data, str(path))
+    again = f"correct it, or bring back the committed one with `git checkout -- {path}`"
+    return parse(read_yaml(path, again, "run from the top of the repository"), str(path))
 
 
 def parse(data: Any, origin: str) -> Params:
@@ -295,18 +347,4 @@ def parse(data: Any, origin: str) -> Params:
     try:
         return Params.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if part != "[key]")
-        raise UserError(f"{origin}: {_explain(key, dict(first))}") from None
-
-
-def _explain(key: str, error: dict[str, Any]) -> str:
-    kind, message = error["type"], str(error["msg"])
-    if kind == "missing":
-        return f"{key}: expected a value, the key is missing"
-    if kind == "extra_forbidden":
-        return f"{key}: unknown key, found {error['input']!r}; remove it or correct its name"
-    message = message.removeprefix("Value error, ").removeprefix("Input should be ")
-    if kind == "value_error":
-        return f"{key}: {message}" if key else message
-    return f"{key}: expected {message}, found {error['input']!r}"
+        raise UserError(f"{origin}: {first_fault(error)}") from None

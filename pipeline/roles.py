@@ -1,18 +1,20 @@
 """data/split.csv: which track has which role. Written by `datasets.split`, read by all after it."""
 
-import io
 from pathlib import Path
 
 import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.files import write_text
+from pipeline.params import NAME
+from pipeline.text_files import printed, read_table, shown
 from pipeline.tracks import Role
 
 COLUMNS = ["dataset", "track", "artist", "role", "has_vocals"]
 
 _BOOLEANS = {"True": True, "False": False}
-_AGAIN = "run `python -m stages.split` again"
+_RUN = "run `python -m stages.split`"
+_AGAIN = f"delete it and {_RUN}"
 
 
 def save_split(frame: pd.DataFrame, path: Path) -> None:
@@ -26,28 +28,24 @@ def load_split(path: Path) -> pd.DataFrame:
     Raises UserError when the file is missing or holds other columns, an unknown role, or a track
     twice.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        # A track may be named "NA" or "10161": nothing is a number or missing here.
-        frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `python -m stages.split` first") from None
-    except (ValueError, UnicodeDecodeError):
-        raise UserError(f"{path}: not a CSV file; {_AGAIN}") from None
-    if list(frame.columns) != COLUMNS:
-        found = ", ".join(map(str, frame.columns))
-        raise UserError(f"{path}: expected columns {', '.join(COLUMNS)}, found {found}; {_AGAIN}")
+    rows = read_table(path, COLUMNS, _AGAIN, f"{_RUN} first")
+    # A track may be named "NA" or "10161": nothing is a number or missing here.
+    frame = pd.DataFrame(rows, columns=COLUMNS, dtype=str)
+    nameless = ~frame["dataset"].str.fullmatch(NAME) | (frame["track"] == "")
+    if nameless.any():
+        where = f"{path}, line {int(nameless.argmax()) + 2}"
+        raise UserError(f"{where}: not the name of a dataset and a track; {_AGAIN}")
     for column, allowed in (("role", list(Role)), ("has_vocals", list(_BOOLEANS))):
         wrong = frame.loc[~frame[column].isin(allowed), column]
         if len(wrong):
             raise UserError(
                 f"{path}, line {int(wrong.index[0]) + 2}: {column}: expected"
-                f" {' or '.join(allowed)}, found {wrong.iloc[0]!r}; {_AGAIN}"
+                f" {' or '.join(allowed)}, found {shown(wrong.iloc[0])}; {_AGAIN}"
             )
     twice = frame[frame.duplicated(["dataset", "track"])]
     if len(twice):
         raise UserError(
-            f"{path}, line {int(twice.index[0]) + 2}: {twice['track'].iloc[0]} is in it twice;"
+            f"{path}, line {int(twice.index[0]) + 2}: {printed(twice['track'].iloc[0])} is in it twice;"
             f" {_AGAIN}"
         )
     return frame.assign(has_vocals=frame["has_vocals"].map(_BOOLEANS).astype(bool))

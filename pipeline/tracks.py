@@ -1,11 +1,11 @@
 """The vocabulary that every stage shares: a track, the parts of its sources, its role, its mixture."""
 
 from enum import StrEnum
-from typing import NamedTuple, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 MIXTURE = "mixture"
 """The name of the sum of all sources, beside theirs."""
@@ -40,14 +40,21 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _below(file: str) -> str:
+    names = file.split("/")
+    if "\0" in file or "" in names or ".." in names:
+        raise ValueError("no path below the dataset's folder")
+    return file
+
+
 class Part(_Record):
     """One file, or one channel or stream of it, that is summed into a source."""
 
-    file: str
+    file: Annotated[str, AfterValidator(_below)]
     """Path relative to the dataset's folder, with forward slashes."""
-    channel: int | None = None
+    channel: Annotated[int, Field(ge=0)] | None = None
     """The channel to take, counted from 0; None takes all of them."""
-    stream: int | None = None
+    stream: Annotated[int, Field(ge=0)] | None = None
     """The audio stream to take of a container that may hold several, counted from 0; None takes the
     first."""
 
@@ -69,11 +76,11 @@ class Recording(_Record):
     """A track whose files were opened and found sound."""
 
     track: Track
-    sample_rate: int
+    sample_rate: Annotated[int, Field(gt=0, lt=2**31)]
     """Hz."""
-    channels: int
-    samples: int
-    """Samples per channel at `sample_rate`."""
+    channels: Annotated[int, Field(gt=0, lt=2**16)]
+    samples: Annotated[int, Field(gt=0, lt=2**38)]
+    """Samples per channel at `sample_rate`; more than two months are no music."""
     silent: tuple[str, ...] = ()
     """Sources that are zero from beginning to end."""
 

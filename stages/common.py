@@ -50,7 +50,11 @@ def recordings_root(dataset: str, entry: "Dataset") -> Path:
     if entry.origin == "synthetic":
         return SYNTHETIC / dataset
     if entry.path:
-        return Path(entry.path).expanduser()
+        try:
+            return Path(entry.path).expanduser()
+        except RuntimeError:
+            key = f"{PARAMS}: datasets.{dataset}.path"
+            raise UserError(f"{key}: {entry.path}: no such user here; write the path out") from None
     return Path(os.environ.get("DATA_ROOT") or "data/raw") / (entry.collection or dataset)
 
 
@@ -150,6 +154,8 @@ def _note_time(module: str, arguments: list[str], seconds: float) -> None:
     if module == "__main__":
         module = Path(sys.argv[0]).stem
     name = " ".join([module.rpartition(".")[2], *arguments])
-    with suppress(OSError, ValueError, UserError):
-        known = json.loads(TIMINGS.read_text(encoding="utf-8")) if TIMINGS.exists() else {}
+    from pipeline.text_files import remembered
+
+    with suppress(OSError, UserError):
+        known = remembered(TIMINGS, dict[str, float]) or {}
         write_text(TIMINGS, json.dumps(known | {name: round(seconds, 1)}, indent=1) + "\n")

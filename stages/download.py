@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pipeline.errors import printable
 from stages import common
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def download(dataset: str = typer.Argument(help="a name under datasets: in param
     entry = common.dataset_entry(settings, dataset)
     path = common.inventory_path(dataset)
     with common.claim(path):
+        files.remove(common.READY / dataset)  # after a failure the next run looks again
         found = _take(settings, dataset, entry, common.recordings_root(dataset, entry))
         inventory.save(found, path)
         files.write_text(common.READY / dataset, files.md5(path) + "\n")
@@ -38,7 +40,7 @@ def _take(settings: "Params", dataset: str, entry: "Dataset", root: Path) -> "In
     memory = common.INSPECTED / f"{dataset}.txt"
     if entry.origin == "folder":
         assert entry.holds is not None
-        return survey.take_folder(dataset, root, entry.holds, memory=memory)
+        return survey.take_folder(dataset, root, entry.holds, memory=memory, say=typer.echo)
     collection, rendered = entry.collection or dataset, None
     if entry.origin == "synthetic":
         spec = settings.synthetic
@@ -59,6 +61,7 @@ def _take(settings: "Params", dataset: str, entry: "Dataset", root: Path) -> "In
         collection=entry.collection,
         rendered=rendered,
         memory=memory,
+        say=typer.echo,
     )
 
 
@@ -84,7 +87,7 @@ def _warn(heading: str, lines: Sequence[str]) -> None:
         return
     typer.secho(heading, fg=typer.colors.YELLOW)
     for line in lines[:SHOWN]:
-        typer.secho(f"  {line}", fg=typer.colors.YELLOW)
+        typer.secho(f"  {printable(line)}", fg=typer.colors.YELLOW)
     if len(lines) > SHOWN:
         typer.secho(
             f"  and {len(lines) - SHOWN} more, all in the inventory", fg=typer.colors.YELLOW

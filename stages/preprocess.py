@@ -12,17 +12,24 @@ def preprocess(dataset: str = typer.Argument(help="a name under datasets: in par
     import_ahead("pipeline.features.preprocess")
     from pipeline import params
     from pipeline.datasets import inventory
+    from pipeline.errors import UserError
     from pipeline.features.preprocess import write
 
     settings = params.load(common.PARAMS)
     entry = common.dataset_entry(settings, dataset)
     found = inventory.load(common.inventory_path(dataset))
+    kinds = [entry.holds] if entry.holds else settings.sources
+    if found.recordings and not set(kinds) <= set(found.kinds):
+        raise UserError(
+            f"{common.inventory_path(dataset)}: not of params.yaml's {', '.join(kinds)}; run"
+            f" `python -m stages.download {dataset}`"
+        )
     target = common.features_path(dataset)
     with common.claim(target):
         read = write(
             found,
             common.recordings_root(dataset, entry),
-            found.kinds if entry.origin == "folder" else settings.sources,
+            kinds,
             settings.signal,
             target,
         )

@@ -32,7 +32,7 @@ HEADER = "dataset,track,artist,role,has_vocals\n"
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "not a CSV file"),
+        ("", "expected columns dataset, track, artist, role, has_vocals, found none"),
         ("dataset,track\niKala,1\n", "expected columns dataset, track, artist, role, has_vocals"),
         (
             HEADER + "iKala,a,b,test,True\niKala,c,b,train,True\n",

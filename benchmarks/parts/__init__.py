@@ -14,6 +14,7 @@ from benchmarks.harness import Options, Result
 
 USUAL = (
     "preprocess", "batches", "training", "separation", "evaluation", "validation", "startup", "repro",
+    "integrity",
 )  # fmt: skip
 """What `make bench` measures."""
 ON_A_GPU = ("batches", "training", "separation", "evaluation", "validation")

@@ -172,8 +172,7 @@ def keep_longest(folder: Path, count: int) -> None:
     lengths = []
     for dataset in test["dataset"].unique():
         features = FeatureFile.open(folder / f"data/features/{dataset}.h5")
-        with features.file:
-            lengths.append(features.index["samples"].rename_axis("track").reset_index())
+        lengths.append(features.index["samples"].rename_axis("track").reset_index())
         lengths[-1]["dataset"] = dataset
     known = test.merge(pd.concat(lengths), on=["dataset", "track"])
     longest = known.nlargest(count, "samples")

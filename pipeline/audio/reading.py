@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.audio.decoding import AGAIN, Decoder, Samples, open_audio, shown
+from pipeline.audio.decoder import AGAIN, Decoder, Samples, shown
+from pipeline.audio.decoding import open_audio
 from pipeline.audio.resampling import Resampler
 from pipeline.errors import UserError
 from pipeline.tracks import Track
@@ -20,8 +21,6 @@ from pipeline.tracks import Track
 BLOCK = 441_000
 """Samples per block: ten seconds of CD audio, 3.5 MB a stereo file."""
 
-# Encoders of lossy formats pad their last frame, and the first; the longest frame has 2048 samples.
-_PADDING = 2304
 _SIDES = ("left", "right")
 
 
@@ -59,8 +58,7 @@ def stream_sources(
 
     mono: the channels of every file are averaged, and `channels` is 1. All blocks but the last have
     `block` samples. The parts of a source are summed, a source without parts is zero. Each file or
-    stream is read once, whichever sources it belongs to. Files end together; where one does not
-    announce its length, 2304 samples more are cut off. Raises UserError when a file cannot be used
+    stream is read once, whichever sources it belongs to. Raises UserError when a file cannot be used
     (see `open_audio` and `Decoder.read`), differs from the others in rate, length or channels, or lacks
     the channel that a source is on.
     """
@@ -119,34 +117,26 @@ def _joined(chunks: deque[Samples], sources: int) -> Samples:
 
 
 def _in_step(inputs: dict[_Input, Decoder], block: int) -> Iterator[dict[_Input, Samples]]:
-    """Read all inputs in blocks `(channels, samples)` of the same length until they end."""
+    """Read all inputs in blocks `(channels, samples)` of the same length until they end together."""
     count = block
     while count == block:
         decoded = {key: decoder.read(block) for key, decoder in inputs.items()}
         count = min(samples.shape[1] for samples in decoded.values())
         if count < block:
-            ended = [samples.shape[1] < block for samples in decoded.values()]
-            totals = [_total(*pair, block) for pair in zip(inputs.values(), ended, strict=True)]
-            _check_ends(inputs, totals)
+            ends = [_end(decoder, block) for decoder in inputs.values()]
+            (key, _), *others = inputs.items()
+            for (_, other), end in zip(others, ends[1:], strict=True):
+                if end != ends[0]:
+                    raise _mismatch(other.name, "samples", end, key, ends[0])
         if count:
-            yield {key: samples[:, :count] for key, samples in decoded.items()}
+            yield decoded
 
 
-def _check_ends(inputs: dict[_Input, Decoder], totals: list[int]) -> None:
-    (key, first), *others = inputs.items()
-    for (_, other), total in zip(others, totals[1:], strict=True):
-        exact = first.samples is not None and other.samples is not None
-        if abs(total - totals[0]) > (0 if exact else _PADDING):
-            raise _mismatch(other.name, "samples", total, key, totals[0])
-
-
-def _total(decoder: Decoder, ended: bool, block: int) -> int:
+def _end(decoder: Decoder, block: int) -> int:
     """All samples of an input, which is read to its end where the header does not say."""
-    if decoder.samples is not None:
-        return decoder.samples
-    while not ended:
-        ended = decoder.read(block).shape[1] < block
-    return decoder.position
+    while decoder.samples is None and decoder.read(block).shape[1]:
+        pass
+    return decoder.samples or decoder.position
 
 
 def _mismatch(name: str, unit: str, mine: int, first: _Input, its: int) -> UserError:

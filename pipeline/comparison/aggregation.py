@@ -6,20 +6,23 @@ adds exactly in any order: the results are the same on every machine, and equal 
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from pipeline.comparison.intervals import Values, bootstrap_interval, signed_rank
 from pipeline.errors import UserError, listing
 from pipeline.evaluation.metrics import IMPROVEMENTS, REPORTED, named
 from pipeline.evaluation.scoring import UNSCORED
-from pipeline.evaluation.track_scores import KEY
+from pipeline.evaluation.track_scores import KEY, MOST
 from pipeline.files import write_text
 from pipeline.params import DATASETS, REFERENCE_ROWS, Model
+from pipeline.text_files import read_json, read_table, shown
 
 _OF_DIFFERENCE = ["difference", "difference_low", "difference_high"]
 DECIBELS = ["mean", "median", "std", "low", "high", *_OF_DIFFERENCE]
@@ -28,6 +31,8 @@ ALL = "all"
 
 Means = dict[str, dict[str, dict[str, float | int]]]
 """{test_set: {model: {"SDR_vocals": dB, ..., "tracks": n}}}"""
+_Decibels = Annotated[float, Field(ge=-MOST, le=MOST)]
+_Cells = dict[str, Annotated[int, Field(ge=0, lt=2**31)] | _Decibels]
 
 
 def combine(frames: Mapping[str, pd.DataFrame], sources: Sequence[str]) -> pd.DataFrame:
@@ -142,6 +147,27 @@ def save_means(values: Means, path: Path) -> None:
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def load_means(
+    path: Path, again: str, absent: str | None = None, rows: Iterable[str] | None = None
+) -> Means:
+    """Read what `save_means` wrote; again and absent: the remedies (`text_files`).
+
+    Raises UserError when the file is missing or damaged, or does not have all of `rows` in every
+    test set.
+    """
+    found = read_json(path, dict[str, dict[str, _Cells]], again, absent)
+    wrong = None if ALL in found else f"no test set {ALL}"
+    for test_set, models in found.items():
+        for model, cells in models.items():
+            if not isinstance(cells.get("tracks"), int):
+                wrong = f"{shown(test_set)}, {shown(model)}: no number of tracks"
+        if set(models) != set(found[ALL] if rows is None else rows):
+            wrong = f"{shown(test_set)}: not the rows of the table"
+    if wrong:
+        raise UserError(f"{path}: {wrong}; {again}")
+    return found
+
+
 def long_table(
     frame: pd.DataFrame,
     sources: Sequence[str],
@@ -179,6 +205,22 @@ def long_table(
 def save_long_table(table: pd.DataFrame, path: Path) -> None:
     """Write the table as CSV; a cell without a value is empty."""
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def load_long_table(path: Path, again: str, absent: str) -> pd.DataFrame:
+    """Read what `save_long_table` wrote. Raises UserError as `load_means` does."""
+    rows = read_table(path, LONG_COLUMNS, again, absent)
+    frame = pd.DataFrame(rows, columns=LONG_COLUMNS, dtype=str)
+    for name in LONG_COLUMNS[4:]:
+        numbers = pd.to_numeric(frame[name], errors="coerce")
+        wrong = numbers.isna() & (frame[name] != "") | (numbers.abs() > MOST)
+        if wrong.any():
+            cell = shown(str(frame.loc[wrong, name].iloc[0]))
+            raise UserError(f"{path}: {name}: expected a number, found {cell}; {again}")
+        frame[name] = numbers
+    if frame.duplicated(LONG_COLUMNS[:4]).any():
+        raise UserError(f"{path}: a cell of the table is there twice; {again}")
+    return frame
 
 
 def _by_track(part: pd.DataFrame, sources: Sequence[str]) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """What changed between the results of two revisions, and whether it is more than noise."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.comparison.aggregation import ALL, Means, stacked
+from pipeline.comparison.aggregation import ALL, Means, load_means, stacked
 from pipeline.comparison.intervals import bootstrap_interval
 from pipeline.comparison.revisions import Change
 from pipeline.errors import UserError
@@ -74,16 +73,14 @@ class Difference:
 
 def load(folder: Path, name: str) -> Results:
     """The results under `folder`. UserError (which calls the folder `name`) when there are none."""
+    remedy = "run `make repro` and commit results/"
+    if not (folder / METRICS_FILE).exists():
+        raise UserError(f"{METRICS_FILE}: not in {name}: no results to compare; {remedy}")
     try:
-        means: Means = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
-        models = {model: None for cells in means.values() for model in cells}
-        frames = {model: load_tracks(folder / TRACK_SCORES / f"{model}.csv") for model in models}
-    except FileNotFoundError:
-        remedy = "run `make repro`, commit results/"
-        raise UserError(f"{METRICS_FILE}: not in {name}: no results to compare; {remedy}") from None
-    except (ValueError, AttributeError) as error:
-        wrong = f"not the results of `compare`: {error}"
-        raise UserError(f"{METRICS_FILE} in {name}: {wrong}") from None
+        means = load_means(folder / METRICS_FILE, remedy)
+        frames = {
+            model: load_tracks(folder / TRACK_SCORES / f"{model}.csv") for model in means[ALL]
+        }
     except UserError as error:
         raise UserError(f"{name}: {str(error).replace(f'{folder}/', '')}") from None
     return Results(means, scored_rows(frames))

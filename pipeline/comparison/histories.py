@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.files import write_text
+from pipeline.text_files import read_table, shown
 
 COLUMNS = ["model", "curve", "step", "value"]
 ORDER = ["validation/L_s", "training/L_s", "training/L_u", "training/L_add"]
@@ -43,18 +45,26 @@ def read(model: Path, total: bool = True) -> dict[str, pd.DataFrame]:
     for path in sorted(folder.rglob("*.tsv")):
         if path.stem == "L" and not total:
             continue
-        try:
-            points = pd.read_csv(path, sep="\t")[["step", path.stem]].astype({"step": int})
-            points = points.set_axis(["step", "value"], axis=1).astype({"value": float})
-        except (ValueError, KeyError) as error:
-            raise UserError(
-                f"{path}: not a training curve ({' '.join(str(error).split())}); delete {model} and"
-                f" retrain with `dvc repro train@{model.name}`"
-            ) from None
+        again = f"delete {model} and retrain with `dvc repro train@{model.name}`"
+        rows = read_table(path, ["step", path.stem], again, mark="\t")
+        points = pd.DataFrame(
+            [_point(path, step, value, again) for step, value in rows], columns=["step", "value"]
+        )
         # A run that was killed and went on may have written a step twice.
         name = path.relative_to(folder).with_suffix("").as_posix()
         curves[name] = points.drop_duplicates("step", keep="last")
     return curves
+
+
+def _point(path: Path, step: str, value: str, again: str) -> tuple[int, float]:
+    try:
+        found = int(step), float(value)
+    except ValueError:
+        found = -1, np.nan
+    if not 0 <= found[0] < 2**53 or not np.isfinite(found[1]):
+        cells = f"{shown(step)} and {shown(value)}"
+        raise UserError(f"{path}: expected a step and a finite number, found {cells}; {again}")
+    return found
 
 
 def save(table: pd.DataFrame, path: Path) -> None:

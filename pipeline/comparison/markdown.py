@@ -1,10 +1,21 @@
-"""Markdown that reads well on GitHub and in a terminal: tables, and text that breaks none."""
+"""Markdown that reads well on GitHub and in a terminal: tables, and names that are no markup."""
 
+import re
 from collections.abc import Sequence
+
+from pipeline.errors import printable
+
+_WORD = re.compile(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*|-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
+_LINKED = re.compile(r"[0-9a-f]{7,40}|[A-Za-z]+-[0-9]+")
+"""Words that GitHub may take for a commit, or for an entry of an issue tracker (GH-1)."""
 
 
 def grid(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int) -> list[str]:
-    """Lines of a Markdown table with aligned columns, the first `text_columns` to the left."""
+    """Lines of a Markdown table with aligned columns, the first `text_columns` to the left.
+
+    A | in a cell, in code too, is written as the extension for tables wants it.
+    """
+    header, *rows = ([cell.replace("|", "\\|") for cell in row] for row in (header, *rows))
     widths = [max(3, *(len(row[k]) for row in (header, *rows))) for k in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:
@@ -19,15 +30,34 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int
 
 
 def escaped(text: str) -> str:
-    """Text that breaks no table and hides no markup: names and values are the author's."""
-    for sign, safe in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "'"), ("\n", " ")):
-        text = text.replace(sign, safe)
-    return text
+    """A name or value, which may be anybody's, as text: a plain word as it is, all else as code."""
+    plain = _WORD.fullmatch(text) and not _LINKED.fullmatch(text)
+    return text if plain else as_code(text)
 
 
 def as_code(text: str) -> str:
-    """Text between backticks, as it may stand in a table."""
-    return "`" + text.replace("`", "'").replace("|", "\\|").replace("\n", " ") + "`"
+    """Text as code: there nothing is markup, and GitHub finds no mentions, issues, commits or links.
+
+    What cannot be shown is escaped (`errors.printable`).
+    """
+    text = printable(text) or " "
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    room = " " if text.strip(" ") and (text[0] in "` " or text[-1] in "` ") else ""
+    return f"{fence}{room}{text}{room}{fence}"
+
+
+def parts(text: str) -> list[tuple[str, bool]]:
+    """What a line with `as_code` in it shows: pieces of text, and whether each is code."""
+    found, end = [], 0
+    for code in re.finditer(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", text):
+        found += [(text[end : code.start()], False), (_stripped(code[2]), True)]
+        end = code.end()
+    return [piece for piece in (*found, (text[end:], False)) if piece[0]]
+
+
+def _stripped(code: str) -> str:
+    padded = code.strip(" ") and code[0] == code[-1] == " "
+    return code[1:-1] if padded else code
 
 
 def number(value: float | None, sign: str = "") -> str:

@@ -41,7 +41,7 @@ def review(base: str, head: str | None) -> str:
         means = revisions.metric_changes(repository, old_commit, new_commit)
         parameters = revisions.parameter_changes(repository, old_commit, new_commit)
         behind = revisions.behind(new_folder)
-    title = f"{_short(base)} → {_short(head or WORKING_TREE)}"
+    title = f"{_short(base)} → {_short(head) if head else WORKING_TREE}"
     return as_markdown(old, new, means, parameters, behind, title)
 
 
@@ -56,15 +56,26 @@ def as_markdown(
     """The text of `review` from what it collected; `behind` is why dvc.lock is not current."""
     found = differences.between(old, new, means)
     moved = [score for score in found if score.moved]
-    lines = [verdict(found, parameters, old, new), ""]
+    sections = [[verdict(found, parameters, old, new), ""]]
     if behind:
-        lines += [*_warning(behind), ""]
+        sections += [[*_warning(behind), ""]]
     if parameters:
-        lines += ["### Parameters", "", *_parameters(parameters), ""]
+        sections += [["### Parameters", "", *_parameters(parameters), ""]]
     if moved:
-        lines += [f"### Scores: {escaped(title)}", "", *_scores(found)]
-        lines = _with_full_list([*lines, *_notes(found, old, new), ""], moved)
+        sections += [[f"### Scores: {title}", "", *_scores(found)], [*_notes(found, old, new), ""]]
+    lines = _fitting(sections)
+    if moved:
+        lines = _with_full_list(lines, moved)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _fitting(sections: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of the sections that a comment has room for, and a word in place of the others."""
+    lines: list[str] = []
+    for section in sections:
+        fits = len("\n".join([*lines, *section]).encode()) < LIMIT - 1000
+        lines += section if fits else ["Cut: too long for a comment.", ""]
+    return lines
 
 
 # ------------------------------------------------------------------------------------- the verdict
@@ -122,10 +133,10 @@ def _sentences(scores: Sequence[Difference]) -> list[str]:
 
 
 def _in_words(score: Difference) -> str:
-    where = "" if score.test_set == ALL else f" in {escaped(score.test_set)}"
+    where = "" if score.test_set == ALL else f" in {_name(score.test_set)}"
     metric = "" if score.metric == HEADLINE else f" in {score.metric}"
     amount = f"by {abs(score.by or 0):.2f} {named(score.metric).unit}"
-    return f"{as_code(score.model)} on {escaped(score.source)}{where}{metric} {amount}"
+    return f"{_code(score.model)} on {_name(score.source)}{where}{metric} {amount}"
 
 
 def _new_and_gone(found: Sequence[Difference], old: Results, new: Results) -> list[str]:
@@ -135,18 +146,18 @@ def _new_and_gone(found: Sequence[Difference], old: Results, new: Results) -> li
         ("Gone", old, new, attrgetter("old")),
     ):
         names = [
-            f"test set {escaped(name)} ({_count(len(here.tracks(name)), 'track')})"
+            f"test set {_name(name)} ({_count(len(here.tracks(name)), 'track')})"
             for name in here.means
             if name not in there.means
         ]
         for model in here.means.get(ALL, {}):
             if model not in there.means.get(ALL, {}):
                 scores = [
-                    f"{escaped(score.source)} {value(score):.2f}"
+                    f"{_name(score.source)} {value(score):.2f}"
                     for score in found
                     if (score.test_set, score.model, score.metric) == (ALL, model, HEADLINE)
                 ]
-                names.append(f"model {as_code(model)} ({HEADLINE} in {unit}: {', '.join(scores)})")
+                names.append(f"model {_code(model)} ({HEADLINE} in {unit}: {', '.join(scores)})")
         if names:
             said.append(f"**{word}**: {listing(names, limit=6)}.")
     return said
@@ -162,14 +173,14 @@ def _warning(behind: Sequence[str], limit: int = 10) -> list[str]:
         " current. Run `make repro` and commit what it changes. What changed since:",
         ">",
     ]
-    lines += [f"> - {escaped(reason)}" for reason in behind[:limit]]
+    lines += [f"> - {_code(reason, 300)}" for reason in behind[:limit]]
     more = len(behind) - limit
     return lines + ([f"> - and {_count(more, 'stage')} more"] if more > 0 else [])
 
 
 def _parameters(parameters: Mapping[str, Change], limit: int = 100) -> list[str]:
     rows = [
-        [as_code(name), _value(change.old), _value(change.new)]
+        [_code(name), _value(change.old), _value(change.new)]
         for name, change in sorted(parameters.items())
     ]
     more = len(rows) - limit
@@ -178,8 +189,7 @@ def _parameters(parameters: Mapping[str, Change], limit: int = 100) -> list[str]
 
 
 def _value(value: object, limit: int = 80) -> str:
-    text = "–" if value is None else str(value)
-    return escaped(text if len(text) <= limit else text[: limit - 1] + "…")
+    return "–" if value is None else _name(str(value), limit)
 
 
 # -------------------------------------------------------------------------------------- the scores
@@ -196,13 +206,13 @@ def _scores(found: Sequence[Difference]) -> list[str]:
             if score.source == source and score.metric in MEASURED:
                 by_row.setdefault((score.test_set, score.model), {})[score.metric] = score
         rows = [
-            [escaped(test_set), escaped(model), *(_cell(cells.get(metric)) for metric in MEASURED)]
+            [_name(test_set), _name(model), *(_cell(cells.get(metric)) for metric in MEASURED)]
             for (test_set, model), cells in by_row.items()
             if any(score.moved for score in cells.values())
         ]
         if rows:
             header = ["test set", "model", *MEASURED]
-            lines += [f"**{escaped(source)}** (dB)", "", *grid(header, rows[:limit], 2), ""]
+            lines += [f"**{_name(source)}** (dB)", "", *grid(header, rows[:limit], 2), ""]
         if len(rows) > limit:
             lines += [f"and {len(rows) - limit} more rows", ""]
     return lines
@@ -229,7 +239,7 @@ def _notes(found: Sequence[Difference], old: Results, new: Results) -> list[str]
         " the mean paired difference per track. What another seed would give is not in it (`make seeds`)."
     ]
     moved = {score.model for score in found if score.moved}
-    still = [as_code(model) for model in ordered(new.means[ALL], {}) if model not in moved]
+    still = [_code(model) for model in ordered(new.means[ALL], {}) if model not in moved]
     if still:
         notes += ["", f"No score changed of {', '.join(still)}."]
     before, after = old.tracks(ALL), new.tracks(ALL)
@@ -247,7 +257,7 @@ def _with_full_list(lines: Sequence[str], moved: Sequence[Difference]) -> list[s
     """All metrics and sources of the scores that changed, folded; cut to what LIMIT leaves."""
     rows = [
         [
-            *(escaped(name) for name in (s.test_set, s.model, s.source)),
+            *(_name(name) for name in (s.test_set, s.model, s.source)),
             s.metric,
             *(number(value) for value in (s.old, s.new)),
             number(s.by, "+"),
@@ -270,8 +280,21 @@ def _with_full_list(lines: Sequence[str], moved: Sequence[Difference]) -> list[s
 
 
 def _short(revision: str) -> str:
-    """A whole hash as git abbreviates it."""
-    return revision[:7] if re.fullmatch("[0-9a-f]{40}", revision) else revision
+    """A whole hash as git abbreviates it and GitHub links it; any other name as text."""
+    return revision[:7] if re.fullmatch("[0-9a-f]{40}", revision) else _name(revision)
+
+
+def _name(text: str, limit: int = 100) -> str:
+    """A name or value as text; its beginning when it is long, for a comment has no room for it."""
+    return escaped(_beginning(text, limit))
+
+
+def _code(text: str, limit: int = 100) -> str:
+    return as_code(_beginning(text, limit))
+
+
+def _beginning(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def _count(number: int, noun: str) -> str:

@@ -21,6 +21,12 @@ DECIDING = ("pipeline", "stages", "params.yaml", "dvc.yaml")
 """The files that decide results, from the top of the repository; results are new in every run."""
 
 
+SAFE = "safe.directory"
+FOREIGN = "git does not read this checkout, which belongs to another user"
+DEEPEN = "git fetch --unshallow --tags origin '+refs/heads/*:refs/remotes/origin/*'"
+"""Brings all branches: a shallow clone was made with one of them."""
+
+
 class Change(NamedTuple):
     """A value in the old and in the new revision; None where it is not there."""
 
@@ -35,11 +41,18 @@ def top() -> Path:
         found = _run(["git", "rev-parse", "--show-toplevel"], folder)
     except FileNotFoundError:
         raise UserError("git: no such command; install git") from None
+    if trust := _trust(found):
+        raise UserError(f"{folder}: {FOREIGN}; if you trust it, run `{trust}`")
     if found.returncode:
-        raise UserError(f"{folder}: {_last_line(found)}; run this in a clone of the repository")
-    repository = Path(found.stdout.decode().strip())
+        raise UserError(
+            f"{folder}: {_last_line(found)}; run this in a clone of the repository: a downloaded"
+            " archive has no revisions"
+        )
+    repository = Path(os.fsdecode(found.stdout).removesuffix("\n"))
     if not (repository / ".dvc").is_dir():
-        raise UserError(f"{repository}: no .dvc, not a DVC repository; run `dvc init`")
+        raise UserError(
+            f"{repository}: no .dvc, not a DVC repository; run this in a clone of the repository"
+        )
     return repository
 
 
@@ -49,28 +62,39 @@ def commit(repository: Path, name: str) -> str:
     found = _run(asked, repository)
     if found.returncode == 0:
         return found.stdout.decode().strip()
+    remote = f"refs/remotes/origin/{name}"
+    if _run(["git", "show-ref", "--verify", "--quiet", "--", remote], repository).returncode == 0:
+        raise UserError(f"{name}: no branch of that name here; is origin/{name} meant?")
     shallow = _run(["git", "rev-parse", "--is-shallow-repository"], repository)
     if shallow.stdout.strip() == b"true":
         raise UserError(
-            f"{name}: no such revision in this shallow clone; run `git fetch --unshallow`,"
-            " in a workflow set `fetch-depth: 0`"
+            f"{name}: no such revision in this shallow clone; run `{DEEPEN}`, in a workflow set"
+            " `fetch-depth: 0`"
         )
     raise UserError(f"{name}: no such revision; see `git branch --all`, or run `git fetch` first")
 
 
 def checked_out(folder: Path) -> str:
-    """The commit in whose working tree `folder` lies, "" without git.
+    """The commit in whose working tree `folder` lies, or "unknown (why)".
 
     ", with uncommitted changes" follows it when files that decide results (DECIDING) differ.
     """
     git, paths = ["git", "--no-optional-locks"], [f":(top){name}" for name in DECIDING]
     try:
-        found = _run([*git, "rev-parse", "HEAD"], folder)
+        ours = _run([*git, "ls-files", "--", *paths], folder)
+        found = _run([*git, "rev-parse", "--verify", "HEAD"], folder)
         status = _run([*git, "status", "--porcelain", "--", *paths], folder)
     except OSError:
-        return ""
-    if found.returncode or status.returncode:
-        return ""
+        return "unknown (git is not installed)"
+    if _trust(ours):
+        return f"unknown ({FOREIGN})"
+    # Of an archive that was unpacked in some other repository, that one's commit says nothing.
+    if ours.returncode or not ours.stdout:
+        return "unknown (no git repository here)"
+    if found.returncode:
+        return "unknown (no commit yet)"
+    if status.returncode:
+        return f"unknown ({_last_line(status)})"
     changed = ", with uncommitted changes" if status.stdout.strip() else ""
     return found.stdout.decode().strip() + changed
 
@@ -83,7 +107,9 @@ def files_of(repository: Path, revision: str | None) -> Iterator[Path]:
         return
     with TemporaryDirectory() as name:
         folder = Path(name).resolve()
-        packed = _run(["git", "archive", "--format=tar", revision], repository)
+        # The bytes that are committed: DVC compares them, and `git archive` would change line ends.
+        as_is = ["-c", "core.autocrlf=false", "-c", "core.eol=lf"]
+        packed = _run(["git", *as_is, "archive", "--format=tar", revision], repository)
         if packed.returncode:
             raise UserError(f"git archive --format=tar {revision}: {_last_line(packed)}")
         with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
@@ -164,9 +190,20 @@ def _dvc(
 def _run(
     command: list[str], folder: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
+    # git and DVC say in English what is looked for in their words
+    english = {"LC_ALL": "C.UTF-8", "LANGUAGE": ""}
     return subprocess.run(
-        command, cwd=folder, capture_output=True, env={**os.environ, **(environment or {})}
+        command,
+        cwd=folder,
+        capture_output=True,
+        env={**os.environ, **english, **(environment or {})},
     )
+
+
+def _trust(done: subprocess.CompletedProcess[bytes]) -> str:
+    """The command that git names when it refuses a checkout of another owner; empty when it does not."""
+    lines = map(str.strip, os.fsdecode(done.stderr).splitlines()) if done.returncode else ()
+    return next((line for line in lines if line.startswith("git config") and SAFE in line), "")
 
 
 def _last_line(done: subprocess.CompletedProcess[bytes]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from pipeline.comparison.aggregation import ALL, means
-from pipeline.comparison.markdown import grid
+from pipeline.comparison.markdown import as_code, escaped, grid
 from pipeline.evaluation.metrics import HEADLINE, MEASURED
 from pipeline.tracks import MIXTURE
 
@@ -74,7 +74,7 @@ def as_markdown(table: pd.DataFrame, command: str = "make seeds") -> str:
     seeds = [column for column in table.columns if column.startswith("seed_")]
     rows = [
         [
-            *(str(row[name]) for name in ("test_set", "source", "model")),
+            *(escaped(str(row[name])) for name in ("test_set", "source", "model")),
             *(f"{row[seed]:.2f}" for seed in seeds),
             f"{row['mean']:.2f} ± {row['std']:.2f}",
             "" if pd.isna(row.get("difference")) else _difference(row),
@@ -88,7 +88,7 @@ def as_markdown(table: pd.DataFrame, command: str = "make seeds") -> str:
             f"# {HEADLINE} over seeds",
             "",
             "Means over test tracks in dB; ± is the standard deviation over seeds. `unseen`: the"
-            f" datasets without supervised tracks. Made by `{command}`.",
+            f" datasets without supervised tracks. Made by {as_code(command)}.",
             "",
             *grid([*header, "mean ± std", "difference to baseline"], rows, text_columns=3),
             "",

@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.comparison.aggregation import Means, winners
 from pipeline.comparison.intervals import FEWEST_PAIRS
-from pipeline.comparison.markdown import grid, interval, number
+from pipeline.comparison.markdown import as_code, escaped, grid, interval, number
 from pipeline.datasets.inventory import Inventory
 from pipeline.evaluation.metrics import HEADLINE, IMPROVEMENTS, REPORTED
 from pipeline.evaluation.scoring import CEILING, SILENT_ESTIMATE, UNSCORED
@@ -47,11 +47,11 @@ def as_markdown(
         "",
     ]
     for source in sources:
-        lines += [f"## {source}", "", *_scores(means, source), ""]
+        lines += [f"## {escaped(source)}", "", *_scores(means, source), ""]
     compared = long[(long["metric"] == HEADLINE) & long["difference"].notna()]
     if baseline is not None and len(compared):
         lines += [
-            f"## Difference in {HEADLINE} to {baseline}",
+            f"## Difference in {HEADLINE} to {escaped(baseline)}",
             "",
             *_difference_rows(compared, confidence),
             "",
@@ -68,31 +68,35 @@ def as_markdown(
 def about_data(inventories: Sequence[Inventory]) -> list[str]:
     """Lines for the notes: what the numbers were made from, and what was left out."""
     names = [found.dataset for found in inventories]
-    lines = [f"LEFT OUT: {found.dataset}: {found.absent}." for found in inventories if found.absent]
+    lines = [
+        f"LEFT OUT: {escaped(found.dataset)}: {escaped(found.absent)}."
+        for found in inventories
+        if found.absent
+    ]
     unnamed = [name for name in DATASETS if name not in names]
     if unnamed:
         lines.append(f"Not part of this experiment (params.yaml): {', '.join(unnamed)}.")
-    embedded = [found.dataset for found in inventories if found.origin == "synthetic"]
+    embedded = [escaped(found.dataset) for found in inventories if found.origin == "synthetic"]
     if embedded:
         lines.append(
             f"Embedded synthetic recordings in the layout of {', '.join(embedded)}: their numbers"
             " show that the pipeline works, not how well it separates real music."
         )
     for found in inventories:
-        count = len(found.recordings)
+        name, count = escaped(found.dataset), len(found.recordings)
         if found.origin == FOLDER:
-            held = ", ".join(found.kinds)
-            lines.append(f"{found.dataset}: {count} unpaired recordings ({held}), unlabelled.")
+            held = ", ".join(map(escaped, found.kinds))
+            lines.append(f"{name}: {count} unpaired recordings ({held}), unlabelled.")
         elif found.collection and not found.absent:
-            lines.append(f"{found.dataset}: {count} of its songs, read from {found.collection}.")
+            source = escaped(found.collection)
+            lines.append(f"{name}: {count} of its songs, read from {source}.")
         lacking = {
             "published tracks missing": len(found.missing),
             "tracks that cannot be used": len(found.rejected),
         }
         if told := ", ".join(f"{number} {what}" for what, number in lacking.items() if number):
-            lines.append(
-                f"{found.dataset}: incomplete: {told} (`data/inventory/{found.dataset}.json`)."
-            )
+            file = as_code(f"data/inventory/{found.dataset}.json")
+            lines.append(f"{name}: incomplete: {told} ({file}).")
     return lines
 
 
@@ -103,17 +107,18 @@ def _scores(means: Means, source: str) -> list[str]:
         tracks = str(max(cells[model]["tracks"] for model in models))
         for metric in REPORTED:
             values = {model: cells[model].get(f"{metric}_{source}") for model in models}
-            head = (name, tracks) if metric == REPORTED[0] else ("", "")
+            head = (escaped(name), tracks) if metric == REPORTED[0] else ("", "")
             best = winners(metric, values)
             shown = (f"**{number(v)}**" if m in best else number(v) for m, v in values.items())
             rows.append([head[0], metric, head[1], *shown])
-    return grid(["test set", "metric", "tracks", *models], rows, text_columns=2)
+    header = ["test set", "metric", "tracks", *map(escaped, models)]
+    return grid(header, rows, text_columns=2)
 
 
 def _difference_rows(compared: pd.DataFrame, confidence: float) -> list[str]:
     rows = [
         [
-            *(str(row[name]) for name in ("test_set", "source", "model", "tracks")),
+            *(escaped(str(row[name])) for name in ("test_set", "source", "model", "tracks")),
             number(row["difference"], "+"),
             interval(row["difference_low"], row["difference_high"]),
             "–" if pd.isna(row["p_value"]) else f"{row['p_value']:.2g}",
@@ -130,8 +135,10 @@ def _left_out(frame: pd.DataFrame) -> list[str]:
     tracks = frame[["dataset", "track", "note"]].drop_duplicates()
     for note in UNSCORED:
         for dataset, part in tracks[tracks["note"] == note].groupby("dataset", sort=False):
-            names = ", ".join(f"`{track}`" for track in part["track"])
-            lines.append(f"Left out of all means ({note}): {len(part)} of {dataset}: {names}.")
+            names, count = ", ".join(map(as_code, part["track"])), len(part)
+            lines.append(
+                f"Left out of all means ({note}): {count} of {escaped(str(dataset))}: {names}."
+            )
     return lines or ["No track was left out of the means."]
 
 
@@ -140,5 +147,7 @@ def _silent_estimates(frame: pd.DataFrame) -> str:
     if silent.empty:
         return "No estimate was silent."
     counts = Counter(zip(silent["model"], silent["source"], strict=True))
-    listed = ", ".join(f"{model} {source}: {count}" for (model, source), count in counts.items())
+    listed = ", ".join(
+        f"{escaped(model)} {escaped(source)}: {count}" for (model, source), count in counts.items()
+    )
     return f"Silent estimates, scored as noise and part of the means (tracks): {listed}."

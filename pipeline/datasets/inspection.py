@@ -12,11 +12,12 @@ from typing import Any, NamedTuple, Self
 from pydantic import BaseModel, ValidationError
 
 from pipeline import files, rooms
-from pipeline.audio import reading
+from pipeline.audio import decoding, reading
 from pipeline.audio.reading import AudioInfo
 from pipeline.datasets.inventory import FileEntry
 from pipeline.datasets.readers.base import Rejected
 from pipeline.errors import UserError
+from pipeline.text_files import read_text
 from pipeline.tracks import Recording, Track, mixture_of
 
 TOLERANCE = 1.0
@@ -131,28 +132,29 @@ class _Sound(BaseModel):
 
 class InspectionCache:
     """The sound tracks of the last inspection, one JSON text each, valid while their files are as
-    they were then: same size, inode and times of change."""
+    they were then: same size, inode and times of change. Another decoder may find another length, so
+    it looks again, as other code does."""
 
-    def __init__(self, texts: dict[str, str], code: str) -> None:
+    def __init__(self, texts: dict[str, str], version: str) -> None:
         self.before = texts
         self.now: dict[str, str] = {}
-        self.code = code
+        self.version = version
 
     @classmethod
     def load(cls, path: Path | None) -> Self:
         """Read what `save` wrote; empty when there is nothing or this code would look differently."""
-        digest = rooms.narrow_fingerprint(__name__)
+        ours = f"{rooms.narrow_fingerprint(__name__)} {decoding.VERSIONS}"
         try:
-            version, *lines = path.read_text(encoding="utf-8").split("\n") if path else [""]
-        except (OSError, ValueError):
-            return cls({}, digest)
+            version, *lines = read_text(path, "").split("\n") if path else [""]
+        except UserError:
+            return cls({}, ours)
         texts = dict(line.split("\t", 1) for line in lines if "\t" in line)
-        return cls(texts if version == digest else {}, digest)
+        return cls(texts if version == ours else {}, ours)
 
     def save(self, path: Path) -> None:
         """Write what was recalled or remembered this time."""
         with files.atomic_path(path) as partial, partial.open("w", encoding="utf-8") as file:
-            file.write(f"{self.code}\n")
+            file.write(f"{self.version}\n")
             file.writelines(f"{key}\t{text}\n" for key, text in self.now.items())
 
     def recall(
@@ -191,6 +193,6 @@ def _state(root: Path, names: Iterable[str]) -> list[list[int]] | None:
     """What changes when a file does, per file; None when one is gone."""
     try:
         found = [(root / name).stat() for name in names]
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have: what is remembered is damaged
         return None
     return [[s.st_size, s.st_ino, s.st_mtime_ns, s.st_ctime_ns] for s in found]

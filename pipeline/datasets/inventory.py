@@ -7,12 +7,15 @@ changed byte in a recording changes the inventory. It holds no path or time of t
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline import files
 from pipeline.datasets.readers.base import Rejected
 from pipeline.errors import UserError
+from pipeline.params import FOLDER, Name, Origin
+from pipeline.text_files import printed, read_json
 from pipeline.tracks import Recording
 
 
@@ -21,19 +24,19 @@ class FileEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    bytes: int
-    md5: str | None = None
-    """None for an embedded recording: its last bits depend on the processor that rendered it; what
-    it was rendered from is in `Inventory.made_from`."""
+    bytes: Annotated[int, Field(ge=0)]
+    md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
+    """None for an embedded recording: its last bits depend on the processor that rendered it. What
+    it was rendered from is in `Inventory.made_from`; `rendered.py` knows its MD5 on this machine."""
 
 
 class Inventory(BaseModel):
     """The usable recordings of a dataset, their files, and what was found wrong with the copy."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    dataset: str
-    origin: str
+    dataset: Name
+    origin: Origin
     collection: str = ""
     """The collection that the songs were taken from, when it is not the dataset itself."""
     absent: str = ""
@@ -50,6 +53,25 @@ class Inventory(BaseModel):
     """Audio files of the copy that do not belong to the published dataset."""
     made_from: dict[str, str | int | float] = {}
     """What the embedded recordings were rendered from: parameters, hash of the renderer."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        """Later rooms look up tracks, files and kinds by name."""
+        seen: set[str] = set()
+        for track in (recording.track for recording in self.recordings):
+            if track.dataset != self.dataset or track.id in seen:
+                raise ValueError(
+                    f"recordings: {printed(track.id)} is of another dataset, or twice there"
+                )
+            seen.add(track.id)
+            for part in (part for parts in track.sources.values() for part in parts):
+                if part.file not in self.files:
+                    raise ValueError(
+                        f"files: {printed(part.file)} is missing, {printed(track.id)} needs it"
+                    )
+        if self.origin == FOLDER and len(self.kinds) != 1:
+            raise ValueError("recordings: a folder holds one kind of recordings")
+        return self
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -69,14 +91,11 @@ def save(inventory: Inventory, path: Path) -> None:
 
 def load(path: Path) -> Inventory:
     """Read what `save` wrote; raises UserError when the file is missing or damaged."""
-    try:
-        return Inventory.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        remedy = f"run `python -m stages.download {path.stem}` first"
-        raise UserError(f"{path}: no such file; {remedy}") from None
-    except (ValidationError, UnicodeDecodeError):
-        remedy = f"delete it and run `python -m stages.download {path.stem}`"
-        raise UserError(f"{path}: not a valid inventory; {remedy}") from None
+    run = f"run `python -m stages.download {path.stem}`"
+    found = read_json(path, Inventory, f"delete it and {run}", f"{run} first")
+    if found.dataset != path.stem:
+        raise UserError(f"{path}: the inventory of {found.dataset}; delete it and {run}")
+    return found
 
 
 def _lines(inventory: Inventory) -> Iterator[str]:

@@ -1,38 +1,42 @@
 """From a dataset's folder to its inventory: every track looked at, what changed not at all read again."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.datasets import catalogue, completeness
-from pipeline.datasets.download.obtain import Rendered
 from pipeline.datasets.inspection import Expected, Inspection, InspectionCache, inspect, without
 from pipeline.datasets.inventory import FileEntry, Inventory
 from pipeline.datasets.readers import READERS, folder, musdb18
-from pipeline.datasets.readers.base import Listing, Rejected
+from pipeline.datasets.readers.base import Listing, Rejected, in_words
+from pipeline.datasets.rendered import Rendered
 from pipeline.errors import UserError
 from pipeline.parallel.mapping import DIED, parallel_map
+from pipeline.params import Origin
 from pipeline.tracks import Recording, Track
 
 
 def take(
     dataset: str,
-    origin: str,
+    origin: Origin,
     root: Path,
     names: Sequence[str],
     *,
     collection: str | None = None,
     rendered: Rendered | None = None,
     memory: Path | None = None,
+    say: Callable[[str], None] = print,
 ) -> Inventory:
     """Inspect every track of a dataset below `root`: decode all of it, note sizes and MD5s.
 
     `names` are the sources that the experiment needs; their sum is the mixture. `collection` is what
     lies at `root` when it is not the dataset itself; `rendered` says which files are embedded
     recordings. Tracks that did not change since the inspection noted in the file `memory` are not
-    read again. A track that cannot be used is listed in `rejected` with the reason. Raises UserError
+    read again. A track that cannot be used is listed in `rejected` with the reason; `say` is told
+    what was passed over by its name, which is no part of the inventory: a file manager's settings
+    must not make the experiment run again. Raises UserError
     when the dataset cannot give one of the sources, the folder holds no tracks, or not one of them
     can be used.
     """
@@ -44,6 +48,7 @@ def take(
             f" change sources or leave {dataset} out of datasets"
         )
     listing = reader.list_tracks(root)
+    _tell_skipped(dataset, listing, say)
     if collection:
         listing = musdb18.stand_in(listing, dataset)
     real = origin != "synthetic"
@@ -68,21 +73,34 @@ def take(
     )
 
 
-def take_folder(dataset: str, root: Path, holds: str, *, memory: Path | None = None) -> Inventory:
+def take_folder(
+    dataset: str,
+    root: Path,
+    holds: str,
+    *,
+    memory: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> Inventory:
     """Inspect every audio file below `root`: unpaired recordings of `holds`, a source or mixture.
 
-    Errors and `memory` as in `take`.
+    Errors, `memory` and `say` as in `take`.
     """
     listing = folder.list_tracks(root, dataset, holds)
+    _tell_skipped(dataset, listing, say)
     found = _inspect_all(dataset, listing, root, None, {}, memory)
     return Inventory(dataset=dataset, origin="folder", **found._asdict())
 
 
-def absent(dataset: str, origin: str, collection: str | None = None) -> Inventory:
+def absent(dataset: str, origin: Origin, collection: str | None = None) -> Inventory:
     """The inventory of a dataset that is not there: the experiment goes on without it."""
     place = collection or dataset
     reason = f"no recordings at DATA_ROOT/{place} when the experiment was run"
     return Inventory(dataset=dataset, origin=origin, collection=collection or "", absent=reason)
+
+
+def _tell_skipped(dataset: str, listing: Listing, say: Callable[[str], None]) -> None:
+    if listing.skipped:
+        say(f"{dataset}: passed over by their names: {in_words(listing.skipped)}")
 
 
 class _Usable(NamedTuple):

@@ -18,7 +18,7 @@ from pipeline.evaluation.track_scores import tracks_frame
 from pipeline.features.stft import reconstruct, stft
 from pipeline.features.store import FeatureFile
 from pipeline.parallel.mapping import DIED, parallel_map
-from pipeline.separation.separator import Separator
+from pipeline.separation.separator import NonFiniteError, Separator
 from pipeline.tracks import Role, TrackName, mixture_of
 
 FloatArray = NDArray[np.float32]
@@ -69,7 +69,11 @@ def tracks_of(split: pd.DataFrame, role: Role) -> list[TrackName]:
 
 def score(track: TrackName, row: TableRow) -> list[Score]:
     """The scores of one track."""
-    return scored(compared_waveforms(track, row), track, row)
+    try:
+        compared = compared_waveforms(track, row)
+    except NonFiniteError as error:
+        raise UserError(f"{track}: {error}") from None
+    return scored(compared, track, row)
 
 
 def compared_waveforms(track: TrackName, row: TableRow) -> Compared:

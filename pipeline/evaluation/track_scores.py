@@ -3,16 +3,21 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.evaluation.metrics import MEASURED
-from pipeline.evaluation.scoring import Score
+from pipeline.evaluation.scoring import SILENT_ESTIMATE, UNSCORED, Score
 from pipeline.files import write_text
+from pipeline.params import REFERENCE_ROWS
+from pipeline.text_files import printed, read_table, shown
 from pipeline.tracks import TrackName
 
 KEY = ["dataset", "track", "source"]
 COLUMNS = [*KEY, *MEASURED, "note"]
+MOST = 10_000
+"""dB. No ratio of two numbers in double precision is larger."""
 
 
 def tracks_frame(scored: Iterable[tuple[TrackName, Sequence[Score]]]) -> pd.DataFrame:
@@ -34,20 +39,40 @@ def save_tracks(frame: pd.DataFrame, path: Path) -> None:
 
 def load_tracks(path: Path) -> pd.DataFrame:
     """Read what `save_tracks` wrote. Raises UserError when it is missing or damaged."""
-    rerun = "delete it and run `dvc repro`"
-    try:
-        # As text first: a track may be called "007" or "nan".
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-        frame[MEASURED] = frame[MEASURED].replace("", "nan").astype(float)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `dvc repro evaluate@{path.stem}`") from None
-    except (ValueError, KeyError) as error:  # pandas' parser errors are ValueErrors
-        raise UserError(f"{path}: not a table of scores ({error}); {rerun}") from None
-    if list(frame.columns) != COLUMNS:
-        raise UserError(f"{path}: expected the columns {','.join(COLUMNS)}; {rerun}")
+    stage = "reference" if path.stem in REFERENCE_ROWS else "evaluate"
+    run = f"run `dvc repro {stage}@{path.stem}`"
+    rerun = f"delete it and {run}"
+    rows = read_table(path, COLUMNS, rerun, run)
+    # Names stay text: a track may be called "007" or "nan".
+    frame = pd.DataFrame(
+        [
+            (*row[:3], *(_score(path, row, cell, rerun) for cell in row[3:-1]), row[-1])
+            for row in rows
+        ],
+        columns=COLUMNS,
+    )
     if frame.empty:
         raise UserError(f"{path}: holds no track; check that data/split.csv has any in role test")
     if frame.duplicated(KEY).any():
-        twice = " / ".join(frame.loc[frame.duplicated(KEY), KEY].iloc[0])
+        twice = printed(" / ".join(frame.loc[frame.duplicated(KEY), KEY].iloc[0]))
         raise UserError(f"{path}: {twice} is there twice; {rerun}")
     return frame
+
+
+def _score(path: Path, row: Sequence[str], cell: str, rerun: str) -> float:
+    """A score in dB; NaN, for which the cell is empty, in the rows of tracks without scores alone."""
+    note, problem = row[-1], ""
+    try:
+        value = float(cell or "nan")
+    except ValueError:
+        value, problem = np.nan, f"expected a number, found {shown(cell)}"
+    if note not in ("", SILENT_ESTIMATE, *UNSCORED):
+        problem = f"unknown note {shown(note)}"
+    elif note in UNSCORED and cell:
+        problem = f"a score of a track without scores ({note})"
+    elif note not in UNSCORED and (np.isnan(value) or MOST < abs(value) < np.inf):
+        problem = f"expected a score in dB, found {shown(cell)}"
+    if problem:
+        name = printed(" / ".join(row[:3]))
+        raise UserError(f"{path}: {name}: {problem}; {rerun}")
+    return value

@@ -1,8 +1,10 @@
 """The features of one recording: waveforms at the working rate and their log magnitudes."""
 
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +22,17 @@ BLOCK_FRAMES = 2048
 FloatArray = NDArray[np.float32]
 
 
+class Extracted(NamedTuple):
+    """What `extract` computed."""
+
+    path: Path
+    """The waveforms, then the log magnitudes of each kind; `load_extracted` reads it."""
+    waveforms: tuple[int, ...]
+    """CRC-32 of each waveform."""
+    spectrograms: tuple[int, ...]
+    """CRC-32 of the log magnitudes of each kind."""
+
+
 def working_length(recording: Recording, sample_rate: int) -> int:
     """Samples of a recording at the working rate, at least 1."""
     return resampling.resampled_length(recording.samples, recording.sample_rate, sample_rate)
@@ -27,31 +40,50 @@ def working_length(recording: Recording, sample_rate: int) -> int:
 
 def extract(
     recording: Recording, root: Path, kinds: Sequence[str], signal: Signal, folder: Path
-) -> Path:
+) -> Extracted:
     """Compute the waveforms and log magnitudes of one recording into a new file in `folder`.
 
     A file and no arrays: a worker hands its results over through a pipe, which would need several
-    times their size in memory, here and where they wait. `load_extracted` reads it. Waveforms are
-    those of the sources behind a mixture; what stands alone has none.
+    times their size in memory, here and where they wait. Waveforms are those of the sources behind a
+    mixture; what stands alone has none. Raises UserError when the recording cannot be read, has
+    another length than it says, or samples so large that a magnitude is infinite.
     """
-    paired = kinds[0] == MIXTURE and len(kinds) > 1
+    track, paired = recording.track, kinds[0] == MIXTURE and len(kinds) > 1
     sources = kinds[1:] if paired else kinds
-    waveforms = reading.read_mono(recording.track, root, sources, signal.sample_rate)
+    waveforms = reading.read_mono(track, root, sources, signal.sample_rate)
     expected = working_length(recording, signal.sample_rate)
     if waveforms.shape[1] != expected:
         raise UserError(
-            f"{root}: {recording.track.id} has another length than data/inventory says; run"
-            f" `dvc repro -f download@{recording.track.dataset}`"
+            f"{root}: {track.id} has another length than data/inventory says; run"
+            f" `dvc repro -f download@{track.dataset}`"
         )
     with NamedTemporaryFile(dir=folder, delete=False) as file:
         stored = waveforms if paired else waveforms[:0]
         for waveform in stored:
             file.write(waveform.data)
         shown = (mixture_of(waveforms), *waveforms) if paired else waveforms
-        for waveform in shown:
+        checksums = []
+        for kind, waveform in zip(kinds, shown, strict=True):
+            checksum = 0
             for block in _log_magnitudes(waveform, signal):
+                if not np.isfinite(block).all():
+                    raise _too_loud(recording, root, kind)
+                checksum = zlib.crc32(block.data, checksum)
                 file.write(block.data)
-    return Path(file.name)
+            checksums.append(checksum)
+    return Extracted(
+        Path(file.name), tuple(zlib.crc32(waveform.data) for waveform in stored), tuple(checksums)
+    )
+
+
+def _too_loud(recording: Recording, root: Path, kind: str) -> UserError:
+    track = recording.track
+    name = next(part.file for parts in track.sources.values() for part in parts)
+    return UserError(
+        f"{root / name}: {track.id}: its {kind} has infinite magnitudes: samples far beyond full"
+        f" scale (1.0); replace it, or take it out of the folder and run"
+        f" `python -m stages.download {track.dataset}`"
+    )
 
 
 def load_extracted(

@@ -9,7 +9,6 @@ import logging
 import os
 import pickle
 import platform
-import subprocess
 import sys
 import time
 import warnings
@@ -35,7 +34,7 @@ from pipeline.files import PARTIAL
 from pipeline.parallel.workers import Item, Result, Task, WorkerDied, single_thread
 
 PACKAGES = (
-    "dask", "distributed", "h5py", "numpy", "scipy", "soundfile", "soxr", "torch",
+    "av", "dask", "distributed", "h5py", "numpy", "scipy", "soundfile", "soxr", "torch",
 )  # fmt: skip
 """Those that results, or their way here, depend on."""
 PATIENCE = 60.0
@@ -251,7 +250,6 @@ def identity() -> dict[str, str]:
         "pipeline code": rooms.digest(rooms.PACKAGE.rglob("*.py"))[:8],
         "Python": platform.python_version(),
         **{name: _version(name) for name in PACKAGES},
-        "ffmpeg": _ffmpeg(),
     }
 
 
@@ -260,11 +258,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "absent"
-
-
-def _ffmpeg() -> str:
-    try:
-        said = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "absent"
-    return said.stdout.splitlines()[0]

@@ -1,24 +1,22 @@
 """The model card: what a model is, what it was made from, how well it does, what it cannot do."""
 
-import json
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from pipeline.comparison import revisions
-from pipeline.comparison.aggregation import Means
-from pipeline.comparison.markdown import grid
+from pipeline.comparison.aggregation import Means, load_means
+from pipeline.comparison.markdown import escaped, grid
 from pipeline.datasets import catalogue, inventory
 from pipeline.datasets.inventory import Inventory
-from pipeline.errors import UserError
 from pipeline.evaluation.metrics import MEASURED
 from pipeline.params import REFERENCE_ROWS
 from pipeline.roles import load_split
 from pipeline.separation import model_folder
+from pipeline.separation.model_folder import Description
 from pipeline.separation.onnx_network import INPUT, ONNX, OUTPUT
 from pipeline.separation.separator import Separator
 from pipeline.tracks import Role
@@ -29,24 +27,24 @@ LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime")
 def card(model: Path, separator: Separator, results: Path) -> str:
     """The model card of a model folder (Markdown)."""
     config = model_folder.read_config(model)
-    name = str(config.get("model", model.name))
+    name = config.model or model.name
     data = results.absolute().parent / "data"
     found = [inventory.load(path) for path in sorted((data / "inventory").glob("*.json"))]
     split = load_split(data / "split.csv") if (data / "split.csv").exists() else None
     rendered = [entry.dataset for entry in found if entry.origin == "synthetic"]
     sections = [
-        [f"# {name}"], _summary(separator, config, rendered), _use(separator),
+        [f"# {escaped(name)}"], _summary(separator, config, rendered), _use(separator),
         _limits(separator, rendered), _recordings(found, split),
         _scores(results / "metrics.json", name, separator.sources), _made_with(),
     ]  # fmt: skip
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
 
 
-def _summary(separator: Separator, config: dict[str, Any], rendered: Sequence[str]) -> list[str]:
+def _summary(separator: Separator, config: Description, rendered: Sequence[str]) -> list[str]:
     signal = separator.signal
-    critics = ", ".join(config.get("critics", []))
+    critics = ", ".join(map(escaped, config.critics))
     lines = [
-        f"A U-Net that separates a mixture into: {', '.join(separator.sources)}.",
+        f"A U-Net that separates a mixture into: {', '.join(map(escaped, separator.sources))}.",
         f"It was trained with critics for: {critics}." if critics else "It was trained without critics.",
         "",
         f"Signal: mono, {signal.sample_rate} Hz; STFT with {signal.fft_size} samples, hop"
@@ -56,7 +54,7 @@ def _summary(separator: Separator, config: dict[str, Any], rendered: Sequence[st
         lines += [
             "",
             "**This model is a demonstration.** It was trained on synthetic recordings"
-            f" ({', '.join(rendered)}); how well it separates real music is not known.",
+            f" ({', '.join(map(escaped, rendered))}); how well it separates real music is not known.",
         ]
     return lines
 
@@ -99,7 +97,7 @@ def _recordings(found: Sequence[Inventory], split: pd.DataFrame | None) -> list[
         return [*lines, "Not known: data/split.csv was not there when this was written."]
     count = split.groupby(["dataset", "role"]).size()
     rows = [
-        [dataset, *(str(count.get((dataset, role), 0)) for role in Role)]
+        [escaped(dataset), *(str(count.get((dataset, role), 0)) for role in Role)]
         for dataset in split["dataset"].unique()
     ]
     lines += ["Tracks; the weights come from `supervised` and, with critics, `unlabelled`;"
@@ -110,7 +108,7 @@ def _recordings(found: Sequence[Inventory], split: pd.DataFrame | None) -> list[
             "",
             "Terms of the recordings; whether they hold for a model too is for you to judge:",
         ]
-        lines += ["", *(f"- {entry.dataset}: {_terms(entry)}" for entry in found)]
+        lines += ["", *(f"- {escaped(entry.dataset)}: {_terms(entry)}" for entry in found)]
     return lines
 
 
@@ -119,7 +117,7 @@ def _terms(entry: Inventory) -> str:
         return "synthetic, rendered by this program; no recording of anybody is in it"
     name = entry.collection or entry.dataset
     if name in catalogue.collections():
-        return f"{name}; {catalogue.collection(name).licence}"
+        return f"{escaped(name)}; {catalogue.collection(name).licence}"
     return "files of the people who trained the model, under terms that only they know"
 
 
@@ -127,19 +125,16 @@ def _scores(path: Path, name: str, sources: Sequence[str]) -> list[str]:
     lines = ["## Scores", ""]
     if not path.exists():
         return [*lines, "None: results/metrics.json was not there when this was written."]
-    try:
-        metrics: Means = json.loads(path.read_text(encoding="utf-8"))
-        tables = {source: _table(metrics, name, source) for source in sources}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: damaged; run `python -m stages.compare` again") from None
+    metrics = load_means(path, "delete it and run `python -m stages.compare`")
+    tables = {source: _table(metrics, name, source) for source in sources}
     if not any(tables.values()):
-        return [*lines, f"None: results/metrics.json has no row {name}."]
+        return [*lines, f"None: results/metrics.json has no row {escaped(name)}."]
     lines.append(
         "Means over test tracks in dB (BSS Eval v3). `mixture`: the mixture as the estimate;"
         " `oracle`: the true magnitudes with the mixture's phase."
     )
     for source, table in tables.items():
-        lines += ["", f"{source}:", "", *table]
+        lines += ["", f"{escaped(source)}:", "", *table]
     return lines
 
 
@@ -152,13 +147,13 @@ def _table(metrics: Means, name: str, source: str) -> list[str]:
                 cells.get(row, {}).get(f"{metric}_{source}") for row in (mixture, name, oracle)
             ]
             values = ["–" if value is None else f"{value:.2f}" for value in found]
-            rows.append([test_set, metric, str(cells[name]["tracks"]), *values])
-    header = ["test set", "metric", "tracks", mixture, name, oracle]
+            rows.append([escaped(test_set), metric, str(cells[name]["tracks"]), *values])
+    header = ["test set", "metric", "tracks", mixture, escaped(name), oracle]
     return grid(header, rows, 2) if rows else []
 
 
 def _made_with() -> list[str]:
-    commit = revisions.checked_out(Path(__file__).parent) or "unknown"
+    commit = revisions.checked_out(Path(__file__).parent)
     libraries = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
     return [
         "## Made with",

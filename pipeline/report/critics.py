@@ -68,7 +68,6 @@ def wishes(run: Run, choices: Sequence[Choice], page: Path) -> list[Wish]:
             estimate = estimates[separator.sources.index(source)]
             found.append(_draw(model, source, choice, critic, estimate, reference, first,
                                store.signal, page))  # fmt: skip
-    store.file.close()
     return found
 
 

@@ -122,7 +122,6 @@ def cut(run: Run, choices: Sequence[Choice], device: str = "cpu") -> Iterator[Ex
     for choice in choices:
         store = FeatureFile.open(run.features / f"{choice.dataset}.h5")
         references = store.waveforms(store.rows([choice.track])[0])
-        store.file.close()
         mixture = mixture_of(references)
         rate = store.signal.sample_rate
         energy = references[store.sources.index(source)].astype(np.float64) ** 2

@@ -1,6 +1,5 @@
 """What the report is made from: everything that the stages before it left on the disk."""
 
-import json
 import os
 import platform
 from collections.abc import Mapping
@@ -8,20 +7,22 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import pandas as pd
+from pydantic import Field
 
 from pipeline import params
 from pipeline.comparison import aggregation, histories
 from pipeline.comparison.aggregation import Means
 from pipeline.datasets import inventory
 from pipeline.datasets.inventory import Inventory
-from pipeline.errors import UserError
 from pipeline.evaluation.track_scores import load_tracks
 from pipeline.params import DATASETS, REFERENCE_ROWS, Params
 from pipeline.roles import load_split
-from pipeline.separation.model_folder import CONFIG
+from pipeline.separation import model_folder
+from pipeline.separation.model_folder import Description
+from pipeline.text_files import read_text, remembered
 from pipeline.tracks import Role
 
 PAPER = Path(__file__).with_name("paper.csv")
@@ -29,6 +30,10 @@ PACKAGES = (
     *("torch", "torchaudio", "lightning", "numpy", "scipy", "pandas"),
     *("museval", "librosa", "soxr", "h5py", "dvc", "matplotlib"),
 )
+
+Timings = dict[str, Annotated[float, Field(ge=0, le=1e9)]]
+"""Seconds by stage."""
+COMPARE = "run `dvc repro compare`"
 
 History = dict[str, pd.DataFrame]
 """Curve name, for example training/L_s, to its points: columns step, value."""
@@ -46,7 +51,7 @@ class Run:
     """results/table.csv: means, intervals and differences."""
     split: pd.DataFrame
     inventories: tuple[Inventory, ...]
-    configs: Mapping[str, Mapping[str, Any]]
+    configs: Mapping[str, Description]
     """config.json of each model."""
     histories: Mapping[str, History]
     """Training curves of each model; empty where a model has none."""
@@ -83,22 +88,23 @@ def load(
     """
     settings = params.load(params_file)
     rows = (REFERENCE_ROWS[0], *settings.models, REFERENCE_ROWS[1])
+    again = f"delete it and {COMPARE}"
     frames = {row: load_tracks(results / "tracks" / f"{row}.csv") for row in rows}
     return Run(
         params=settings,
         scores=aggregation.combine(frames, settings.sources),
-        means=_json(results / "metrics.json"),
-        table=_table(results / "table.csv"),
+        means=aggregation.load_means(results / "metrics.json", again, COMPARE, rows),
+        table=aggregation.load_long_table(results / "table.csv", again, COMPARE),
         split=load_split(data / "split.csv"),
         inventories=tuple(
             inventory.load(data / "inventory" / f"{name}.json") for name in settings.datasets
         ),
-        configs={name: _json(models / name / CONFIG) for name in settings.models},
+        configs={name: model_folder.read_config(models / name) for name in settings.models},
         histories={name: histories.read(models / name) for name in settings.models},
-        notes=_notes(results / "table.md"),
+        notes=_notes(results / "table.md", again),
         models=models,
         features=data / "features",
-        timings=_json(timings) if timings and timings.exists() else {},
+        timings=(timings and remembered(timings, Timings)) or {},
     )
 
 
@@ -137,39 +143,22 @@ def hardware() -> list[str]:
     """The machine that wrote the report: processor, cores, accelerators."""
     import torch
 
-    processor = platform.processor() or platform.machine()
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        processor = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
-    return [f"{processor}, {cores} cores usable", *(gpus or ["no GPU"])]
+    return [f"{processor()}, {cores} cores usable", *(gpus or ["no GPU"])]
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `dvc repro`") from None
-    except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); delete it and run `dvc repro`") from None
+def processor() -> str:
+    """The name of this machine's processor."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    return platform.processor() or platform.machine()
 
 
-def _table(path: Path) -> pd.DataFrame:
-    try:
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `dvc repro compare`") from None
-    except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); run `dvc repro -f compare`") from None
-    if list(frame.columns) != aggregation.LONG_COLUMNS:
-        raise UserError(f"{path}: not the table of this version; run `dvc repro -f compare`")
-    return frame
-
-
-def _notes(path: Path) -> tuple[str, ...]:
+def _notes(path: Path, again: str) -> tuple[str, ...]:
     """The list under "## Notes"; none when the table has not been written."""
     if not path.exists():
         return ()
-    _, _, notes = path.read_text(encoding="utf-8").partition("\n## Notes\n")
+    _, _, notes = read_text(path, again).partition("\n## Notes\n")
     return tuple(line.removeprefix("- ") for line in notes.splitlines() if line.startswith("- "))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from pipeline.comparison import revisions
+from pipeline.comparison import markdown, revisions
 from pipeline.evaluation.metrics import HEADLINE, REPORTED, named
 from pipeline.files import atomic_path
 from pipeline.parallel.workers import worker_count
@@ -97,6 +97,7 @@ def render(context: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["joined"] = words.joined
+    environment.filters["parts"] = markdown.parts
     return environment.get_template("index.html").render(context)
 
 
@@ -142,7 +143,7 @@ def distributions(run: Run, numbers: dict[TrackName, int]) -> dict[str, dict[str
 
 def curve_plots(run: Run) -> list[tuple[str, str]]:
     """(what it is, SVG) of every training curve that any model has."""
-    best = {name: float(own["best"]["steps"]) for name, own in run.configs.items() if "best" in own}
+    best = {name: float(own.best.steps) for name, own in run.configs.items() if own.best}
     drawn = []
     for name, label in tables.curve_names(run):
         series = {model: own[name] for model, own in run.histories.items() if name in own}

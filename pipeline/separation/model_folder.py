@@ -1,48 +1,102 @@
 """A model folder: weights (safetensors) and what is needed to build the networks again (JSON)."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_file, save_model
-from torch import nn
+from safetensors.torch import load, save
+from torch import Tensor, nn
 
 from pipeline.errors import UserError, in_one_line
 from pipeline.files import write_text
-from pipeline.networks.builders import build_critic, build_separator
+from pipeline.networks.builders import UNNAMED, build_critic, build_separator
 from pipeline.networks.interfaces import CriticNetwork, SeparatorNetwork
-from pipeline.params import Name, Precision, Signal
+from pipeline.params import (
+    CriticSettings,
+    Name,
+    Precision,
+    SeparatorSettings,
+    Signal,
+    check_sources,
+)
+from pipeline.text_files import read_json, shown
 
 FORMAT = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
+def _named(kind: str) -> BeforeValidator:
+    """Settings that name no network are from before there was a choice."""
+    return BeforeValidator(
+        lambda own: {"network": UNNAMED[kind], **own} if isinstance(own, dict) else own
+    )
+
+
+class Epoch(BaseModel):
+    """The epoch that was kept."""
+
+    epoch: Annotated[int, Field(ge=0)]
+    steps: Annotated[int, Field(ge=0)]
+    """Updates of the separator."""
+
+
 class Description(BaseModel):
-    """The part of config.json that applying a model needs; it holds more, for people."""
+    """The part of config.json that the program reads, within the bounds of params.yaml; it holds
+    more, for people."""
 
     model_config = ConfigDict(frozen=True)
 
     format: int
-    sources: list[Name]
+    sources: Annotated[list[Name], Field(min_length=1, max_length=16)]
     """They become names of files."""
     signal: Signal
-    separator: dict[str, Any]
+    separator: Annotated[SeparatorSettings, _named("separators")]
     precision: Precision = "float32"
     """A folder that does not say is from before there was a choice."""
+    sha256: dict[str, str] = {}
+    """Of the files of weights, by name; a folder from before has none."""
+    model: Name | None = None
+    """Its name in params.yaml."""
+    critics: list[Name] = []
+    """The sources that have one."""
+    critic: Annotated[CriticSettings, _named("critics")] | None = None
+    best: Epoch | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_format(cls, config: Any) -> Any:
+        if isinstance(config, dict) and config.get("format") != FORMAT:
+            found = shown(config.get("format"))
+            raise ValueError(f"model format {found}, this version reads {FORMAT}")
+        return config
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        check_sources(self.sources)
+        if self.critics and (self.critic is None or not set(self.critics) <= set(self.sources)):
+            raise ValueError("critics: expected names from sources, and settings under critic")
+        return self
 
 
 def save_separator(
     folder: Path, network: SeparatorNetwork, settings: Mapping[str, Any], details: Mapping[str, Any]
 ) -> None:
-    """Write weights and config.json: `settings` as `Description` has them, `details` beside them."""
+    """Write weights and config.json: `settings` as `Description` has them, `details` beside them.
+
+    config.json has the digests of these weights and of the critics that `save_critic` wrote before.
+    Raises UserError when a weight is not finite.
+    """
     if not isinstance(network, nn.Module) or not isinstance(network.settings, dict):
         raise TypeError(f"{type(network).__name__} has no weights that could be saved")
     folder.mkdir(parents=True, exist_ok=True)
-    save_model(network, str(folder / WEIGHTS))
+    _save(network, folder / WEIGHTS)
+    digests = {path.name: digest(path) for path in sorted(folder.glob("*.safetensors"))}
     config = {"format": FORMAT, **settings, "separator": network.settings, **details}
+    config["sha256"] = digests
     write_text(folder / CONFIG, json.dumps(config, indent=1) + "\n")
 
 
@@ -51,28 +105,25 @@ def load_separator(folder: Path) -> tuple[nn.Module, Description]:
 
     Raises UserError when the folder is missing, damaged or of another format.
     """
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).exists():
+            raise UserError(f"{folder}: not a model folder: no {name}")
+    found = read_config(folder)
+    settings = found.separator.model_dump()
+    network = build_separator(settings, found.signal.bins, len(found.sources))
     try:
-        config = read_config(folder)
-        if config["format"] != FORMAT:
-            raise UserError(
-                f"{folder / CONFIG}: model format {config['format']}, this version reads {FORMAT}"
-            )
-        found = Description.model_validate(config)
-        network = build_separator(found.separator, found.signal.bins, len(found.sources))
-        load_model(network, str(folder / WEIGHTS))
-    except FileNotFoundError:
-        missing = CONFIG if not (folder / CONFIG).exists() else WEIGHTS
-        raise UserError(f"{folder}: not a model folder: no {missing}") from None
+        _load(network, folder / WEIGHTS, found.sha256)
     except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
         raise UserError(f"{folder}: damaged model folder: {in_one_line(error)}") from None
     return network, found
 
 
 def save_critic(folder: Path, source: str, critic: nn.Module) -> None:
-    """Write the weights of one source's critic; config.json has its settings as `critic`."""
-    # contiguous: safetensors stores no channels_last strides
-    weights = {key: value.contiguous() for key, value in critic.state_dict().items()}
-    save_file(weights, _critic(folder, source))
+    """Write the weights of one source's critic; config.json has its settings as `critic`.
+
+    Raises UserError when a weight is not finite.
+    """
+    _save(critic, _critic(folder, source))
 
 
 def load_critics(folder: Path) -> dict[str, CriticNetwork]:
@@ -82,11 +133,12 @@ def load_critics(folder: Path) -> dict[str, CriticNetwork]:
     """
     config = read_config(folder)
     critics: dict[str, CriticNetwork] = {}
-    for source in config.get("critics", []):
+    for source in config.critics:
         path = _critic(folder, source)
-        network = build_critic(config["critic"], Signal(**config["signal"]).bins)
+        assert config.critic is not None
+        network = build_critic(config.critic.model_dump(), config.signal.bins)
         try:
-            load_model(network, str(path))
+            _load(network, path, config.sha256)
         except (OSError, RuntimeError, SafetensorError) as error:
             raise UserError(
                 f"{path}: critic cannot be read ({in_one_line(error)}); run"
@@ -96,10 +148,53 @@ def load_critics(folder: Path) -> dict[str, CriticNetwork]:
     return critics
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.json as it is."""
-    config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    return config
+def read_config(folder: Path) -> Description:
+    """What config.json says. Raises UserError when it is missing, damaged or of another format."""
+    run = f"run `dvc repro train@{folder.name}`"
+    trained = f"if the model was trained here, delete {folder} and {run}, else get the folder again"
+    return read_json(folder / CONFIG, Description, trained, run)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file of weights, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _save(network: nn.Module, path: Path) -> None:
+    # contiguous: safetensors stores no channels_last strides
+    weights = {key: value.contiguous() for key, value in network.state_dict().items()}
+    if name := _not_finite(weights):
+        raise UserError(f"{path}: not written: {name} would hold values that are not finite")
+    # As bytes: when the disk is full safetensors raises an error of its own, the system an OSError.
+    path.write_bytes(save(weights))
+
+
+def _load(network: nn.Module, path: Path, digests: Mapping[str, str]) -> None:
+    """Raises UserError when the weights are not those that were written, or not finite."""
+    content = path.read_bytes()
+    expected = digests.get(path.name)
+    if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+        raise UserError(
+            f"{path}: not the weights that were written with {CONFIG} (its SHA-256 differs);"
+            f" {_again(path)}"
+        )
+    weights = load(content)
+    if name := _not_finite(weights):
+        raise UserError(f"{path}: {name} holds values that are not finite; {_again(path)}")
+    network.load_state_dict(weights)
+
+
+def _not_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """The name of a tensor with a value that is no number or infinite."""
+    return next((name for name, value in weights.items() if not value.isfinite().all()), None)
+
+
+def _again(path: Path) -> str:
+    # Not `dvc checkout`: it calls a file up to date when DVC's own copy has the same damage.
+    return (
+        f"where it was trained, run `dvc repro -f train@{path.parent.name}`; otherwise copy the"
+        " folder again"
+    )
 
 
 def _critic(folder: Path, source: str) -> Path:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import warnings
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from pipeline.errors import UserError, in_one_line
 from pipeline.networks.interfaces import SeparatorNetwork
-from pipeline.separation.model_folder import WEIGHTS
+from pipeline.separation.model_folder import WEIGHTS, digest
 from pipeline.separation.separator import Separator
 
 ONNX = "model.onnx"
@@ -48,6 +49,7 @@ def write_onnx(separator: Separator, path: Path, fingerprint: str) -> None:
         "grid": str(network.grid),
         "smallest_frames": str(frames),
         "weights": fingerprint,
+        "graph": _graph_digest(written),
     }
     onnx.helper.set_model_props(written, metadata)
     onnx.checker.check_model(written)
@@ -76,21 +78,34 @@ def load_onnx(model: Path, path: Path) -> Separator:
     """
     separator = Separator.load(model)
     if not path.is_file():
-        raise UserError(f"{path}: no such file; `python -m pipeline export` writes {ONNX}")
+        name = shlex.quote(str(model))
+        raise UserError(
+            f"{path}: no such file; `python -m pipeline export {name} --out exported` writes"
+            f" exported/{ONNX}"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # what is wrong comes as an exception
     try:
         session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+        graph = _graph_digest(onnx.load(str(path)))
     except Exception as error:  # a dozen classes without a common one
         reason = in_one_line(error)
         raise UserError(f"{path}: not a network that onnxruntime can run: {reason}") from None
-    if session.get_modelmeta().custom_metadata_map.get("weights") != weights_digest(model):
+    metadata = session.get_modelmeta().custom_metadata_map
+    if metadata.get("weights") != weights_digest(model):
         raise UserError(f"{path}: not exported from the weights in {model}; export them again")
-    return Separator(OnnxNetwork(session, separator.network), separator.sources, separator.signal)
+    if metadata.get("graph", graph) != graph:
+        raise UserError(f"{path}: damaged (its SHA-256 differs); copy it or export it again")
+    network = OnnxNetwork(session, separator.network)
+    return Separator(network, separator.sources, separator.signal, name=str(path))
+
+
+def _graph_digest(network: onnx.ModelProto) -> str:
+    """SHA-256 of the operations with their weights."""
+    return hashlib.sha256(network.graph.SerializeToString(deterministic=True)).hexdigest()
 
 
 def weights_digest(model: Path) -> str:
     """SHA-256 of the weights in a model folder."""
-    with (model / WEIGHTS).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest(model / WEIGHTS)

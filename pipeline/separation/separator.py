@@ -28,6 +28,10 @@ from pipeline.separation import model_folder
 from pipeline.separation.patches import BLOCK_FRAMES, FloatArray, Patches
 
 
+class NonFiniteError(UserError):
+    """A model has estimated what is no number, or no sound."""
+
+
 @dataclass(frozen=True)
 class Separator:
     """A separator with what is needed to apply it."""
@@ -37,6 +41,8 @@ class Separator:
     signal: Signal
     precision: Precision = "float32"
     """Of the network's convolutions, as in training; what it gives is float32 either way."""
+    name: str = "the model"
+    """Where it was read from, for error lines."""
 
     def save(self, folder: Path, details: dict[str, Any]) -> None:
         """Write weights and configuration; `details` is recorded beside them (training, data)."""
@@ -77,13 +83,26 @@ class Separator:
             tuple(described.sources),
             described.signal,
             precision or described.precision,
+            str(folder),
         )
 
     def predict(self, mixture: Tensor) -> Tensor:
-        """The network's estimates of patches (shapes: `SeparatorNetwork`), as float32."""
+        """The network's estimates of patches (shapes: `SeparatorNetwork`), as float32.
+
+        Raises NonFiniteError when they are NaN or infinite, or are the logarithms of such magnitudes.
+        """
         reduced = self.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
-            return self.network(mixture)
+            estimates = self.network(mixture)
+        # no sample of their waveforms is larger than the sum; it is NaN if one of them is
+        total = torch.expm1(estimates).sum(dtype=torch.float64)
+        if not total <= torch.finfo(torch.float32).max:
+            raise NonFiniteError(
+                f"{self.name}: its estimates are infinite or no numbers, of a mixture whose log"
+                f" magnitudes reach {mixture.max():.3g}; replace the model, or a recording whose samples"
+                " are far beyond full scale (1.0)"
+            )
+        return estimates
 
     def separate(self, waveform: NDArray[Any], sample_rate: float) -> dict[str, FloatArray]:
         """Estimate the sources of a recording: source -> float32 (samples,) at the model's rate.
@@ -91,7 +110,7 @@ class Separator:
         waveform: floating point, (samples,) or (channels, samples), full scale +-1; channels are
         averaged. sample_rate: Hz, resampled to `signal.sample_rate`. The whole recording is in
         memory: `separation.streams` has the same as a stream, and at the recording's own rate and
-        channels. Raises UserError when it is no such waveform.
+        channels. Raises UserError when it is no such waveform, and NonFiniteError as `predict`.
         """
         mono = as_channels(waveform, sample_rate).mean(axis=0, dtype=np.float32)
         resampler = Resampler(sample_rate, self.signal.sample_rate, 1)
@@ -102,7 +121,7 @@ class Separator:
         """Estimate the sources of a mono recording at the model's rate.
 
         waveform: float32 (samples,), samples >= 1. frames: of a patch; they change the result by
-        rounding alone. Returns float32 (sources, samples).
+        rounding alone. Returns float32 (sources, samples). Raises NonFiniteError as `predict`.
         """
         samples = len(waveform)
         estimates = np.empty((len(self.sources), samples), np.float32)

@@ -1,35 +1,42 @@
 """Files and folders of songs, separated into files: what `python -m pipeline separate` does."""
 
+import hashlib
 import os
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
 from time import monotonic
 from typing import Any, NamedTuple, cast, get_args
-from unicodedata import normalize
 
 import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from pipeline.audio import ffmpeg
-from pipeline.audio.decoding import Decoder, open_audio
+from pipeline.audio.decoder import DamagedError, Decoder, shown
+from pipeline.audio.decoding import open_audio
 from pipeline.audio.reading import BLOCK
-from pipeline.datasets.readers.base import printable
-from pipeline.datasets.readers.folder import list_tracks
-from pipeline.errors import UserError
-from pipeline.files import PARTIAL, atomic_path
+from pipeline.datasets.readers.base import in_words, suffix
+from pipeline.datasets.readers.folder import SUFFIXES, list_tracks
+from pipeline.errors import UserError, printable
+from pipeline.files import PARTIAL, atomic_path, existing
 from pipeline.networks.devices import resolve_device
 from pipeline.params import Precision
-from pipeline.separation.separator import Separator
+from pipeline.separation.separator import NonFiniteError, Separator
 from pipeline.separation.streams import InputRate, ModelRate, SourceStream
 
 FORMATS = ("wav", "flac")
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 MakeStream = Callable[[Separator, int, int], SourceStream]
 RATES: dict[str, MakeStream] = {"model": ModelRate, "input": InputRate}
+MARK = "Estimate of a source by adversarial-separation"
+"""The comment in every file that is written: it tells a result from a song wherever it lies."""
+SEPARATED = "separated before"
+"""What is passed over because of it."""
+ROOM = 32
+"""Bytes of a name that are left for a number, and for what atomic_path puts behind it."""
 FLAC_CHANNELS, FLAC_RATE = 8, 655_350
 """The most that a FLAC file can have."""
 
@@ -50,6 +57,7 @@ def separate_files(
     format: str = "wav",
     rate: str = "model",
     overwrite: bool = False,
+    salvage: bool = False,
     device: str = "auto",
     precision: str = "",
     onnx: Path | None = None,
@@ -68,9 +76,12 @@ def separate_files(
         if given not in expected:
             raise UserError(f"--{option} {printable(given)}: expected {' or '.join(expected)}")
     separator = load(model, device, cast(Precision, precision) if precision else None, onnx)
-    found, failures = find(songs, out)
+    found, failures, skipped = find(songs)
     for failure in failures:
         _say(f"error: {failure}")
+    if skipped:
+        _say(f"passed over: {in_words(skipped)}")
+    inputs = identities(found)
     announced = sum(_seconds(song.path) for song in found)
     done, audio = 0, 0.0
     with tqdm(
@@ -85,8 +96,14 @@ def separate_files(
 
         for song, target in zip(found, places(found, out), strict=True):
             try:
-                check_target(target, separator, overwrite)
-                seconds = separate_song(song.path, target, separator, format, RATES[rate], advance)
+                check_target(target, overwrite, inputs)
+                seconds = separate_song(
+                    song.path, target, separator, format, RATES[rate], advance, salvage
+                )
+            except DamagedError as error:
+                failures.append(f"{error}, or take what is there with --salvage")
+                _say(f"error: {failures[-1]}")
+                continue
             except UserError as error:
                 failures.append(str(error))
                 _say(f"error: {error}")
@@ -113,13 +130,16 @@ def load(
     return load_onnx(model, onnx)
 
 
-def find(given: list[Path], out: Path) -> tuple[list[Song], list[str]]:
-    """The songs in files and folders, each once, and a line for everything that is none.
+def find(given: list[Path]) -> tuple[list[Song], list[str], Counter[str]]:
+    """The songs in files and folders, each once, a line for everything that is none, and how much of
+    each kind was passed over.
 
-    What lies in `out` is left out, unless `out` is the folder itself: it is what was separated before.
+    A folder's results of an earlier separation are no songs, wherever they lie in it: their files say
+    what they are (MARK). A file that was named is always one.
     """
     songs: dict[Path, Song] = {}
     failures: list[str] = []
+    skipped: Counter[str] = Counter()
     for path in given:
         if not os.path.isdir(path):  # noqa: PTH112 - raises nothing, as realpath
             if os.path.lexists(path):
@@ -133,52 +153,76 @@ def find(given: list[Path], out: Path) -> tuple[list[Song], list[str]]:
             failures.append(str(error))
             continue
         failures += [rejected.reason for rejected in listing.rejected]
-        within = _real(path) in _real(out).parents
+        skipped += listing.skipped
         for track in listing.tracks:
             name = PurePath(track.sources["mixture"][0].file)
-            song = _real(path / name)
-            if not (within and song.is_relative_to(_real(out))):
-                songs.setdefault(song, Song(path / name, name))
-    return list(songs.values()), failures
+            if _is_result(path / name):
+                skipped[SEPARATED] += 1
+            else:
+                songs.setdefault(_real(path / name), Song(path / name, name))
+    return list(songs.values()), failures, skipped
 
 
 def places(songs: list[Song], out: Path) -> list[Path]:
-    """A folder for each song, none of which is another's or lies in another's.
+    """A folder for each song, none of which is another's, lies in another's, or is a song.
 
     It is named like the song without its suffix. Songs that would share a folder keep their suffix, and
-    those that still do get a number.
+    those that still do get a number. A name that would be too long for the disk is cut, and ends in a
+    digest of all of it.
     """
+    longest = min(os.pathconf(existing(out), "PC_NAME_MAX"), 255) - ROOM
+    whole = [song.name.with_name(_fitting(song.name.name, longest)) for song in songs]
+    bare = [song.name.with_name(_fitting(_title(song.name.name), longest)) for song in songs]
     # on some disks the same name may be spelt in several ways
-    bare = [_spelling(song.name.with_suffix("")) for song in songs]
-    count = Counter(bare)
+    count = Counter(map(_spelling, bare))
     inner = {parent for song in songs for parent in map(_spelling, song.name.parents)}
+    inputs = {_real(song.path) for song in songs}
     taken: set[str] = set()
-    targets = []
-    for song, plain in zip(songs, bare, strict=True):
-        name = song.name.with_suffix("")
+
+    def is_free(name: PurePath) -> bool:
         # files.atomic_path writes to names that end so
-        if count[plain] > 1 or plain in inner or plain.endswith(PARTIAL):
-            name = song.name
+        free = _spelling(name) not in taken | inner and not name.name.endswith(PARTIAL)
+        return free and _real(out / name) not in inputs
+
+    targets = []
+    for name, full in zip(bare, whole, strict=True):
+        if count[_spelling(name)] > 1 or not is_free(name):
+            name = full
         number = 1
-        while _spelling(name) in taken | inner or name.name.endswith(PARTIAL):
+        while not is_free(name):
             number += 1
-            name = song.name.with_name(f"{song.name.name} ({number})")
+            name = full.with_name(f"{full.name} ({number})")
         taken.add(_spelling(name))
         targets.append(out / name)
     return targets
 
 
-def check_target(target: Path, separator: Separator, overwrite: bool) -> None:
-    """Raise UserError when `target` is there and may not, or must not, be replaced."""
-    if not os.path.lexists(target):
-        return
-    if not overwrite:
-        raise UserError(f"{printable(target)}: is there already; use --overwrite to replace it")
-    ours = {f"{source}.{format}" for source in separator.sources for format in FORMATS}
-    if not target.is_dir() or {entry.name for entry in target.iterdir()} - ours:
-        raise UserError(
-            f"{printable(target)}: holds other things than separated sources; choose another --out"
-        )
+def identities(songs: list[Song]) -> set[tuple[int, int]]:
+    """Device and inode of every song and of the folders that it lies in: what is never replaced."""
+    real = {_real(song.path) for song in songs}
+    paths = real | {parent for path in real for parent in path.parents}
+    return {_identity(path) for path in paths if path.exists()}
+
+
+def check_target(target: Path, overwrite: bool, inputs: set[tuple[int, int]]) -> None:
+    """Raise UserError when `target` is there and may not, or must not, be replaced.
+
+    Only results are: folders of nothing but files with our mark, none of which is an input now.
+    """
+    if os.path.lexists(target) and not overwrite:
+        raise UserError(f"{target}: is there already; use --overwrite to replace it")
+    # beside the target: what files.atomic_path removes, or puts back, after a run that was killed
+    for ending in ("", PARTIAL, f".old{PARTIAL}"):
+        path = target.with_name(target.name + ending)
+        if not os.path.lexists(path):
+            continue
+        within = path.iterdir() if path.is_dir() and not path.is_symlink() else [path]
+        if not all(_is_result(file, or_empty=bool(ending)) for file in within):
+            raise UserError(
+                f"{path}: holds other things than separated sources; move it, or choose another --out"
+            )
+        if _identity(path) in inputs:
+            raise UserError(f"{path}: holds a song that is to be separated; choose another --out")
 
 
 def separate_song(
@@ -188,20 +232,25 @@ def separate_song(
     format: str,
     make_stream: MakeStream,
     progress: Callable[[float], Any],
+    salvage: bool = False,
 ) -> float:
     """Write the sources of a song into the folder `target`, all or none; returns its seconds.
 
-    progress: called with seconds as they are done. Raises UserError when the song cannot be read or
-    its sources cannot be written.
+    progress: called with seconds as they are done. salvage: what is damaged in the song is silent, in
+    its place, and said in a line. Raises DamagedError without it, and UserError when the song cannot be
+    read or its sources cannot be written.
     """
-    with open_audio(song) as decoder:
+    with open_audio(song, salvage=salvage) as decoder:
         stream = make_stream(separator, decoder.sample_rate, decoder.channels)
         if format == "flac":
             _check_flac(song, stream)
         with atomic_path(target) as folder, _disk(target):
             folder.mkdir()
             waves = [folder / f"{source}.wav" for source in separator.sources]
-            peak = write_waves(waves, stream, decoder, progress)
+            try:
+                peak = write_waves(waves, stream, decoder, progress)
+            except NonFiniteError as error:
+                raise UserError(f"{printable(song)}: {error}") from None
             if format == "flac":
                 # no sample may leave +-1, and the sources must keep their balance
                 factor = 1 / max(peak, 1.0)
@@ -213,6 +262,12 @@ def separate_song(
                         f"{printable(song)}: sources scaled by {factor:.3f} ({decibels:.1f} dB)"
                         " to fit into FLAC; WAV would keep them as they are"
                     )
+        if decoder.name != shown(song):
+            _say(f"{decoder.name}: separated; the file has other audio streams, which are not")
+        if decoder.losses:
+            more = f", and {len(decoder.losses) - 1} more" if len(decoder.losses) > 1 else ""
+            lost = f"; {decoder.lost:.3f} s are lost" if decoder.lost else ""
+            _say(f"{decoder.name}: salvaged: {decoder.losses[0]}{more}{lost}")
         return decoder.position / decoder.sample_rate
 
 
@@ -279,7 +334,9 @@ def _check_written(path: Path, samples: int) -> None:
 
 def _sound_file(path: Path, rate: int, channels: int, format: str, subtype: str) -> Any:
     # bytes, here and above: soundfile would refuse a name that is not valid UTF-8
-    return soundfile.SoundFile(bytes(path), "w", rate, channels, subtype, format=format)
+    file = soundfile.SoundFile(bytes(path), "w", rate, channels, subtype, format=format)
+    file.comment = MARK  # before the samples, so that it stands at the file's beginning
+    return file
 
 
 def _check_flac(song: Path, stream: SourceStream) -> None:
@@ -295,17 +352,56 @@ def _check_flac(song: Path, stream: SourceStream) -> None:
 def _seconds(song: Path) -> float:
     """The length that a song's header announces; 0 if unknown, or if it cannot be opened."""
     try:
-        with open_audio(song) as decoder:
-            if decoder.samples is not None:
-                return decoder.samples / decoder.sample_rate
-        with song.open("rb") as file:
-            return ffmpeg.streams(file.fileno())[0].seconds or 0.0
-    except (UserError, ffmpeg.FfmpegError, OSError):
+        with open_audio(song, salvage=True) as decoder:
+            return decoder.seconds or 0.0
+    except UserError:
         return 0.0  # the reason is said when it is its turn
 
 
+def _is_result(path: Path, or_empty: bool = False) -> bool:
+    """Whether a file is our own result, or what a killed run left of one before it wrote anything."""
+    if path.suffix not in (".wav", ".flac") or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError:
+        return False  # the reason is said when it is its turn
+    return MARK.encode() in head or (or_empty and not head)
+
+
+def _title(name: str) -> str:
+    """A song's name without its suffix, unless nothing but dots and spaces is left."""
+    ending = suffix(name)
+    title = name[: len(name) - len(ending)] if ending in SUFFIXES else name
+    return title if title.strip(". ") else name
+
+
+def _fitting(name: str, longest: int) -> str:
+    """A name of at most so many bytes: its first letters and a digest, when it has more."""
+    if len(os.fsencode(name)) <= longest:
+        return name
+    digest = "~" + hashlib.md5(os.fsencode(name), usedforsecurity=False).hexdigest()[:8]
+    end = longest - len(digest)
+    while end and (len(os.fsencode(name[:end])) > longest - len(digest) or _continues(name[end])):
+        end -= 1
+    return name[:end] + digest
+
+
+def _continues(letter: str) -> bool:
+    """Whether it belongs to the letter before it: an accent, or what joins emoji."""
+    return unicodedata.category(letter).startswith("M") or letter == "\u200d"
+
+
 def _spelling(name: PurePath) -> str:
-    return normalize("NFC", str(name)).casefold()
+    """What a disk may take for the same: in any case or normal form, without dots at the end."""
+    folded = (unicodedata.normalize("NFD", part).casefold() for part in name.parts)
+    return "/".join(unicodedata.normalize("NFC", part).rstrip(". ") or part for part in folded)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    info = path.stat()
+    return info.st_dev, info.st_ino
 
 
 def _real(path: Path) -> Path:

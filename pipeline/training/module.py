@@ -5,6 +5,7 @@ What an update computes is in `step`.
 
 import signal
 from collections.abc import Iterable, Mapping
+from types import FrameType
 from typing import Any
 
 import lightning
@@ -23,6 +24,7 @@ from pipeline.training.replicas import ALONE, Replica
 from pipeline.training.step import Losses, State, critic_step, separator_step
 
 MONITOR = "validation/L_s"
+"""The loss that decides which epoch is the best one and when training ends."""
 
 
 class AdversarialSeparation(lightning.LightningModule):
@@ -53,10 +55,16 @@ class AdversarialSeparation(lightning.LightningModule):
         """Of the running step, as far as it has come."""
         self.totals: Losses = {}
         """The losses of this epoch's steps, summed."""
+        self.history: dict[str, list[tuple[int, float]]] = {}
+        """Curve, for example training/L_s, to its points: separator steps and value, one an epoch."""
+        self.best: dict[str, Any] = {}
+        """The best epoch so far, empty before the first: its number, steps, loss and weights."""
         self.already_done = 0
         """Steps of the running epoch that were done before the run was stopped and resumed."""
         self.stop_signal: signal.Signals | None = None
         """Set from outside: stop after the running update, with a checkpoint."""
+        self.validated = (torch.zeros(()), 0)
+        """L_s summed over the excerpts of the running validation pass, and their number."""
         self.peaks = torch.zeros(len(params.sources), 2)
         """Largest estimate and reference of each source in the running validation pass, as far as it
         was looked at: whether they are above zero is what counts."""
@@ -97,14 +105,31 @@ class AdversarialSeparation(lightning.LightningModule):
         self.stop_if_asked()
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's mean losses."""
+        """Note the epoch's mean losses, and its weights if it is the best one."""
         steps = self.params.training.steps_per_epoch
-        self.log_dict(
-            {f"training/{name}": (total / steps).float() for name, total in self.totals.items()}
-        )
-        # the x axis of the curves: separator updates, not the optimisers' steps taken together
-        self.log("step", float(self.state.steps))
+        total, excerpts = self.validated
+        loss = (total / excerpts).item()
+        means = {name: (total / steps).float().item() for name, total in self.totals.items()}
+        means = {f"training/{name}": mean for name, mean in means.items()} | {MONITOR: loss}
+        for name, mean in means.items():
+            # the x axis of the curves: separator updates, not the optimisers' steps taken together
+            self.history.setdefault(name, []).append((self.state.steps, mean))
         self.totals = {}
+        if not self.best or loss < self.best["loss"]:
+            self.best = {
+                "epoch": self.current_epoch,
+                "steps": self.state.steps,
+                "loss": loss,
+                "state_dict": {
+                    name: value.detach().cpu().clone() for name, value in self.state_dict().items()
+                },
+            }
+        self.trainer.should_stop = self.out_of_patience()
+
+    def out_of_patience(self) -> bool:
+        """Whether the best epoch lies `patience` epochs back."""
+        epochs = len(self.history.get(MONITOR, []))
+        return epochs > 0 and epochs - 1 - self.best["epoch"] >= self.params.training.patience
 
     def agree(self, networks: Iterable[nn.Module], losses: Mapping[str, Tensor]) -> Losses:
         """Average gradients and losses over the processes, before any weight changes.
@@ -119,6 +144,10 @@ class AdversarialSeparation(lightning.LightningModule):
         averaged = dict(zip(losses, values, strict=True))
         self.stop_unless_finite(averaged)
         return averaged
+
+    def note_signal(self, number: int, _: FrameType | None) -> None:
+        """Handle a signal: the run stops after the running update."""
+        self.stop_signal = signal.Signals(number)
 
     def stop_if_asked(self) -> None:
         """Raises Stopped when a signal has come, between two updates."""
@@ -144,12 +173,12 @@ class AdversarialSeparation(lightning.LightningModule):
     def last_checkpoint(self) -> str:
         """The checkpoint that a stopped run can go back to."""
         callback = self.trainer.checkpoint_callback if self._trainer else None
-        path = getattr(callback, "last_model_path", "") if callback else ""
-        return path or "none was written yet"
+        return str(getattr(callback, "last", "none was written yet"))
 
     # ----------------------------------------------------------------------------- validation
 
     def on_validation_epoch_start(self) -> None:
+        self.validated = (torch.zeros((), device=self.device), 0)
         self.peaks.zero_()
 
     def validation_step(self, starts: Tensor, batch_index: int) -> STEP_OUTPUT:
@@ -161,9 +190,8 @@ class AdversarialSeparation(lightning.LightningModule):
         references = pool.gather_sources(starts)
         loss = supervised_loss(estimates, references)
         # the mean over batches weighs each by its excerpts: the last batch is smaller
-        self.log(
-            MONITOR, loss, on_epoch=True, prog_bar=True, batch_size=len(starts), sync_dist=True
-        )
+        total, excerpts = self.validated
+        self.validated = (total + loss * len(starts), excerpts + len(starts))
         if (self.peaks == 0).any():  # until every source was heard, in the first batch as a rule
             peaks = torch.stack([estimates.amax((0, 2, 3)), references.amax((0, 2, 3))], dim=1)
             self.peaks = torch.maximum(self.peaks, peaks.cpu())
@@ -171,7 +199,12 @@ class AdversarialSeparation(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Raises UserError when a source is estimated as zero for every validation excerpt."""
-        self.log("step", float(self.state.steps))
+        total, excerpts = self.validated
+        total, counted = self.replica.sum([total, total.new_tensor(excerpts)])
+        self.validated = (total, int(counted))
+        loss = total / int(counted)
+        self.stop_unless_finite({MONITOR: loss})
+        self.log(MONITOR, loss, prog_bar=True, rank_zero_only=True)
         self.peaks = self.replica.maximum(self.peaks)
         for source, (estimate, reference) in zip(self.params.sources, self.peaks, strict=True):
             if estimate == 0 and reference > 0:
@@ -186,6 +219,7 @@ class AdversarialSeparation(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for name in ("steps", "critic_updates"):
             checkpoint[name] = getattr(self.state, name)
+        checkpoint |= {"history": self.history, "best": self.best}
         for name in ("losses", "totals"):
             checkpoint[name] = {key: value.detach() for key, value in getattr(self, name).items()}
 
@@ -195,3 +229,6 @@ class AdversarialSeparation(lightning.LightningModule):
         for name in ("losses", "totals"):
             moved = {key: value.to(self.device) for key, value in checkpoint[name].items()}
             setattr(self, name, moved)
+        self.history, self.best = checkpoint["history"], checkpoint["best"]
+        # a run that was killed when all epochs were done
+        self.trainer.should_stop = self.out_of_patience()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import UserError
-from pipeline.features.store import FeatureFile
+from pipeline.features.store import FeatureFile, Rows, reading
 from pipeline.tracks import Role
 from pipeline.training.pools import Pool, silence, width
 
@@ -47,27 +47,28 @@ def load_pool(
 
     kinds: which to keep, by name; `Pool.gather` counts within these. device: where excerpts are
     wanted. place: one of PLACES; auto takes the first that has room. Raises UserError when no track has
-    the kinds.
+    the kinds, and when the frames of one are not what was stored; those that stay on the disk are
+    compared when they are first asked for.
     """
     chosen = split[split["role"] == role]
-    stored, bins = [], 0
+    rows: list[list[Rows]] = [[] for _ in kinds]
     for name in chosen["dataset"].unique():
         features = FeatureFile.open(folder / f"{name}.h5")
-        with features.file:
-            if set(kinds) <= set(features.kinds):
-                tracks = chosen.loc[chosen["dataset"] == name, "track"].tolist()
-                stored.append(Stored.of(features, features.rows(tracks), kinds))
-                bins = features.signal.bins
-    if not stored:
+        if set(kinds) <= set(features.kinds):
+            for row in features.rows(chosen.loc[chosen["dataset"] == name, "track"].tolist()):
+                for found, wanted in zip(rows, kinds, strict=True):
+                    found.append(features.frames_of(row, wanted))
+    if not rows[0]:
         raise UserError(
             f"{folder}: no track with the role {role} has {' and '.join(kinds)}; add a dataset or a"
             " folder of unpaired recordings that has"
         )
-    lengths = torch.from_numpy(np.concatenate([one.frames for one in stored]))
+    bins = rows[0][0].shape[1]
+    lengths = torch.tensor([one.shape[0] for one in rows[0]])
     # behind each track (or the excerpt it is filled up to) comes the next one's context
     ends = torch.cumsum(lengths.clamp_min(length) + context, 0) + context
     first = ends - lengths.clamp_min(length) - context
-    on_disk = FramesOnDisk(stored, first, lengths, bins, device)
+    on_disk = FramesOnDisk(rows, first, lengths, bins, device)
     total = int(ends[-1])
     place = choose(place, 4 * len(kinds) * total * width(bins), device)
     if place == "disk":
@@ -102,64 +103,36 @@ def free_memory() -> int:
     return max(free, 0)
 
 
-@dataclass(frozen=True)
-class Stored:
-    """Some tracks of one feature file, and where in it their frames are."""
-
-    path: Path
-    offset: int
-    """Of the spectrograms, bytes; they are contiguous: (kinds, frames, bins)."""
-    rows: tuple[int, ...]
-    """Of the wanted kinds."""
-    size: int
-    """Frames of one kind in the file."""
-    first_frame: NDArray[np.int64]
-    frames: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, features: FeatureFile, tracks: Sequence[int], kinds: Sequence[str]) -> "Stored":
-        """tracks: their rows in the index; kinds: by name."""
-        data = features.file["spectrogram"]
-        return cls(
-            features.path,
-            data.id.get_offset() or 0,
-            tuple(features.kinds.index(name) for name in kinds),
-            data.shape[1],
-            features.index["first_frame"].to_numpy(np.int64)[tracks],
-            features.index["frames"].to_numpy(np.int64)[tracks],
-        )
-
-
 @dataclass
 class FramesOnDisk:
     """The frames of a pool, left in their feature files: reads only the excerpts asked for."""
 
-    stored: Sequence[Stored]
+    rows: Sequence[Sequence[Rows]]
+    """Of each kind, those of each track."""
     first: Tensor
     """First frame of each track, counted as in `Pool`."""
     lengths: Tensor
     bins: int
     device: torch.device
-    kinds: int = field(init=False)
-    _files: "OrderedDict[int, int]" = field(default_factory=OrderedDict, repr=False)
+    _sound: NDArray[np.bool_] = field(init=False, repr=False)
+    """Whether the frames of a kind and track were found to be what was stored."""
+    _files: "OrderedDict[Path, int]" = field(default_factory=OrderedDict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
     _readers: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(READERS, "features"), repr=False
     )
 
     def __post_init__(self) -> None:
-        self.kinds = len(self.stored[0].rows)
-        counts = [len(one.frames) for one in self.stored]
-        self._file_of = np.repeat(np.arange(len(counts)), counts)
-        self._first_frame = np.concatenate([one.first_frame for one in self.stored])
+        self._sound = np.zeros((len(self.rows), len(self.rows[0])), np.bool_)
 
     def __len__(self) -> int:
-        return self.kinds
+        return len(self.rows)
 
     def read(self, kind: int, starts: Tensor, extra: int, length: int) -> Tensor:
         """Excerpts (n, length + 2 * extra, bins) of one kind; beyond a track's ends there is silence.
 
-        starts: their first frames without the `extra` before them (n,).
+        starts: their first frames without the `extra` before them (n,). Raises UserError when a track
+        that is read for the first time is not what was stored, or cannot be read.
         """
         tracks = torch.searchsorted(self.first, starts, right=True) - 1
         begins = starts - self.first[tracks] - extra
@@ -173,7 +146,7 @@ class FramesOnDisk:
                 self._fill(target[number, low - begin : high - begin], track, kind, low, handles)
 
         with self._lock:
-            handles = self._open({int(self._file_of[track]) for track in tracks})
+            handles = self._open({self.rows[kind][int(track)].path for track in tracks})
             list(self._readers.map(one, range(len(starts))))
         return out.to(self.device)
 
@@ -183,21 +156,27 @@ class FramesOnDisk:
         track: int,
         kind: int,
         low: int,
-        handles: dict[int, int],
+        handles: dict[Path, int],
     ) -> None:
-        number = int(self._file_of[track])
-        stored = self.stored[number]
-        frame = stored.rows[kind] * stored.size + int(self._first_frame[track]) + low
-        read = os.preadv(handles[number], [target.data], stored.offset + 4 * self.bins * frame)
-        if read != target.nbytes:
-            raise UserError(f"{stored.path}: ends too early; delete it and run `dvc repro`")
+        """Read a track's frames from number `low` on; the first time, all of them are looked at."""
+        rows = self.rows[kind][track]
+        handle = handles[rows.path]
+        if self._sound[kind, track]:
+            rows.read(handle, target, low)
+            return
+        for begin, piece in rows.pieces(handle):
+            part = piece[max(low - begin, 0) : max(low + len(target) - begin, 0)]
+            start = max(begin - low, 0)
+            target[start : start + len(part)] = part
+        self._sound[kind, track] = True
 
-    def _open(self, wanted: set[int]) -> dict[int, int]:
+    def _open(self, wanted: set[Path]) -> dict[Path, int]:
         """Descriptors of files; those that were not used for longest are closed for them."""
-        for number in wanted:
-            if number not in self._files:
-                self._files[number] = os.open(self.stored[number].path, os.O_RDONLY)
-            self._files.move_to_end(number)
+        for path in wanted:
+            if path not in self._files:
+                with reading(path):
+                    self._files[path] = os.open(path, os.O_RDONLY)
+            self._files.move_to_end(path)
         while len(self._files) > max(OPEN_FILES, len(wanted)):
             os.close(self._files.popitem(last=False)[1])
-        return {number: self._files[number] for number in wanted}
+        return {path: self._files[path] for path in wanted}

@@ -6,11 +6,11 @@ of the whole batch, however many processes share it.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed
@@ -28,6 +28,19 @@ T = TypeVar("T")
 
 class ProcessLost(UserError):
     """Another process of this training has ended or does not answer."""
+
+
+@contextmanager
+def exchange() -> Iterator[None]:
+    """What all processes do together. Raises ProcessLost when it fails."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ProcessLost(
+            "another process of this training has ended or does not answer; the same command,"
+            " with any number of processes, goes on from the checkpoint written now"
+            f" ({str(error).splitlines()[0]})"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -73,14 +86,8 @@ class Replica:
         ]
         pieces = [*gradients, torch.stack([value.detach() for value in values])]
         flat = torch.cat([*(piece.reshape(-1) for piece in pieces), pieces[0].new_full((1,), flag)])
-        try:
+        with exchange():
             torch.distributed.all_reduce(flat, group=self.group)
-        except RuntimeError as error:
-            raise ProcessLost(
-                "another process of this training has ended or does not answer; the same command,"
-                " with any number of processes, goes on from the checkpoint written now"
-                f" ({str(error).splitlines()[0]})"
-            ) from error
         flat /= self.count
         sizes = [piece.numel() for piece in pieces]
         *averaged, flags = flat.split([*sizes, 1])
@@ -88,21 +95,43 @@ class Replica:
             gradient.copy_(mean.view(gradient.shape))
         return list(averaged[-1].unbind()), bool(flags)
 
+    def sum(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Every scalar summed over the processes. Raises ProcessLost when the exchange fails."""
+        if self.group is None:
+            return list(values)
+        summed = torch.stack(list(values))
+        with exchange():
+            torch.distributed.all_reduce(summed)
+        return list(summed.unbind())
+
     def maximum(self, values: Tensor) -> Tensor:
-        """The largest of every value over the processes."""
+        """The largest of every value over the processes. Raises ProcessLost when the exchange fails."""
         if self.group is not None:
             # NCCL exchanges what is on the GPU only
             values = values.to(torch.device("cuda" if torch.cuda.is_initialized() else "cpu"))
-            torch.distributed.all_reduce(values, torch.distributed.ReduceOp.MAX)
+            with exchange():
+                torch.distributed.all_reduce(values, torch.distributed.ReduceOp.MAX)
         return values.cpu()
 
-    def from_first(self, value: T) -> T:
-        """What the first process has as `value` (anything that can be pickled)."""
+    def from_first(self, make: Callable[[], T]) -> T:
+        """What `make` gives in the first process (anything that can be pickled); the others wait.
+
+        Raises the UserError of the first process in all of them; ProcessLost when one is gone.
+        """
         if self.group is None:
-            return value
-        box = [value]
-        torch.distributed.broadcast_object_list(box, src=0)
-        return box[0]
+            return make()
+        box: list[Any] = [None]
+        if self.first:
+            try:
+                box = [make()]
+            except UserError as error:
+                box = [error]
+        with exchange():
+            torch.distributed.broadcast_object_list(box, src=0)
+        if isinstance(box[0], UserError):
+            raise box[0]
+        made: T = box[0]
+        return made
 
 
 ALONE = Replica()

@@ -1,8 +1,11 @@
 """One training run from the feature files to the model folder; a killed run goes on where it was."""
 
 import logging
+import signal
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -10,12 +13,11 @@ from typing import Any, Literal, cast
 import lightning
 import pandas as pd
 import torch
-from dvclive.lightning import DVCLiveLogger
-from lightning.pytorch.callbacks import EarlyStopping, TQDMProgressBar
+from lightning.pytorch.callbacks import TQDMProgressBar
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline import files
-from pipeline.errors import UserError
+from pipeline.errors import Stopped, UserError
 from pipeline.networks.builders import build_separator
 from pipeline.networks.devices import resolve_device
 from pipeline.networks.interfaces import SeparatorNetwork
@@ -25,10 +27,15 @@ from pipeline.separation.model_folder import save_critic
 from pipeline.separation.separator import Separator
 from pipeline.tracks import MIXTURE, Role
 from pipeline.training.batches import Batches, BatchesAhead
-from pipeline.training.checkpoints import Checkpoints, fingerprint, open_checkpoints
-from pipeline.training.module import MONITOR, AdversarialSeparation
+from pipeline.training.checkpoints import (
+    Checkpoints,
+    fingerprint,
+    open_checkpoints,
+    remove_checkpoints,
+)
+from pipeline.training.module import AdversarialSeparation
 from pipeline.training.pool_loading import FramesOnDisk, load_pool
-from pipeline.training.replicas import ALONE, Replica, ReplicasStrategy, together
+from pipeline.training.replicas import ALONE, ProcessLost, Replica, ReplicasStrategy, together
 
 EXCERPT_FRAMES = 66
 """Output frames of an excerpt (paper, section 4.3.2); the U-Net takes the next size it can."""
@@ -64,34 +71,49 @@ def train(
     with together(accelerator) as replica:
         local = f"cuda:{replica.local_rank}" if accelerator == "cuda" else "cpu"
         module = prepare(params, name, split, features, torch.device(local), replica, features_in)
-        resume = None
-        if replica.first:
-            resume = open_checkpoints(checkpoints, fingerprint(params, name, split, features), say)
-        resume = replica.from_first(resume)
+        run = replica.from_first(lambda: fingerprint(params, name, split, features))
+        resume = replica.from_first(lambda: open_checkpoints(checkpoints, run, say))
         if resume is not None and not resume.exists():
             raise UserError(
                 f"{resume}: not on this machine; machines that train together need a shared folder"
             )
-        best = Checkpoints(checkpoints)
-        fit(module, params, accelerator, replica, best, resume)
+        with listening(module):
+            fit(module, params, accelerator, Checkpoints(checkpoints, run, replica), resume)
         if replica.first:
-            finish(module, params, name, Path(best.best_model_path), target)
-            files.remove(checkpoints)
+            finish(module, params, name, target)
+            remove_checkpoints(checkpoints)
+
+
+@contextmanager
+def listening(module: AdversarialSeparation) -> Iterator[None]:
+    """SIGTERM and SIGINT stop the run after the running update."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, module.note_signal) for number in numbers}
+    try:
+        yield
+    except (Stopped, ProcessLost):
+        # The checkpoint is written and the process about to end. torchrun sends SIGTERM to those that
+        # are left, which must not keep them from saying why.
+        before = dict.fromkeys(numbers, signal.SIG_IGN)
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def fit(
     module: AdversarialSeparation,
     params: Params,
     accelerator: str,
-    replica: Replica,
     checkpoints: Checkpoints,
     resume: Path | None,
 ) -> None:
     """Train until the validation loss no longer falls."""
     quiet()
-    logger = DVCLiveLogger(
-        dir=str(checkpoints.last.parent / "history"), resume=True, dvcyaml=None, save_dvc_exp=False
-    )
+    replica = module.replica
     trainer = lightning.Trainer(
         accelerator="gpu" if accelerator == "cuda" else "cpu",
         devices=replica.local_count,
@@ -99,19 +121,10 @@ def fit(
         strategy=ReplicasStrategy() if replica.count > 1 else "auto",
         precision=PRECISIONS[params.training.precision],
         max_epochs=params.training.max_epochs,
-        logger=logger if replica.first else False,
-        callbacks=[
-            EarlyStopping(
-                MONITOR,
-                patience=params.training.patience,
-                check_finite=False,
-                check_on_train_epoch_end=True,
-            ),
-            checkpoints,
-            Progress(),
-        ],
+        # the curves are part of the run's state, which the checkpoint holds as a whole
+        logger=False,
+        callbacks=[checkpoints, TQDMProgressBar()],
         num_sanity_val_steps=0,
-        log_every_n_steps=1,
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
@@ -123,17 +136,6 @@ def fit(
         ckpt_path=resume,
         weights_only=True,
     )
-
-
-class Progress(TQDMProgressBar):
-    """Lightning's progress bar without the logger's version, which says nothing here."""
-
-    def get_metrics(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
-    ) -> dict[str, int | str | float | dict[str, float]]:
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return metrics
 
 
 def loader(items: Sequence[Any]) -> DataLoader[Any]:
@@ -189,14 +191,14 @@ def prepare(
     return AdversarialSeparation(params, model, batches, validation, replica)
 
 
-def finish(
-    module: AdversarialSeparation, params: Params, name: str, best: Path, target: Path
-) -> None:
-    """Write the model folder from the best epoch's checkpoint."""
-    checkpoint = torch.load(best, map_location="cpu", weights_only=True)
-    module.load_state_dict(checkpoint["state_dict"])
-    history = best.parent / "history"
+def finish(module: AdversarialSeparation, params: Params, name: str, target: Path) -> None:
+    """Write the model folder from the best epoch's weights."""
+    best = module.best
+    module.load_state_dict(best["state_dict"])
     with files.atomic_path(target) as folder:
+        folder.mkdir()
+        for source, critic in module.critics.items():
+            save_critic(folder, source, critic)
         precision = params.training.precision
         network = cast(SeparatorNetwork, module.separator)
         Separator(network, tuple(params.sources), params.signal, precision).save(
@@ -207,15 +209,14 @@ def finish(
                 "seed": params.seed,
                 "critic": params.critic.model_dump(),
                 "training": params.training.model_dump(),
-                "best": {"epoch": checkpoint["epoch"], "steps": checkpoint["steps"]},
+                "best": {key: best[key] for key in ("epoch", "steps")},
             },
         )
-        for source, critic in module.critics.items():
-            save_critic(folder, source, critic)
-        for metric in sorted((history / "plots" / "metrics").rglob("*.tsv")):
-            place = folder / "history" / metric.relative_to(history / "plots" / "metrics")
+        for curve, points in module.history.items():
+            place = folder / "history" / f"{curve}.tsv"
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(metric.read_bytes())
+            lines = [f"step\t{place.stem}", *(f"{step}\t{value}" for step, value in points)]
+            place.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
 def quiet() -> None:

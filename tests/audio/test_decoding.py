@@ -2,7 +2,6 @@
 
 import gc
 import os
-import stat
 import struct
 import subprocess
 import sys
@@ -15,12 +14,13 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from pipeline.audio import decoding, ffmpeg, reading, resampling
+from pipeline.audio import decoding, reading, resampling
+from pipeline.audio.decoder import Decoder
 from pipeline.audio.decoding import open_audio
 from pipeline.errors import UserError
 from pipeline.tracks import Part, Track
 from tests.helpers.small_recordings import RATE, encode, music, noise, one_file, put
-from tests.helpers.whole_tracks import probe, read_sources
+from tests.helpers.whole_tracks import probe, read_sources, whole
 
 Samples = NDArray[np.float32]
 
@@ -29,40 +29,13 @@ LOSSLESS = [
     ("WAV", "DOUBLE"), ("WAVEX", "PCM_24"), ("RF64", "PCM_16"), ("W64", "PCM_16"), ("AIFF", "PCM_24"),
     ("AU", "PCM_16"), ("CAF", "PCM_16"), ("CAF", "ALAC_16"), ("FLAC", "PCM_16"), ("FLAC", "PCM_24"),
 ]  # fmt: skip
-BY_FFMPEG = {
-    "mp3": "-f mp3", "mp3 vbr": "-f mp3 -q:a 5", "mp3 no length": "-f mp3 -q:a 5 -write_xing 0",
-    "adts": "-f adts", "m4a": "-f ipod", "mp4": "-f mp4 -movflags faststart", "wma": "-f asf",
-    "mkv": "-f matroska -c:a ac3", "webm": "-f webm -c:a libopus -ar 48000", "mpegts": "-f mpegts",
-    "avi": "-f avi", "flv": "-f flv",
-}  # fmt: skip
-LOSSLESS_BY_FFMPEG = {
-    "alac": "-f ipod -c:a alac", "flac in mkv": "-f matroska -c:a flac -sample_fmt s16",
-    "wavpack": "-f wv -sample_fmt s16p", "tta": "-f tta -sample_fmt s16",
-    "pcm in mov": "-f mov -c:a pcm_s16be", "pcm in avi": "-f avi -c:a pcm_s16le",
-}  # fmt: skip
-
-
-def whole(path: Path, stream: int | None = None, count: int = 1 << 20) -> Samples:
-    with open_audio(path, stream) as decoder:
-        blocks = [decoder.read(count)]
-        while blocks[-1].shape[1]:
-            blocks.append(decoder.read(count))
-        read = np.concatenate(blocks, axis=1)
-        assert read.dtype == np.float32
-        assert decoder.position == read.shape[1]
-        assert decoder.samples in (None, read.shape[1])
-        return read
 
 
 def alike(decoded: Samples, original: Samples) -> float:
-    """Correlation at the best shift of up to 3000 samples, for all channels at once."""
-    count = min(decoded.shape[1], original.shape[1])
-    size = 2 ** (2 * count).bit_length()
-    both = np.fft.rfft(decoded[:, :count], size) * np.fft.rfft(original[:, :count], size).conj()
-    shifts = np.fft.irfft(both, size).sum(axis=0)
-    best = max(shifts[:3000].max(), shifts[-3000:].max())
-    energy = (decoded[:, :count] ** 2).sum() * (original[:, :count] ** 2).sum()
-    return float(best / np.sqrt(energy))
+    """Correlation without any shift, for all channels at once."""
+    assert decoded.shape == original.shape
+    energy = (decoded**2).sum() * (original**2).sum()
+    return float((decoded * original).sum() / np.sqrt(energy))
 
 
 @pytest.mark.parametrize(("container", "subtype"), LOSSLESS)
@@ -73,25 +46,6 @@ def test_lossless_formats_come_back_exactly(tmp_path: Path, container: str, subt
     np.testing.assert_allclose(
         whole(tmp_path / "x"), data, atol=1 / 64 if subtype == "PCM_U8" else 1e-7
     )
-
-
-@pytest.mark.parametrize("options", LOSSLESS_BY_FFMPEG.values(), ids=LOSSLESS_BY_FFMPEG)
-def test_lossless_formats_of_ffmpeg_come_back_exactly(tmp_path: Path, options: str) -> None:
-    data = noise(2, 5001)
-    encode(tmp_path / "x", [data], options=options)
-    assert probe(tmp_path / "x") == (RATE, 2, None)
-    np.testing.assert_array_equal(whole(tmp_path / "x"), data)
-
-
-@pytest.mark.parametrize("options", BY_FFMPEG.values(), ids=BY_FFMPEG)
-def test_lossy_formats_sound_alike(tmp_path: Path, options: str) -> None:
-    rate = 48_000 if "48000" in options else RATE
-    data = music(2, 4 * rate, rate)
-    encode(tmp_path / "x", [data], rate, options)
-    assert probe(tmp_path / "x") == (rate, 2, None)
-    decoded = whole(tmp_path / "x")
-    assert abs(decoded.shape[1] - data.shape[1]) < 5000
-    assert alike(decoded, data) > 0.99
 
 
 @pytest.mark.parametrize(("subtype", "rate"), [("VORBIS", RATE), ("OPUS", 48_000)])
@@ -121,8 +75,8 @@ def test_mp3_without_a_length_is_whole(tmp_path: Path) -> None:
     quiet[:, :10] = 1e-3
     data = np.concatenate([quiet, noise(2, 5 * RATE)], axis=1)
     encode(tmp_path / "x", [data], options="-f mp3 -q:a 2 -write_xing 0 -id3v2_version 0")
-    decoded = whole(tmp_path / "x").shape[1]
-    assert 0 <= decoded - data.shape[1] < 2 * 1152 + 1105
+    frames = -(-(data.shape[1] + 1105) // 1152)  # LAME's delay
+    assert whole(tmp_path / "x").shape[1] - 1152 * frames in (0, 1152)
 
 
 @pytest.mark.parametrize(
@@ -180,8 +134,8 @@ def test_symbolic_links_are_followed(tmp_path: Path) -> None:
 SEVERAL = {
     "mp4": "-f mp4",
     "m4a": "-f ipod",
-    "mkv": "-f matroska -c:a libvorbis",
-    "mka": "-f matroska",
+    "mkv": "-f matroska -c:a flac",
+    "mov": "-f mov -c:a aac",
 }
 
 
@@ -205,32 +159,21 @@ def stems(streams: dict[str, tuple[Part, ...]]) -> Track:
     return Track(dataset="Test", id="song", artist="x", sources=streams)
 
 
-def test_a_stream_is_decoded_once_and_a_file_probed_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stream_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     streams = [noise(2, 9000, seed) for seed in range(3)]
     encode(tmp_path / "x", streams, options="-f mov -c:a pcm_s16le")
-    probed: list[int] = []
-    started: list[int] = []
-    ask, output = ffmpeg.streams, ffmpeg.Output
+    opened: list[int | None] = []
 
-    def asked(descriptor: int) -> tuple[ffmpeg.AudioStream, ...]:
-        probed.append(descriptor)
-        return ask(descriptor)
+    def opening(path: Path, stream: int | None = None) -> Decoder:
+        opened.append(stream)
+        return open_audio(path, stream)
 
-    def start(descriptor: int, index: int, stream: ffmpeg.AudioStream) -> ffmpeg.Output:
-        started.append(index)
-        return output(descriptor, index, stream)
-
-    monkeypatch.setattr(ffmpeg, "streams", asked)
-    monkeypatch.setattr(ffmpeg, "Output", start)
+    monkeypatch.setattr(reading, "open_audio", opening)
     part = [Part(file="x", stream=index) for index in range(3)]
     song = stems({"a": (part[1], part[2]), "v": (part[2],)})
-    read, rate = read_sources(song, tmp_path, ("a", "v"))
-    assert rate == RATE
+    read = np.concatenate([*reading.stream_sources(song, tmp_path, ("a", "v"))], axis=2)
     np.testing.assert_array_equal(read, [streams[1] + streams[2], streams[2]])
-    assert len(probed) == 1
-    assert sorted(started) == [1, 2]
+    assert opened == [1, 2]
 
 
 def test_a_stream_is_named_in_errors(tmp_path: Path) -> None:
@@ -252,16 +195,15 @@ def test_streams_of_one_track_end_together(tmp_path: Path, longer: int, block: i
         parts = [Part(file=f"{excess}", stream=index) for index in range(2)]
         return stems({"a": (parts[0],), "v": (parts[1],)})
 
-    for excess in (0, 2304):
-        track = song(excess)
-        assert reading.track_info(track, tmp_path, ("a", "v")).samples is None
-        blocks = list(reading.stream_sources(track, tmp_path, ("a", "v"), block))
-        assert sum(part.shape[2] for part in blocks) == 9000
-        assert reading.read_mono(track, tmp_path, ("a", "v"), 8000, block).shape == (2, 1633)
-    counts = ("9000", "11305")
+    track = song(0)
+    assert reading.track_info(track, tmp_path, ("a", "v")).samples is None
+    blocks = list(reading.stream_sources(track, tmp_path, ("a", "v"), block))
+    assert sum(part.shape[2] for part in blocks) == 9000
+    assert reading.read_mono(track, tmp_path, ("a", "v"), 8000, block).shape == (2, 1633)
+    counts = ("9000", "9001")
     said = rf"\(stream 1\): {counts[longer]} samples, but .* has {counts[1 - longer]} samples"
     with pytest.raises(UserError, match=said):
-        list(reading.stream_sources(song(2305), tmp_path, ("a", "v"), block))
+        list(reading.stream_sources(song(1), tmp_path, ("a", "v"), block))
 
 
 @pytest.mark.parametrize("block", [1, 441, 7777, 30_000])
@@ -293,7 +235,7 @@ def test_the_mixture_of_real_songs_is_the_sum_of_their_streams(real_songs: Path)
         assert level < limit, (name, level)
 
 
-# ------------------------------------------------------------------------------------- processes
+# ------------------------------------------------------------------------------------- descriptors
 
 
 def open_descriptors() -> list[str]:
@@ -302,85 +244,27 @@ def open_descriptors() -> list[str]:
     )
 
 
-def children() -> list[str]:
-    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-
-
 def test_a_consumer_that_stops_early_leaves_nothing(tmp_path: Path) -> None:
     encode(tmp_path / "x", [noise(2, 20 * RATE)] * 2, options="-f mov -c:a pcm_s16le")
     song = stems({"a": (Part(file="x", stream=0),), "v": (Part(file="x", stream=1),)})
     gc.collect()
-    before, others = open_descriptors(), children()
+    before = open_descriptors()
     blocks = reading.stream_sources(song, tmp_path, ("a", "v"), 1000)
     assert isinstance(blocks, Generator)
     next(blocks)
-    assert len(children()) == len(others) + 2
+    assert len(open_descriptors()) == len(before) + 2
     blocks.close()
-    assert (open_descriptors(), children()) == (before, others)
+    assert open_descriptors() == before
     for block in reading.stream_sources(song, tmp_path, ("a", "v"), 1000):
         del block
         break
     gc.collect()
-    assert (open_descriptors(), children()) == (before, others)
+    assert open_descriptors() == before
     whole(tmp_path / "x", 1)
     with pytest.raises(UserError):
         open_audio(tmp_path / "x", 7)
-    assert (open_descriptors(), children()) == (before, others)
-
-
-def fake(folder: Path, name: str, script: str) -> None:
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
-    (folder / name).chmod(stat.S_IRWXU)
-
-
-@pytest.mark.parametrize(
-    ("script", "said"),
-    [
-        ("exec sleep 600", "gave no audio for 0.5 s"),
-        ("while :; do echo again >&2; sleep 0.1; done", "gave no audio for 0.5 s"),
-        ("echo '[aac @ 0x1] [error] file:/dev/fd/9: bad thing' >&2; exit 3", r"\(bad thing\)"),
-        ("exit 3", r"\(ffmpeg ended with status 3\)"),
-        ("kill -11 $$", r"\(ffmpeg was ended by signal 11\)"),
-        ("exit 0", "holds no samples"),
-        ("exec sleep 600 >&- 2>&-", "did not end within 0.5 s"),
-    ],
-)
-def test_an_ffmpeg_that_misbehaves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
-) -> None:
-    encode(tmp_path / "x", [music(2, RATE)], options="-f ipod")
-    with open_audio(tmp_path / "x"):
-        pass  # ffprobe is still the real one
-    fake(tmp_path / "bin", "ffmpeg", script)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setattr(ffmpeg, "STALL_SECONDS", 0.5)
-    before, others = open_descriptors(), children()
-    with pytest.raises(UserError, match=rf"x: .*{said}.*; copy or download it again$"):
-        whole(tmp_path / "x")
-    assert (open_descriptors(), children()) == (before, others)
-
-
-def test_an_ffprobe_that_stalls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "x").write_bytes(b"text")
-    fake(tmp_path / "bin", "ffprobe", "exec sleep 600")
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setattr(ffmpeg, "STALL_SECONDS", 0.5)
-    with pytest.raises(UserError, match=r"ffprobe did not end within 0\.5 s"):
-        open_audio(tmp_path / "x")
-
-
-def test_without_ffmpeg_one_line_says_to_install_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encode(tmp_path / "x", [music(2, RATE)], options="-f ipod")
-    put(tmp_path / "y", noise(2, 100))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(
-        UserError, match="x: needs ffprobe, which cannot be started; install ffmpeg"
-    ):
-        open_audio(tmp_path / "x")
-    np.testing.assert_array_equal(whole(tmp_path / "y"), noise(2, 100))
+    gc.collect()
+    assert open_descriptors() == before
 
 
 # ------------------------------------------------------------------------------------ other files

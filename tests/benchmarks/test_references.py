@@ -63,7 +63,7 @@ def test_librosa_gives_our_features(
     path, found = features
     preprocess_part.straightforward(found, songs, tmp_path / "reference.h5", quality)
     ours = FeatureFile.open(path)
-    with h5py.File(tmp_path / "reference.h5") as reference, ours.file:
+    with h5py.File(tmp_path / "reference.h5") as reference:
         for row, track in enumerate(ours.index.index):
             expected = reference[track]
             assert expected["spectrogram"].shape == (3, int(ours.index["frames"].iloc[row]), 257)

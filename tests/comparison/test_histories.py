@@ -43,16 +43,25 @@ def test_curves_of_all_models_are_one_table(tmp_path: Path) -> None:
     ]
     assert histories.all_curves(tmp_path, ["baseline", "V", "absent"]) is None
     (tmp_path / "V/history/training/L_u.tsv").write_text("step\tother\n1\t2\n")
-    with pytest.raises(UserError, match=r"V/history/training/L_u.tsv: not a training curve"):
+    with pytest.raises(UserError, match=r"V/history/training/L_u.tsv: expected columns step, L_u"):
         histories.all_curves(tmp_path, ["V"])
 
 
-@pytest.mark.parametrize("text", ["step\tL\n1\tx\n", "step\n1\n", "step\tother\n1\t2\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "step\tL\n1\tx\n",
+        "step\n1\n",
+        "step\tother\n1\t2\n",
+        "step\tL\n1\tnan\n",
+        "step\tL\n-1\t1\n",
+    ],
+)
 def test_a_damaged_curve_is_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "V" / "history" / "L.tsv"
     path.parent.mkdir(parents=True)
     path.write_text(text)
-    with pytest.raises(UserError, match="not a training curve") as error:
+    with pytest.raises(UserError, match="expected") as error:
         histories.read(tmp_path / "V")
     assert str(error.value).startswith(f"{path}: ")
     assert "train@V" in str(error.value)

@@ -19,12 +19,12 @@ from scipy import stats
 from pipeline.comparison import aggregation, differences, review
 from pipeline.comparison.differences import Results
 from pipeline.comparison.revisions import Change
-from pipeline.errors import UserError
+from pipeline.errors import UserError, printable
 from pipeline.evaluation import metrics
 from pipeline.evaluation.metrics import MEASURED, Metric
 from pipeline.evaluation.scoring import SILENT_REFERENCE
 from pipeline.evaluation.track_scores import save_tracks
-from tests.helpers import score_tables
+from tests.helpers import rendered, score_tables
 from tests.helpers.places import TOP, inside
 from tests.helpers.revision_control import git
 
@@ -122,8 +122,8 @@ def test_nothing_changed(before: Frames) -> None:
 def test_parameters_alone(before: Frames) -> None:
     text = told(before, before, {"models.V.alpha": Change(0.1, 0.2), "a|b": Change(None, "<x>")})
     assert text.startswith("**No score changed**; 2 parameters did.\n")
-    assert "| `models.V.alpha` | 0.1 | 0.2    |" in text
-    assert r"| `a\|b`           | –   | &lt;x> |" in text
+    assert "| `models.V.alpha` | 0.1 | 0.2   |" in text
+    assert r"| `a\|b`           | –   | `<x>` |" in text
     assert "### Scores" not in text
 
 
@@ -231,6 +231,51 @@ def test_a_comment_has_room_for_it() -> None:
     assert text.endswith("</details>\n")
 
 
+HOSTILE = ("@user", "o/r#1", "`|\\", "<!--", "[x](https://e.org)", "deadbeef", "\n# $x$")
+
+
+def test_no_name_becomes_markup(before: Frames) -> None:
+    """Of models, test sets, sources, parameters, values, stages and revisions."""
+    frames = {**before, **dict.fromkeys(HOSTILE, before["V"])}
+    frames = {
+        name: frame.replace({"dataset": {"iKala": HOSTILE[0]}, "source": {"vocals": HOSTILE[2]}})
+        for name, frame in frames.items()
+    }
+    after = frames | {name: shifted(frames[name], HOSTILE[2], 0.5, 0.1) for name in HOSTILE[:3]}
+    sources = ["accompaniment", HOSTILE[2]]
+    old, new = (
+        Results(
+            aggregation.means(aggregation.combine(each, sources), sources),
+            differences.scored_rows(each),
+        )
+        for each in (frames, after | {"new :smile:": frames["V"]})
+    )
+    flat = [
+        {f"{s}.{m}.{k}": v for s, ms in side.means.items() for m, ks in ms.items() for k, v in ks.items()}
+        for side in (old, new)
+    ]  # fmt: skip
+    values = {key: Change(flat[0].get(key), flat[1].get(key)) for key in flat[0] | flat[1]}
+    parameters = {name: Change("@a", name) for name in HOSTILE}
+    title = f"{review._short('x/@user')} → {review._short('#1')}"
+    text = review.as_markdown(old, new, values, parameters, HOSTILE, title)
+    shown = set(rendered.codes(text))
+    assert set(map(printable, HOSTILE)) <= shown
+    assert {"x/@user", "#1", "new :smile:"} <= shown
+    assert len(text.encode()) < review.LIMIT
+
+
+def test_long_names_leave_room_for_the_rest(before: Frames) -> None:
+    letters = 20_000
+    long = {"東" * letters + str(k): before["V"] for k in range(9)}
+    after = {name: shifted(frame, "vocals", 0.5, 0.1) for name, frame in long.items()}
+    parameters = {f"{'東' * letters}{k}": Change(k, "東" * letters) for k in range(200)}
+    text = told(before | long, before | after, parameters)
+    assert len(text.encode()) <= review.LIMIT
+    assert text.startswith("**Better**: `東")
+    assert "Cut: " in text
+    assert {"東" * 99 + "…"} <= set(rendered.codes(text))
+
+
 def test_a_review_needs_no_heavy_library() -> None:
     """The workflow installs few of them: scripts/review-locally."""
     script = (TOP / "scripts/review-locally").read_text(encoding="utf-8")
@@ -298,6 +343,45 @@ def test_the_review_of_two_commits_is_the_golden_file(repository: Path) -> None:
     assert text == GOLDEN.read_text(encoding="utf-8")
 
 
+def test_the_line_ends_of_a_checkout_are_no_change(repository: Path, tmp_path: Path) -> None:
+    """In a worktree of a clone for Windows, detached, in a folder of any name."""
+    clone, folder = tmp_path / "clone", tmp_path / "a 'wörk' [tree]"
+    crlf = ["-c", "core.autocrlf=true"]
+    git(tmp_path, *crlf, "clone", "--quiet", *crlf, str(repository), str(clone))
+    git(clone, "worktree", "add", "--quiet", "--detach", str(folder), "origin/change")
+    assert b"\r\n" in (folder / "params.yaml").read_bytes()
+    with inside(folder):
+        text = review.review("origin/main", "HEAD")
+    title = "### Scores: `origin/main` → HEAD\n"
+    golden = GOLDEN.read_text(encoding="utf-8")
+    assert text == golden.replace("### Scores: main → change\n", title)
+
+
+@pytest.mark.slow
+def test_the_script_names_what_is_wrong(repository: Path, tmp_path: Path) -> None:
+    """scripts/review-locally, in a stand-in for a clone that has the code, and in an archive."""
+    folder = tmp_path / "a clone"
+    git(tmp_path, "clone", "--quiet", str(repository), str(folder))
+    (folder / "scripts").mkdir()
+    shutil.copy(TOP / "scripts/review-locally", folder / "scripts")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(TOP)}
+
+    def said(*given: str) -> str:
+        command = ["scripts/review-locally", *given]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 1
+        return done.stderr.strip()
+
+    assert said("change") == "error: change: no branch of that name here; is origin/change meant?"
+    assert said("nonsense").startswith("error: nonsense: no such revision; ")
+    git(folder, "checkout", "--quiet", "--orphan", "alone")
+    git(folder, "commit", "--quiet", "--message", "of no common origin")
+    assert said().startswith("error: main: no common revision with HEAD; fetch it")
+    shutil.rmtree(folder / ".git")
+    assert said().endswith("a downloaded archive has no revisions")
+
+
 def test_results_that_are_behind_their_parameters(repository: Path, tmp_path: Path) -> None:
     """In a commit, and in a working tree that is mended afterwards."""
     folder = tmp_path / "clone"
@@ -307,7 +391,7 @@ def test_results_that_are_behind_their_parameters(repository: Path, tmp_path: Pa
     with inside(folder):
         text = review.review("origin/main", "HEAD")
         assert text.startswith("**No score changed**; 1 parameter did.\n\n> [!WARNING]\n")
-        assert "> - score@V: models.V\n" in text
+        assert "> - `score@V: models.V`\n" in text
         assert "score@VA" not in text
         with Repo() as repo:
             repo.commit(force=True)
@@ -335,7 +419,14 @@ def test_mistakes_are_one_line(repository: Path, tmp_path: Path) -> None:
     shallow = tmp_path / "shallow"
     git(tmp_path, "clone", "--quiet", "--depth", "1", repository.as_uri(), str(shallow))
     with inside(shallow):
-        assert "`fetch-depth: 0`" in failure(lambda: review.review("empty", None))
+        said = failure(lambda: review.review("empty", None))
+        assert said.endswith(", in a workflow set `fetch-depth: 0`")
+        subprocess.run(said.split("`")[1], shell=True, check=True, capture_output=True)
+        assert "not in empty: no results to compare" in failure(
+            lambda: review.review("empty", None)
+        )
+        said = failure(lambda: review.review("change", None))
+        assert said == "change: no branch of that name here; is origin/change meant?"
     plain = tmp_path / "plain"
     plain.mkdir()
     with inside(plain):

@@ -12,6 +12,7 @@ from pipeline.evaluation.metrics import REPORTED
 from pipeline.evaluation.scoring import SILENT_ESTIMATE
 from pipeline.params import DATASETS
 from pipeline.tracks import Part, Recording, Track
+from tests.helpers import rendered
 from tests.helpers.score_tables import SOURCES, markdown
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +39,31 @@ def test_markdown(collected: pd.DataFrame) -> None:
     assert "silent reference): 1 of DSD100: `no vocals`." in text
     assert "No estimate was silent." in text
     assert text.endswith("- a note\n")
+
+
+def test_no_name_becomes_markup(frames: dict[str, pd.DataFrame]) -> None:
+    """Of models, datasets, sources and tracks; what is shown is the name to the letter."""
+    track, model = "a`b`` | [x](https://e.org) @user <b>", "#1"
+    renamed = {"track": {"no vocals": track}, "dataset": {"iKala": "www.e.org"}}
+    hostile = {
+        name: frame.replace({**renamed, "source": {"vocals": "<i>"}})
+        for name, frame in {**frames, model: frames["V"]}.items()
+    }
+    hostile[model].loc[hostile[model]["note"] == "", "note"] = SILENT_ESTIMATE
+    sources = ["accompaniment", "<i>"]
+    collected = aggregation.combine(hostile, sources)
+    means = aggregation.means(collected, sources)
+    long = aggregation.long_table(collected, sources, "baseline", 100, 0.95, seed=3)
+    notes = table.about_data([Inventory(dataset="*", origin="folder"), absent("$x$", "local", "|")])
+    text = table.as_markdown(
+        collected, means, long, sources, baseline="baseline", confidence=0.95, filter_length=512,
+        sample_rate=8000, notes=notes,
+    )  # fmt: skip
+    codes = rendered.codes(text)
+    assert {track, model, "www.e.org", "<i>", "*", "$x$"} <= set(codes)
+    assert f"Left out of all means (silent reference): 1 of DSD100: {track}." in rendered.lines(
+        text
+    )
 
 
 def test_markdown_counts_silent_estimates(frames: dict[str, pd.DataFrame]) -> None:
@@ -70,7 +96,7 @@ def test_the_notes_say_what_the_numbers_were_made_from() -> None:
         ]
     )  # fmt: skip
     assert lines == [
-        "LEFT OUT: iKala: no recordings at DATA_ROOT/iKala when the experiment was run.",
+        "LEFT OUT: iKala: `no recordings at DATA_ROOT/iKala when the experiment was run`.",
         "Not part of this experiment (params.yaml): CCMixter.",
         "DSD100: 1 of its songs, read from MUSDB18.",
         "MedleyDB: incomplete: 2 published tracks missing, 1 tracks that cannot be used"

@@ -72,8 +72,8 @@ def test_what_is_missing_and_what_does_not_belong(tmp_path: Path) -> None:
         "ccmixter_corpus/somebody_-_else/source-01.wav",
         "ccmixter_corpus/somebody_-_else/source-02.wav",
     )
-    inventory.save(found, tmp_path / "i.json")
-    assert inventory.load(tmp_path / "i.json") == found
+    inventory.save(found, tmp_path / f"{found.dataset}.json")
+    assert inventory.load(tmp_path / f"{found.dataset}.json") == found
 
 
 def test_the_same_recording_twice_is_used_once(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.audio import decoding, reading
 from pipeline.datasets import survey
 from pipeline.datasets.inventory import Inventory
 from tests.helpers.small_copies import SOURCES, noise, put, song
@@ -69,6 +70,31 @@ def test_only_what_is_new_or_changed_is_read_again(
     assert len(memory.read_text().splitlines()) == 1 + 2
     take(("vocals",))
     assert reads() == ["a_-_b", "c_-_d", "g_-_h"]
+
+
+def test_another_decoder_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same file has another length for it, and what was remembered would say the old one."""
+    root, memory = tmp_path / "raw", tmp_path / "CCMixter.txt"
+    song(root, "a_-_b")
+    reads = Reads(monkeypatch)
+
+    def samples() -> list[int]:
+        found = survey.take("CCMixter", "local", root, SOURCES, memory=memory)
+        return [recording.samples for recording in found.recordings]
+
+    (whole,) = samples()
+    assert reads() == ["a_-_b"]
+    assert samples() == [whole]
+    assert reads() == []
+    monkeypatch.setattr(decoding, "VERSIONS", "PyAV 99")
+    stream = reading.stream_sources
+    monkeypatch.setattr(
+        reading, "stream_sources", lambda *given: (block[:, :, 9:] for block in stream(*given))
+    )
+    assert samples() == [whole - 9]
+    assert reads() == ["a_-_b"]
+    assert samples() == [whole - 9]
+    assert reads() == []
 
 
 @pytest.mark.parametrize("harm", ["", "0\n", "version\nkey\t{}\n", "half a li"])

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from pipeline.datasets import catalogue, inventory, survey
-from pipeline.datasets.download.obtain import Rendered
+from pipeline.datasets.rendered import Rendered
 from pipeline.errors import UserError
 from tests.helpers.small_copies import RATE, SOURCES, noise, put, reasons, song
 
@@ -153,8 +153,8 @@ def test_a_folder_of_unpaired_recordings(tmp_path: Path) -> None:
     assert set(said) == {"empty.mp3", "x/silence.wav", "x/take 1.wav"}
     assert "empty.mp3: empty file (0 bytes)" in said["empty.mp3"]
     assert "same recording as x/copy of take 1.wav" in said["x/take 1.wav"]
-    inventory.save(found, tmp_path / "i.json")
-    assert inventory.load(tmp_path / "i.json") == found
+    inventory.save(found, tmp_path / f"{found.dataset}.json")
+    assert inventory.load(tmp_path / f"{found.dataset}.json") == found
 
 
 def test_two_tracks_of_one_name_are_both_rejected(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_saved_inventories_compare_well_and_name_no_machine(tmp_path: Path) -> N
 def test_a_damaged_inventory_is_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "iKala.json"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"iKala\.json: not a valid inventory; delete it and run"):
+    with pytest.raises(UserError, match=r"iKala\.json: .*; delete it and run"):
         inventory.load(path)
 
 
@@ -214,9 +214,25 @@ def test_embedded_recordings_are_known_by_what_they_were_made_from(tmp_path: Pat
     for name in ("ours_verse", "mine_verse"):
         (tmp_path / "Wavfile").mkdir(exist_ok=True)
         soundfile.write(tmp_path / f"Wavfile/{name}.wav", rng.uniform(-1, 1, (800, 2)), 44100)
-    rendered = Rendered({"seed": 7, "renderer": "abc"}, {"Wavfile/ours_verse.wav": 1})
+    rendered = Rendered({"seed": 7, "renderer": "abc"}, {"Wavfile/ours_verse.wav": "abc"})
     found = survey.take("iKala", "synthetic", tmp_path, ["vocals"], rendered=rendered)
     assert found.files["Wavfile/ours_verse.wav"].md5 is None
     assert found.files["Wavfile/mine_verse.wav"].md5 is not None
-    inventory.save(found, tmp_path / "i.json")
-    assert inventory.load(tmp_path / "i.json").made_from == {"seed": 7, "renderer": "abc"}
+    inventory.save(found, tmp_path / f"{found.dataset}.json")
+    assert inventory.load(tmp_path / f"{found.dataset}.json").made_from == {
+        "seed": 7,
+        "renderer": "abc",
+    }
+
+
+def test_what_is_passed_over_is_said_and_no_part_of_the_inventory(tmp_path: Path) -> None:
+    """A file manager's settings must not make the experiment run again."""
+    song(tmp_path, "...And You_-_Will Know Us")
+    said: list[str] = []
+    before = survey.take("CCMixter", "local", tmp_path, SOURCES, say=said.append)
+    assert said == []
+    assert [one.track.id for one in before.recordings] == ["...And You_-_Will Know Us"]
+    for name in ("ccmixter_corpus/.DS_Store", "ccmixter_corpus/._...And You_-_Will Know Us"):
+        (tmp_path / name).touch()
+    assert survey.take("CCMixter", "local", tmp_path, SOURCES, say=said.append) == before
+    assert said == ["CCMixter: passed over by their names: 1 .DS_Store, 1 ._*"]

@@ -31,16 +31,25 @@ def test_files_keep_scores_and_names(tmp_path: Path) -> None:
     ("text", "message"),
     [
         (None, "no such file; run `dvc repro evaluate@V`"),
-        ("", "not a table"),
-        ("dataset,track\na,b\n", "not a table"),
+        ("", "expected columns"),
+        ("dataset,track\na,b\n", "expected columns dataset, track, source, SDR"),
         ("dataset,track,source,SDR,SIR,SAR,note\n", "holds no track"),
-        ("dataset,track,source,SDR,SIR,SAR,note\na,b,vocals,x,1,1,\n", "not a table"),
-        ("dataset,track,source,SDR,SIR,SAR,note,more\na,b,vocals,1,1,1,,\n", "expected the col"),
+        (
+            "dataset,track,source,SDR,SIR,SAR,note\na,b,vocals,x,1,1,\n",
+            "b / vocals: expected a score",
+        ),
+        ("dataset,track,source,SDR,SIR,SAR,note,more\na,b,vocals,1,1,1,,\n", "expected columns"),
         (
             "dataset,track,source,SDR,SIR,SAR,note\na,b,vocals,1,1,1,\na,b,vocals,1,1,1,\n",
             "a / b / vocals is there twice",
         ),
-        ("\x00\xff\n\n1,2,3", "not a table"),
+        ("\x00\xff\n\n1,2,3", "not UTF-8 text"),
+        (
+            "dataset,track,source,SDR,SIR,SAR,note\na,b,vocals,,1,1,\n",
+            "expected a score in dB, found ''",
+        ),
+        ("dataset,track,source,SDR,SIR,SAR,note\na,b,vocals,1,1,1,x\n", "unknown note 'x'"),
+        ("dataset,track,source,SDR,SIR,SAR,note\na,b,vocals,1,,,too short\n", "a track without"),
     ],
 )
 def test_damaged_files(tmp_path: Path, text: str | None, message: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
-from tests.helpers.experiment import small_params, write_params
+from tests.helpers.experiment import small_params, start_repository, write_params
 from tests.helpers.places import TOP, inside
 
 MODELS = ("baseline", "V", "VA")
@@ -34,17 +34,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path_factory.mktemp("dvc-site")))
         patch.delenv("DATA_ROOT", raising=False)
         yield
-
-
-def start_repository(folder: Path) -> None:
-    """Code, dvc.yaml and an empty DVC in `folder`; no git."""
-    for name in ("pipeline", "stages", "scripts"):
-        shutil.copytree(TOP / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", ".dvcignore"):
-        shutil.copy(TOP / name, folder)
-    Repo.init(str(folder), no_scm=True).close()
-    config = (TOP / ".dvc/config").read_text()
-    (folder / ".dvc/config").write_text(config.replace("[core]\n", "[core]\n    no_scm = true\n"))
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +204,45 @@ def test_no_name_in_the_parameters_reaches_a_shell(
     assert not list(folder.rglob("*pwned"))
 
 
+def test_an_output_whose_path_holds_a_name_is_never_deleted_by_dvc() -> None:
+    """The name may lead elsewhere: only the stage, which refuses such a name, replaces outputs."""
+    stages = YAML(typ="safe", pure=True).load((TOP / "dvc.yaml").read_text("utf-8"))["stages"]
+    named = {
+        path: options
+        for stage in stages.values()
+        for entry in (*stage.get("outs", ()), *stage.get("metrics", ()))
+        for path, options in (entry if isinstance(entry, dict) else {entry: {}}).items()
+        if "${" in path
+    }
+    assert len(named) == 6
+    assert all(options.get("persist") for options in named.values()), named
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("section", "group", "name"),
+    [
+        ("models", "train", "../notes"),
+        ("models", "train", "x/../../notes"),
+        ("datasets", "download", "../../notes"),
+    ],
+)
+def test_a_name_that_leads_to_another_folder_deletes_nothing(
+    finished: Path, tmp_path: Path, section: str, group: str, name: str
+) -> None:
+    folder = tmp_path / "stranger"
+    shutil.copytree(finished, folder)
+    (folder / "notes").mkdir()
+    (folder / "notes/mine.txt").write_text("mine")
+    data = small_params()
+    data[section] |= {name: next(iter(data[section].values()))}
+    write_params(data, folder)
+    status, said = run(folder, "dvc", "repro", "--single-item", "--keep-going", group)
+    assert status != 0
+    assert f"error: params.yaml: {section}." in said
+    assert (folder / "notes/mine.txt").read_text() == "mine"
+
+
 def test_no_output_of_a_path_or_a_machine_is_in_the_lock(finished: Path) -> None:
     lock = (finished / "dvc.lock").read_text()
     assert str(finished.parent) not in lock
@@ -229,10 +257,10 @@ def test_metrics_are_the_only_ones_and_dvc_reads_them(finished: Path, experiment
     assert shown[""]["data"] == {"results/metrics.json": {"data": expected}}
 
 
-@pytest.mark.skipif(not (TOP / "dvc.lock").exists(), reason="dvc.lock is not there yet")
-def test_raw_recordings_never_enter_the_cache() -> None:
+def test_raw_recordings_never_enter_the_cache(finished: Path) -> None:
     """What is stored as a DVC output: features and models, neither recordings nor results."""
-    lock = (TOP / "dvc.lock").read_text()
+    lock = (finished / "dvc.lock").read_text()
+    assert "data/features" in lock
     assert "data/raw" not in lock
     assert "data/synthetic" not in lock
 

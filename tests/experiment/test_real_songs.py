@@ -62,7 +62,7 @@ def test_from_layout_to_scores(
     songs: Path, experiment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = songs / "raw/DSD100"
-    tracks, rejected = READERS["DSD100"].list_tracks(root)
+    tracks, rejected, _ = READERS["DSD100"].list_tracks(root)
     assert [track.id for track in tracks] == IDS
     assert [track.partition for track in tracks] == ["Dev", "Test"]
     assert [track.artist for track in tracks] == ["Music Delta", "The Easton Ellises"]

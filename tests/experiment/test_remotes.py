@@ -14,6 +14,7 @@ import pytest
 from dvc.repo import Repo
 
 from pipeline import files
+from pipeline.errors import UserError
 from pipeline.features.store import FeatureFile
 from tests.helpers import object_store, ssh_server
 from tests.helpers.experiment import small_params, write_params
@@ -208,13 +209,39 @@ def test_what_stages_replace_leaves_a_shared_cache_whole(
             model.mkdir()
             (model / "config.json").write_text("{}")
     features = FeatureFile.open(linked / "data/features/iKala.h5")
-    with features.file:
-        assert len(features.index) == len(shorter["recordings"])
+    assert len(features.index) == len(shorter["recordings"])
     assert (linked / "data/features/iKala.h5").stat().st_mode & 0o200
     assert fingerprints(tmp_path / "cache/files") == before
     run(linked, "git checkout --quiet .\ndvc checkout --force")
     shutil.rmtree(linked / "work", ignore_errors=True)
     check(linked, tmp_path / "author")
+
+
+@pytest.mark.slow
+def test_what_is_damaged_in_the_cache_is_not_brought_back(linked: Path) -> None:
+    """DVC trusts its cache. The commands that the errors name, as they are printed, help all the same."""
+    path = linked / "data/features/iKala.h5"
+    whole, status = path.read_bytes(), path.stat()
+    store = FeatureFile.open(path)
+    path.chmod(0o644)
+    with path.open("r+b") as file:  # a link: the cache's own file
+        file.seek(store.samples_of(1, "vocals").offset + 3)
+        file.write(b"\x7f")
+    path.chmod(0o444)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    run(linked, "rm data/features/iKala.h5\ndvc checkout --quiet data/features/iKala.h5")
+    with pytest.raises(UserError) as caught:
+        store.waveforms(1)
+    (command,) = re.findall(r"run `([^`]*)`", str(caught.value))
+    assert command == "python -m stages.preprocess iKala"
+    # a clone has no recordings; then it has
+    (recordings,) = re.findall(r"run `([^`]*)`", run(linked, command, status=1))
+    assert recordings == "python -m stages.download iKala"
+    run(linked, recordings)
+    assert "1 recordings read" in run(linked, command)
+    assert path.read_bytes() == whole
+    assert ran(run(linked, "dvc repro --allow-missing preprocess@iKala")) == []
+    assert path.read_bytes() == whole
 
 
 # --------------------------------------------------------------------------------- work in a clone

@@ -1,6 +1,8 @@
 """From recordings to features: against librosa; whole or not there; nothing read twice."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import wave
@@ -8,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import librosa
 import numpy as np
 import pytest
@@ -141,9 +144,11 @@ def test_the_index_is_the_inventorys(with_features: Path, dataset: str, settings
         ]
         assert set(silent) == set(recording.silent) & set(store.sources)
         assert [not waveform.any() for waveform in store.waveforms(row)] == list(store.silent[row])
+    with h5py.File(store.path) as file:
+        spectrograms, waveforms = file["spectrogram"][()], file["waveform"][()]
     for first, length, total in (
-        ("first_frame", "frames", store.file["spectrogram"].shape[1]),
-        ("first_sample", "samples", store.file["waveform"].shape[1]),
+        ("first_frame", "frames", spectrograms.shape[1]),
+        ("first_sample", "samples", waveforms.shape[1]),
     ):
         ends = store.index[first] + store.index[length]
         assert store.index[first].tolist() == [0, *ends[:-1]]
@@ -164,8 +169,8 @@ def test_the_block_size_changes_nothing(
     waveforms, spectrogram = store.waveforms(0), store.spectrogram(0, SIGNALS)
     for frames in (1, 7, spectrogram.shape[1] - 1):
         monkeypatch.setattr(extraction, "BLOCK_FRAMES", frames)
-        path = extraction.extract(recording, root, SIGNALS, settings.signal, tmp_path)
-        blocks = extraction.load_extracted(path, waveforms.shape[1], 2, settings.signal)
+        found = extraction.extract(recording, root, SIGNALS, settings.signal, tmp_path)
+        blocks = extraction.load_extracted(found.path, waveforms.shape[1], 2, settings.signal)
         np.testing.assert_array_equal(blocks[0], waveforms)
         np.testing.assert_allclose(blocks[1], spectrogram, atol=1e-6)
 
@@ -201,8 +206,10 @@ def test_only_new_and_changed_recordings_are_read(
     assert files.md5(target) == files.md5(fresh)
     assert files.md5(target) == files.md5(with_features / "data/features/DSD100.h5")
 
+    # an MD5 of the same file: the key is another one, and the rows are the same
     name = whole.recordings[2].track.sources["vocals"][0].file
-    other = {**whole.files, name: whole.files[name].model_copy(update={"md5": "0" * 32})}
+    md5 = files.md5(with_features / "data/synthetic/DSD100" / name)
+    other = {**whole.files, name: whole.files[name].model_copy(update={"md5": md5})}
     changed = whole.model_copy(update={"files": other})
     assert write(with_features, changed, target, settings) == 1
     reordered = changed.model_copy(update={"recordings": changed.recordings[::-1]})
@@ -233,17 +240,6 @@ def test_other_parameters_or_code_read_everything_again(
     assert preprocess.write(found, root, ["vocals"], longer, target) == everything
     monkeypatch.setattr(rooms, "narrow_fingerprint", lambda _: "other code")
     assert preprocess.write(found, root, ["vocals"], longer, target) == everything
-
-
-def test_runs_are_what_lies_together_in_both_files() -> None:
-    cases: list[tuple[list[int | None], list[tuple[int, int, int | None]]]] = [
-        ([], []),
-        ([None, None], [(0, 2, None)]),
-        ([0, 1, 2], [(0, 3, 0)]),
-        ([3, 4, None, 5, 7], [(0, 2, 3), (2, 1, None), (3, 1, 5), (4, 1, 7)]),
-    ]
-    for rows, expected in cases:
-        assert list(preprocess.runs(rows)) == expected
 
 
 def test_a_dataset_that_is_absent_has_an_empty_file(tmp_path: Path, settings: Params) -> None:
@@ -282,7 +278,7 @@ def test_a_write_that_ends_early_leaves_what_was_there_and_keeps_what_it_compute
 
     def interrupted(function: Any, items: Sequence[Any], *_: Any) -> Iterator[Any]:
         yield from map(function, items[:2])
-        raise reason
+        raise reason("stopped")
 
     found = taken(with_features, "iKala")
     with pytest.MonkeyPatch.context() as patch:
@@ -350,9 +346,10 @@ def test_a_full_disk_is_one_line(
     assert untouched(old)
 
 
-def test_recordings_that_are_no_longer_what_the_inventory_says(
+def test_a_recording_of_another_length_is_refused_and_the_others_kept(
     with_features: Path, old: Path, settings: Params, one_process: None
 ) -> None:
+    """The same file, decoded by something else than the inventory's decoder."""
     found = taken(with_features, "iKala")
     first, *rest = found.recordings
     longer = first.model_copy(update={"samples": first.samples + 1000})
@@ -363,16 +360,71 @@ def test_recordings_that_are_no_longer_what_the_inventory_says(
     assert "another length than data/inventory says" in str(caught.value)
     assert "download@iKala" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert untouched(old)
+    assert old.read_bytes() == b"older features"
+    assert write(with_features, found, old, settings) == 1
 
 
 def test_recordings_that_are_gone(
     with_features: Path, old: Path, settings: Params, one_process: None, tmp_path: Path
 ) -> None:
     found = taken(with_features, "iKala")
-    with pytest.raises(UserError, match=r"nowhere/Wavfile/.*\.wav: no such file"):
-        preprocess.write(found, tmp_path / "nowhere", settings.sources, settings.signal, old)
-    assert untouched(old)
+    nowhere = tmp_path / "nowhere"
+    for recordings, said in (
+        (found, r"nowhere: not rendered from .*; run `python -m stages\.download iKala`"),
+        (found.model_copy(update={"made_from": {}}), r"nowhere/Wavfile/.*\.wav: no such file"),
+    ):
+        with pytest.raises(UserError, match=said):
+            preprocess.write(recordings, nowhere, settings.sources, settings.signal, old)
+        assert untouched(old)
+
+
+KILLED = """
+import os, signal
+from stages import common, preprocess
+import pipeline.features.preprocess as module
+
+def stopping(function, items, *_):
+    yield function(items[0])
+    function(items[1])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+module.parallel_map = stopping
+common.run(preprocess.preprocess)
+"""
+
+
+def test_the_temporary_folder_of_a_dead_run_is_cleared(
+    with_features: Path, tmp_path: Path, settings: Params
+) -> None:
+    """Others' are left alone: that of another dataset may be at work."""
+    dead, other = (tmp_path / f"{name}.h5.scratch.partial" for name in ("iKala", "DSD100"))
+    for folder in (dead, other):
+        folder.mkdir()
+        (folder / "tmp1").write_bytes(b"of a track")
+    nothing = taken(with_features, "iKala").model_copy(update={"recordings": ()})
+    write(with_features, nothing, tmp_path / "iKala.h5", settings)
+    assert sorted(tmp_path.iterdir()) == [other, tmp_path / "iKala.h5"]
+
+
+@pytest.mark.slow
+def test_what_a_killed_run_left_is_cleared_by_the_next(
+    with_features: Path, tmp_path: Path, settings: Params, one_process: None
+) -> None:
+    """Its temporary folder has the features of a track that was computed and not yet placed."""
+    for name in ("params.yaml", "data/inventory", "data/synthetic"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(with_features / name)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, "iKala"], cwd=tmp_path, check=False,
+        env={**os.environ, "PYTHONPATH": str(TOP)},
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL
+    folder = tmp_path / "data/features"
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == ["iKala.h5.partial", "iKala.h5.scratch.partial"]
+    assert any((folder / left[1]).iterdir())
+    write(with_features, taken(with_features, "iKala"), folder / "iKala.h5", settings)
+    assert [path.name for path in folder.iterdir()] == ["iKala.h5"]
 
 
 # ------------------------------------------------------------------------------------------ memory
@@ -391,8 +443,8 @@ samples = 20 * 60 * 44100
 recording = Recording(track=track, sample_rate=44100, channels=2, samples=samples)
 signal = Signal(sample_rate=8000, fft_size=512, hop_size=256)
 root = Path(sys.argv[1])
-path = extraction.extract(recording, root, ("mixture", *sources), signal, root)
-assert path.stat().st_size == 4 * (2 * 9_600_000 + 3 * 37_501 * 257)
+found = extraction.extract(recording, root, ("mixture", *sources), signal, root)
+assert found.path.stat().st_size == 4 * (2 * 9_600_000 + 3 * 37_501 * 257)
 print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1))
 """
 

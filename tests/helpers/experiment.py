@@ -2,10 +2,12 @@
 
 import csv
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dvc.repo import Repo
 from filelock import FileLock
 from ruamel.yaml import YAML
 
@@ -45,6 +47,17 @@ def write_params(data: dict[str, Any], folder: Path) -> Params:
     with (folder / "params.yaml").open("w", encoding="utf-8") as file:
         YAML().dump(data, file)
     return params.load(folder / "params.yaml")
+
+
+def start_repository(folder: Path) -> None:
+    """Code, dvc.yaml and an empty DVC in `folder`; no git."""
+    for name in ("pipeline", "stages", "scripts"):
+        shutil.copytree(TOP / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", ".dvcignore"):
+        shutil.copy(TOP / name, folder)
+    Repo.init(str(folder), no_scm=True).close()
+    config = (TOP / ".dvc/config").read_text()
+    (folder / ".dvc/config").write_text(config.replace("[core]\n", "[core]\n    no_scm = true\n"))
 
 
 def _recordings(settings: Params) -> None:

@@ -13,7 +13,8 @@ from pipeline.errors import UserError
 from tests.helpers.waiting import until
 
 if TYPE_CHECKING:
-    from pipeline.tracks import Recording
+    from pipeline.features.extraction import Extracted
+    from pipeline.features.preprocess import Work
 
 
 def square_slowly(number: int) -> int:
@@ -108,13 +109,13 @@ def size(path: Path) -> int:
     return path.stat().st_size
 
 
-def extract_but_one(recording: "Recording", **arguments: Any) -> Path:
-    """`extract`, but the track that the file `poison` names ends its process every time."""
-    from pipeline.features.extraction import extract  # with torch, which takes seconds
+def extract_but_one(work: "Work", **arguments: Any) -> "Extracted | UserError":
+    """As preprocess, but the track that the file `poison` names ends its process every time."""
+    from pipeline.features.preprocess import extract_original  # with torch, which takes seconds
 
-    if recording.track.id == Path("poison").read_text():
+    if work[0].track.id == Path("poison").read_text():
         os.kill(os.getpid(), signal.SIGKILL)
-    return extract(recording, **arguments)
+    return extract_original(work, **arguments)
 
 
 def imported(module: str) -> bool:

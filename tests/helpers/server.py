@@ -1,8 +1,10 @@
 """A web server on this machine that fails as it is told to, and notes what it was asked for."""
 
 import contextlib
+import socket
+import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -175,3 +177,61 @@ def serving() -> Iterator[Server]:
             site.stop.set()
             http.shutdown()
             thread.join()
+
+
+Conversation = Callable[[socket.socket], None]
+"""What is done with one connection; it is closed afterwards."""
+
+
+@contextmanager
+def talking(conversation: Conversation) -> Iterator[str]:
+    """The address of a server that need not speak HTTP: each connection gets a `conversation`."""
+
+    def talk(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            conversation(connection)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):  # the listening socket is shut down
+            while True:
+                connection, _ = listening.accept()
+                threading.Thread(target=talk, args=(connection,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def dripping(start: bytes, drop: bytes, every: float = 0.02) -> Conversation:
+    """`start` at once, then `drop` again and again until the other end has had enough."""
+
+    def conversation(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(start)
+        with contextlib.suppress(OSError):
+            while True:
+                connection.sendall(drop)
+                connection.settimeout(every)
+                with contextlib.suppress(TimeoutError):
+                    if not connection.recv(65_536):
+                        return
+
+    return conversation
+
+
+def saying(answer: bytes, *, reset: bool = False) -> Conversation:
+    """These bytes, whatever is asked; then the end, or with `reset` a connection reset by peer."""
+
+    def conversation(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(answer)
+        if reset:
+            linger = struct.pack("ii", 1, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    return conversation

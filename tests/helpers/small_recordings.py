@@ -37,6 +37,16 @@ def music(channels: int, samples: int, rate: int = RATE, seed: int = 0) -> NDArr
     return tones.astype(np.float32)
 
 
+def hiss(channels: int, samples: int, rate: int = RATE, seed: int = 0) -> NDArray[np.float32]:
+    """Noise from 200 to 6000 Hz: lossy codecs keep it, and it correlates with itself at one lag only."""
+    spectrum = np.fft.rfft(np.random.default_rng(seed).normal(size=(channels, samples)))
+    frequencies = np.fft.rfftfreq(samples, 1 / rate)
+    spectrum[:, (frequencies < 200) | (frequencies > 6000)] = 0
+    found: NDArray[np.float64] = np.fft.irfft(spectrum, samples)
+    found *= 0.15 / found.std()
+    return found.astype(np.float32)
+
+
 def encode(
     path: Path, streams: Sequence[NDArray[np.float32]], rate: int = RATE, options: str = ""
 ) -> None:

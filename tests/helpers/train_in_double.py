@@ -3,9 +3,11 @@
 Where gradients cancel, Adam makes full steps of what is left, which in single precision is rounding
 alone: runs that sum in another order part company after one update of a critic.
 
-Prints "step N" after every step, for tests that wait for one.
+With DIES=<rank>:<steps> that one of several processes is killed after so many steps.
 """
 
+import os
+import signal
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +20,7 @@ from stages import common
 from stages.train import train
 
 in_single = run.prepare
-silent_step = AdversarialSeparation.training_step
+one_step = AdversarialSeparation.training_step
 
 
 def in_double(*arguments: Any) -> AdversarialSeparation:
@@ -39,12 +41,13 @@ def doubled(pool: Pool) -> Pool:
     return replace(pool, frames=pool.frames.double())
 
 
-def printed_step(module: AdversarialSeparation, *arguments: Any) -> None:
-    silent_step(module, *arguments)
-    print("step", module.state.steps, flush=True)
+def mortal_step(module: AdversarialSeparation, *arguments: Any) -> None:
+    one_step(module, *arguments)
+    if os.environ.get("DIES") == f"{module.replica.rank}:{module.state.steps}":
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
     run.prepare = in_double  # type: ignore[assignment]
-    AdversarialSeparation.training_step = printed_step  # type: ignore[assignment]
+    AdversarialSeparation.training_step = mortal_step  # type: ignore[assignment]
     common.run(train)

@@ -1,5 +1,6 @@
 """One training run in this process."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,14 @@ from pipeline.training import run
 def trained(folder: Path, settings: Params, model: str, **options: Any) -> list[str]:
     """Train a model of the experiment in `folder`; returns what was said."""
     said: list[str] = []
-    run.train(
-        settings, model, roles.load_split(folder / "data/split.csv"), folder / "data/features",
-        folder / "models" / model, folder / "work" / model, "cpu", say=said.append, **options,
-    )  # fmt: skip
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        run.train(
+            settings, model, roles.load_split(folder / "data/split.csv"), folder / "data/features",
+            folder / "models" / model, folder / "work" / model, "cpu", say=said.append, **options,
+        )  # fmt: skip
+    finally:  # a run that was stopped leaves signals ignored, for its process ends
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return said

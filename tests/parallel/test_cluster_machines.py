@@ -32,7 +32,7 @@ import pipeline.features.preprocess
 from stages import common, preprocess
 from tests.helpers.on_workers import extract_but_one
 if __name__ == "__main__":
-    pipeline.features.preprocess.extract = extract_but_one
+    pipeline.features.preprocess.extract_original = extract_but_one
     common.run(preprocess.preprocess)
 """
 

@@ -25,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         table=table_of(scores),
         split=pd.DataFrame({"dataset": ["CCMixter"] * 3, "role": ["test", "test", "unlabelled"]}),
         inventories=tuple(Inventory(dataset=name, origin="download") for name in DATASETS),
-        configs={name: {} for name in data["models"]},
+        configs={},
         histories={name: {} for name in data["models"]},
         notes=(),
         models=nowhere / "models",

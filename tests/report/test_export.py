@@ -1,25 +1,31 @@
 """A model that is given away works alone, and its network is the same without torch."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime  # type: ignore[import-untyped]
+import pandas as pd
 import pytest
 import soundfile
 import torch
 
 from pipeline.comparison import revisions
-from pipeline.errors import UserError
+from pipeline.datasets import inventory
+from pipeline.datasets.inventory import Inventory
+from pipeline.errors import UserError, printable
 from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.report import card
 from pipeline.report.export import export_model
+from pipeline.roles import COLUMNS, save_split
 from pipeline.separation.model_folder import CONFIG, WEIGHTS
 from pipeline.separation.onnx_network import ONNX, load_onnx
 from pipeline.separation.separator import Separator
 from pipeline.separation.songs import separate_files
+from tests.helpers import rendered
 from tests.helpers.small_recordings import music, put
 from tests.helpers.small_separators import SIGNAL, noise, small_separator
 
@@ -105,6 +111,26 @@ def test_a_card_without_results_says_so(exported: Path) -> None:
     assert "demonstration" not in card
 
 
+def test_no_name_in_a_card_becomes_markup(tmp_path: Path) -> None:
+    """A model folder is anybody's, and so are the names in results, split and inventories."""
+    name, other = "`V` | @user\n# <b>", "[x](https://e.org)"
+    folder, data = tmp_path / "models/V", tmp_path / "data"
+    small_separator().save(folder, {"model": name, "critics": [other]})
+    (tmp_path / "results").mkdir()
+    cells = {"tracks": 3, "SDR_vocals": 1.0}
+    metrics = {other: {"mixture": cells, name: cells, "oracle": cells}}
+    (tmp_path / "results/metrics.json").write_text(json.dumps(metrics))
+    save_split(pd.DataFrame([[other, "x", "x", "test", True]], columns=COLUMNS), data / "split.csv")
+    inventory.save(Inventory(dataset="#1", origin="folder"), data / "inventory/a.json")
+    inventory.save(Inventory(dataset="$x$", origin="synthetic"), data / "inventory/b.json")
+    text = card.card(folder, Separator.load(folder), tmp_path / "results").split("## Made with")[0]
+    shown = printable(name)
+    assert rendered.lines(text)[0] == shown
+    assert rendered.codes(text).count(shown) == 3  # with the head of a table for each source
+    assert rendered.codes(text).count(other) == 1 + 1 + 6
+    assert {"#1", "$x$"} <= set(rendered.codes(text))
+
+
 def test_the_card_of_an_experiment(experiment: Path, tmp_path: Path) -> None:
     export_model(experiment / "models/VA", tmp_path / "VA", experiment / "results")
     card = (tmp_path / "VA/README.md").read_text(encoding="utf-8")
@@ -155,7 +181,7 @@ def test_what_is_there_is_not_replaced(model: Path, exported: Path) -> None:
 
 def test_damaged_metrics(model: Path, tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text("[1]")
-    with pytest.raises(UserError, match=r"metrics\.json: damaged"):
+    with pytest.raises(UserError, match=r"metrics\.json: expected .*; delete it and run"):
         export_model(model, tmp_path / "out", tmp_path)
     assert not (tmp_path / "out").exists()
 
@@ -177,6 +203,13 @@ def test_files_that_are_no_network(model: Path, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_without_torch_too_estimates_that_are_no_sound_name_the_file(
+    model: Path, exported: Path
+) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(str(exported / ONNX))}: its estimates are"):
+        load_onnx(model, exported / ONNX).estimate(np.full(9000, 3e38, np.float32))
+
+
 def test_the_file_is_valid(exported: Path) -> None:
     onnx.checker.check_model(onnx.load(str(exported / ONNX)), full_check=True)
 
@@ -184,6 +217,6 @@ def test_the_file_is_valid(exported: Path) -> None:
 def test_a_card_that_is_written_without_git_says_so(
     model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(revisions, "checked_out", lambda _: "")
+    monkeypatch.setattr(revisions, "checked_out", lambda _: "unknown (no git)")
     text = card.card(model, Separator.load(model), tmp_path / "results")
-    assert "Exported by commit unknown; Python " in text
+    assert "Exported by commit unknown (no git); Python " in text

@@ -8,10 +8,12 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
+import jinja2
 import numpy as np
 import pytest
 import torch
 
+from pipeline.comparison import markdown
 from pipeline.features.store import FeatureFile
 from pipeline.report import critics, excerpts, finished_run, page
 from pipeline.report.finished_run import Run
@@ -181,6 +183,19 @@ def test_a_run_without_critics_curves_and_scores_has_a_page(real: Run, tmp_path:
     for said in ("No test track has scores", "No model of this run has a critic",
                  "baseline has no training curves", "Vocals: no track has scores"):  # fmt: skip
         assert said in text
+
+
+def test_a_note_shows_the_name_that_it_holds() -> None:
+    """The table's Markdown as HTML: what is code there is code here, and nothing is markup."""
+    note = "Left out: 1 of `#1`: ``<b>`x`` , `a`."
+    loader = jinja2.FileSystemLoader(page.TEMPLATES)
+    environment = jinja2.Environment(loader=loader, autoescape=True)
+    environment.filters["parts"] = markdown.parts
+    template = (page.TEMPLATES / "run.html").read_text(encoding="utf-8")
+    item = next(line for line in template.splitlines() if line.startswith("<li>"))
+    assert environment.from_string(item).render(note=note) == (
+        "<li>Left out: 1 of <code>#1</code>: <code>&lt;b&gt;`x</code> , <code>a</code>.</li>"
+    )
 
 
 def test_what_fails_halfway_leaves_the_last_report(

@@ -7,8 +7,10 @@ import pytest
 
 from pipeline import rooms
 from tests.helpers.places import TOP
+from tests.helpers.revision_control import committed
 
 DOCUMENTS = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
+CODE = ("pipeline", "stages", "container", "benchmarks", "tests")
 README = (TOP / "README.md").read_text(encoding="utf-8")
 
 
@@ -21,15 +23,34 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 @pytest.mark.parametrize("table", ["table.md", "seeds.md"])
 def test_the_readme_shows_the_committed_results(table: str) -> None:
-    """Every row of numbers in the README is a row of a result file, to the letter."""
-    results = {line for name in ("table.md", "seeds.md") for line in lines(name)}
-    shown = [line for line in README.splitlines() if re.search(r"\| +-?\d+\.\d\d", line)]
-    assert set(shown) & set(lines(table))
-    assert [line for line in shown if line not in results] == []
+    """Every row of numbers in the README is a row of a result file, to the letter.
+
+    Of a committed one: a run on another processor leaves other numbers in results/. Only who puts
+    these into the README, before committing both, is compared with them.
+    """
+    shown = {line for line in README.splitlines() if re.search(r"\| +-?\d+\.\d\d", line)}
+    last_commit = {name: committed(f"results/{name}") for name in ("table.md", "seeds.md")}
+    if None in last_commit.values():
+        pytest.skip("without git nobody knows which results are the committed ones")
+    left_by_a_run = {name: (TOP / "results" / name).read_text("utf-8") for name in last_commit}
+    for texts in (last_commit, left_by_a_run):
+        rows = {name: set((text or "").splitlines()) for name, text in texts.items()}
+        if shown <= set.union(*rows.values()) and shown & rows[table]:
+            return
+    pytest.fail(f"README.md shows rows that results/{table} does not have")
 
 
-def lines(name: str) -> list[str]:
-    return (TOP / "results" / name).read_text(encoding="utf-8").splitlines()
+LEFT_BY_A_RUN = re.compile(r"""\bTOP / f?"(?:results|data|models|work|dvc\.lock)\b""")
+
+
+def test_no_other_test_reads_what_a_run_leaves_in_the_checkout() -> None:
+    """Tests have experiments of their own; what is committed, `committed` reads."""
+    readers = {
+        path.name
+        for path in (TOP / "tests").rglob("*.py")
+        if LEFT_BY_A_RUN.search(path.read_text(encoding="utf-8"))
+    }
+    assert readers == {"test_documents.py"}
 
 
 def test_targets_that_the_documents_name_exist() -> None:
@@ -84,6 +105,6 @@ def test_requirements_are_pinned_and_hashed_and_name_no_address() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_code_that_a_document_names_exists(document: Path) -> None:
     """A path like `training/step.py`, from wherever the document counts."""
-    there = [path.as_posix() for path in TOP.rglob("*.py") if ".venv" not in path.parts]
+    there = [path.as_posix() for folder in CODE for path in (TOP / folder).rglob("*.py")]
     for named in re.findall(r"`([\w/-]+\.py)`", document.read_text(encoding="utf-8")):
         assert any(path.endswith(f"/{named}") for path in there), f"{document.name}: {named}"

@@ -2,6 +2,7 @@
 
 import doctest
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,13 +19,15 @@ from torch import Tensor
 from pipeline.errors import UserError
 from pipeline.features.stft import log_magnitude, reconstruct, stft
 from pipeline.networks.separators.unet import SpectrogramUNet
+from pipeline.params import Precision
 from pipeline.separation import separator as module
+from pipeline.separation import streams
 from pipeline.separation.model_folder import CONFIG, WEIGHTS
 from pipeline.separation.patches import Patches
 from pipeline.separation.separator import Separator
 from tests.helpers.places import TOP
 from tests.helpers.small_recordings import music
-from tests.helpers.small_separators import SIGNAL, noise, small_separator
+from tests.helpers.small_separators import SIGNAL, noise, small_separator, with_bias
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +57,34 @@ def test_in_bfloat16_estimates_are_near(separator: Separator, tmp_path: Path) ->
     (tmp_path / CONFIG).write_text(json.dumps(config))
     assert Separator.load(tmp_path).precision == "float32"
     (tmp_path / CONFIG).write_text(json.dumps({**config, "precision": "float8"}))
-    with pytest.raises(UserError, match=r"damaged model folder: .*float32"):
+    with pytest.raises(UserError, match=r"config.json: precision: expected .*float32"):
         Separator.load(tmp_path)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("bias", [np.nan, np.inf, 3e38, 100.0])
+def test_estimates_that_are_no_sound_name_the_model(
+    separator: Separator, tmp_path: Path, bias: float, precision: Precision
+) -> None:
+    """100 is a number, and the logarithm of none that float32 has."""
+    separator.save(tmp_path / "VA", {})
+    broken = with_bias(Separator.load(tmp_path / "VA", precision=precision), bias)
+    said = f"^{re.escape(str(tmp_path / 'VA'))}: its estimates are infinite or no numbers, of a"
+    for separate in (
+        broken.estimate, lambda waveform: broken.separate(waveform, 44_100),
+        lambda waveform: streams.separate(broken, waveform, 44_100),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            separate(noise(30_000))
+
+
+def test_a_recording_far_beyond_full_scale_is_said(separator: Separator) -> None:
+    """Its spectrum overflows: the model is not to blame, and the line gives the level."""
+    with pytest.raises(
+        UserError, match=r"of a mixture whose log magnitudes reach (inf|nan); replace"
+    ):
+        separator.estimate(np.full(9000, 3e38, np.float32))
+    assert np.isfinite(separator.estimate(1e10 * noise(9000))).all()
 
 
 @pytest.mark.parametrize("samples", [1, 2, 100, 256, 511, 513, 4000, 100_001])
@@ -245,9 +274,9 @@ def rename_source(config: Path, name: str) -> None:
         (lambda folder: (folder / WEIGHTS).unlink(), f"no {WEIGHTS}"),
         (lambda folder: (folder / CONFIG).unlink(), f"no {CONFIG}"),
         (lambda folder: (folder / WEIGHTS).write_bytes(b"nothing"), "damaged"),
-        (lambda folder: (folder / CONFIG).write_text("{"), "damaged"),
+        (lambda folder: (folder / CONFIG).write_text("{"), "not valid JSON"),
         (lambda folder: (folder / CONFIG).write_text('{"format": 99}'), "model format 99"),
-        (lambda folder: rename_source(folder / CONFIG, "../vocals"), "damaged"),
+        (lambda folder: rename_source(folder / CONFIG, "../vocals"), "sources.1: expected String"),
     ],
 )
 def test_damaged_model_folders(separator: Separator, tmp_path: Path, damage, said: str) -> None:  # type: ignore[no-untyped-def]

@@ -1,7 +1,9 @@
 """Songs into files: what goes wrong is a line, what is written is whole."""
 
+import os
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
@@ -10,6 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
@@ -21,7 +25,7 @@ from pipeline.separation.songs import Song, places, separate_files
 from tests.helpers.limits import small_files_only
 from tests.helpers.places import TOP
 from tests.helpers.small_recordings import encode, music, put
-from tests.helpers.small_separators import small_separator
+from tests.helpers.small_separators import small_separator, with_bias
 
 SOURCES = ("accompaniment", "vocals")
 SONG = music(2, 50_000)
@@ -80,11 +84,71 @@ def test_in_bfloat16(model: Path, songs: Path, out: Path) -> None:
     assert 0 < np.abs(found - exact).max() < 0.05 * np.abs(exact).max()
 
 
-def test_what_was_separated_before_is_no_song(model: Path, songs: Path) -> None:
-    out = songs / "separated"
+@pytest.mark.parametrize(("where", "format"), [("separated", "wav"), (".", "flac"), ("..", "wav")])
+def test_what_was_separated_before_is_no_song(
+    model: Path, songs: Path, where: str, format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wherever it lies and whatever it is called then; what was there before is left as it was."""
+    put(songs / "separated/mine.wav", SONG)
+    (songs / "album/.DS_Store").touch()
+    before = {path: path.read_bytes() for path in songs.rglob("*") if path.is_file()}
+    out = (songs / where).resolve()
     for _ in range(2):
-        assert separate_files([songs], model, out, overwrite=True) == 0
-    assert len(written(out)) == 4
+        assert separate_files([songs], model, out, overwrite=True, format=format) == 0
+    results = [path for path in out.rglob(f"*.{format}") if path not in before]
+    assert len(results) == 6
+    assert {path: path.read_bytes() for path in before} == before
+    said = capsys.readouterr()
+    assert said.out.count("3 songs separated, ") == 2
+    results[0].rename(songs / f"album/renamed.{format}")
+    elsewhere = songs.parent / "elsewhere"
+    assert separate_files([songs], model, elsewhere) == 0
+    passed = 6 if where != ".." else 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("passed over: ")
+    assert {"1 .DS_Store", f"{passed} separated before"} <= set(line[13:].split(", "))
+    # one that is named is a song
+    assert separate_files([songs / f"album/renamed.{format}"], model, elsewhere) == 0
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_input_is_never_replaced(
+    model: Path, tmp_path: Path, overwrite: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a result that is separated again, nor by a link or in a folder named like it."""
+    put(tmp_path / "vocals.wav", SONG)
+    separate_files([tmp_path / "vocals.wav"], model, tmp_path)
+    (tmp_path / "link").symlink_to("vocals")
+    for name in ("vocals/vocals.wav", "link/vocals.wav"):
+        before = (tmp_path / name).read_bytes()
+        assert separate_files([tmp_path / name], model, tmp_path, overwrite=overwrite) == 1
+        assert "/vocals: " in capsys.readouterr().err
+        assert (tmp_path / name).read_bytes() == before
+
+
+def test_a_song_in_the_place_of_a_folder_is_left_there(model: Path, tmp_path: Path) -> None:
+    for name in ("one.wav", "one/one.wav.wav", "one/x.mp3"):
+        put(tmp_path / name, SONG)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert separate_files([tmp_path], model, tmp_path, overwrite=True) == 0
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(written(tmp_path)) == len(before) + 6
+    assert (tmp_path / "one.wav (2)/vocals.wav").is_file()
+
+
+@pytest.mark.parametrize("ending", [".partial", ".old.partial"])
+def test_what_only_looks_half_written_is_not_removed(
+    model: Path, songs: Path, out: Path, ending: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beside = out / f"two{ending}"
+    beside.mkdir(parents=True)
+    (beside / "vocals.wav").touch()  # as a kill leaves it
+    assert separate_files([songs / "two.wav"], model, out, overwrite=True) == 0
+    beside.mkdir()
+    (beside / "film.mkv").write_text("mine")
+    assert separate_files([songs / "two.wav"], model, out, overwrite=True) == 1
+    assert f"{beside}: holds other things" in capsys.readouterr().err
+    assert (beside / "film.mkv").read_text() == "mine"
 
 
 @pytest.mark.parametrize("format", ["wav", "flac"])
@@ -133,7 +197,12 @@ def test_nothing_is_replaced_unasked(
     ]
     assert said.out.startswith("1 song separated, 1 failed")
     assert (out / "two/vocals.wav").read_text() == "mine"
-    assert separate_files([songs], model, out, overwrite=True) == 0
+    assert separate_files([songs], model, out, overwrite=True) == 1
+    assert "two: holds other things than separated sources" in capsys.readouterr().err
+    assert (out / "two/vocals.wav").read_text() == "mine"
+    (out / "two/vocals.wav").unlink()
+    for _ in range(2):
+        assert separate_files([songs], model, out, overwrite=True) == 0
     assert (out / "two/vocals.wav").read_bytes()[:4] == b"RIFF"
 
 
@@ -161,11 +230,51 @@ def test_a_folder_with_other_things_is_never_replaced(
         (["a.partial.mp3", "a.mp3"], ["a.partial.mp3", "a"]),
         (["a", "a.mp3"], ["a", "a.mp3"]),
         (["dots.in.it.mp3"], ["dots.in.it"]),
+        (["...wav", ".wav", "x/....wav", " .wav"], ["...wav", ".wav", "x/....wav", " .wav"]),
+        (["...Baby.wav", ".38.flac", "a .wav"], ["...Baby", ".38", "a "]),
+        (["Jóga.wav", "Jo\u0301ga.mp3"], ["Jóga.wav", "Jo\u0301ga.mp3"]),
+        (["a.wav", "a..mp3", "a .ogg"], ["a.wav", "a..mp3", "a .ogg"]),
+        (["STRASSE.wav", "straße.mp3"], ["STRASSE.wav", "straße.mp3"]),
+        (["Mr. Brightside", "con.wav"], ["Mr. Brightside", "con"]),
     ],
 )
 def test_every_song_has_a_folder_of_its_own(names: list[str], expected: list[str]) -> None:
     songs = [Song(Path(name), PurePath(name)) for name in names]
     assert places(songs, Path("out")) == [Path("out") / name for name in expected]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.text(
+            st.sampled_from("aあé\u0301. 🎵\u200d한\udcff") | st.characters(codec="utf-8"), min_size=1
+        ).map(lambda text: (text * (150 // len(text))).replace("/", "_").replace("\0", "_")),
+        max_size=4, unique=True,
+    )
+)  # fmt: skip
+def test_no_name_is_too_long_for_the_disk(names: list[str]) -> None:
+    """Nor is it any other song's, nor cut within a letter, and it is the same next time."""
+    fit = [name for name in names if len(os.fsencode(name)) < 250]
+    songs = [Song(Path(name), PurePath(f"{name}.wav")) for name in fit]
+    found = places(songs, Path("out"))
+    assert len({unicodedata.normalize("NFC", str(path)).casefold() for path in found}) == len(songs)
+    for name, path in zip(fit, found, strict=True):
+        assert len(os.fsencode(f"{path.name}.old.partial")) <= 255
+        assert path.parent == Path("out")
+        begins, mark, _ = path.name.rpartition("~")
+        if mark and len(os.fsencode(name)) > 200:
+            assert name.startswith(begins)
+            assert not unicodedata.combining(name[len(begins)]) or not begins
+    assert places(songs, Path("out")) == found
+
+
+def test_a_long_name(model: Path, tmp_path: Path) -> None:
+    """82 letters of 3 bytes, twice, that differ in the last."""
+    for letter in "かき":
+        put(tmp_path / f"songs/{'あ' * 81}{letter}.wav", SONG)
+    assert separate_files([tmp_path / "songs"], model, tmp_path / "out") == 0
+    assert separate_files([tmp_path / "songs"], model, tmp_path / "out", overwrite=True) == 0
+    assert len(written(tmp_path / "out")) == 4
 
 
 def no_sound(path: Path) -> None:
@@ -233,7 +342,67 @@ def test_lossy_files_whose_length_only_decoding_tells(model: Path, out: Path) ->
     song = out.parent / "song.mp3"
     encode(song, [SONG], options="-c:a libmp3lame -write_xing 0 -f mp3")
     assert separate_files([song], model, out, rate="input") == 0
-    assert abs(soundfile.info(out / "song/vocals.wav").frames - 50_000) < 4000
+    frames = -(-(50_000 + 1105) // 1152)  # LAME's delay
+    assert soundfile.info(out / "song/vocals.wav").frames == 1152 * frames
+
+
+@pytest.mark.parametrize("suffix", ["m4a", "wav"])
+def test_what_is_left_of_a_damaged_song(
+    model: Path, out: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    song = out.parent / f"song.{suffix}"
+    if suffix == "m4a":
+        encode(song, [SONG], options="-f ipod")
+        content = bytearray(song.read_bytes())
+        content[4000:4200] = bytes(200)
+        song.write_bytes(content)
+    else:
+        put(song, SONG)
+        song.write_bytes(song.read_bytes()[: 44 + 4 * 40_000])
+    assert separate_files([song], model, out, rate="input") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {song}: {'damaged at ' if suffix == 'm4a' else 'truncated: '}")
+    assert line.endswith("; copy or download it again, or take what is there with --salvage")
+    assert written(out) == []
+    assert separate_files([song], model, out, rate="input", salvage=True) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{song}: salvaged: {'damaged' if suffix == 'm4a' else 'truncated'}")
+    assert ("s are lost" in line) == (suffix == "m4a")
+    found = read(out / "song/vocals.wav") + read(out / "song/accompaniment.wav")
+    left = 50_000 if suffix == "m4a" else 40_000
+    assert found.shape == (2, left)
+    # its end is in its place
+    rest = found[:, -10_000:] - SONG[:, left - 10_000 : left]
+    assert (rest**2).sum() < 0.01 * (SONG[:, left - 10_000 : left] ** 2).sum()
+
+
+def test_the_stream_that_was_taken_is_said(
+    model: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    song = out.parent / "song.mka"
+    marks = "-disposition:a:0 0 -disposition:a:1 default"
+    encode(song, [SONG[:, ::-1].copy(), SONG], options=f"-f matroska -c:a flac {marks}")
+    assert separate_files([song], model, out, rate="input") == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"{song} (stream 1): separated; the file has other audio streams, which are not"
+    found = read(out / "song/vocals.wav") + read(out / "song/accompaniment.wav")
+    np.testing.assert_allclose(found, SONG, atol=1e-3)
+
+
+@pytest.mark.parametrize("rate", ["model", "input"])
+def test_a_model_whose_estimates_are_no_sound(
+    songs: Path, out: Path, rate: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line with the song and the model, and nothing half-written."""
+    with_bias(small_separator(), 1000.0).save(out.parent / "models/VA", {})
+    assert separate_files([songs], out.parent / "models/VA", out, rate=rate) == 1
+    lines = capsys.readouterr().err.splitlines()
+    for song, line in zip(("album/one.wav", "two.wav"), lines, strict=True):
+        said = (
+            f"error: {songs / song}: {out.parent / 'models/VA'}: its estimates are infinite or no"
+        )
+        assert line.startswith(said)
+    assert written(out) == []
 
 
 @pytest.mark.parametrize("format", ["wav", "flac"])
@@ -318,7 +487,7 @@ def test_a_gpu_that_is_not_there(model: Path, songs: Path, out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "said"), [("{", "damaged model folder"), ('{"format": 2}', "model format 2")]
+    ("config", "said"), [("{", "no model.safetensors"), ('{"format": 2}', "no model.safetensors")]
 )
 def test_a_model_that_is_none(
     songs: Path, model: Path, out: Path, config: str, said: str, tmp_path: Path

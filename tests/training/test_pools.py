@@ -1,5 +1,6 @@
 """Pools: what the feature files hold, wherever the frames are."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -126,7 +127,41 @@ def test_a_truncated_feature_file_is_one_line(copied_models: Path) -> None:
     for path in (copied_models / "data/features").iterdir():
         with path.open("r+b") as file:
             file.truncate(10_000)
-    with pytest.raises(UserError, match=r"\.h5: ends too early; delete it and run `dvc repro`$"):
+    again = r"run `python -m stages\.preprocess \w+`, which computes it again"
+    with pytest.raises(UserError, match=rf"\.h5: ends too early; {again}$"):
+        pool.gather(pool.tiles(), 0)
+
+
+def test_damaged_frames_are_not_learned_from(copied_models: Path) -> None:
+    """In memory they are found when the pool is loaded, on the disk when the track is first read."""
+    frame = roles.load_split(copied_models / "data/split.csv")
+    chosen = frame[frame["role"] == "unlabelled"].reset_index()
+    number = len(chosen) - 1
+    dataset, track = (str(chosen.loc[number, name]) for name in ("dataset", "track"))
+    path = copied_models / f"data/features/{dataset}.h5"
+    features = FeatureFile.open(path)
+    with path.open("r+b") as file:  # a bit of the track's last frame
+        vocals = features.frames_of(features.rows([track])[0], "vocals")
+        file.seek(vocals.offset + 4 * vocals.shape[0] * vocals.shape[1] - 1)
+        last = file.read(1)[0]
+        file.seek(-1, 1)
+        file.write(bytes([last ^ 1]))
+    line = f"^{re.escape(f'{path}: {track}, vocals: damaged (its checksum is another); run ')}"
+    with pytest.raises(UserError, match=line):
+        loaded(copied_models, "memory", "mixture", "vocals")
+    assert loaded(copied_models, "memory", "mixture").first.shape == (len(chosen),)
+    pool = loaded(copied_models, "disk", "mixture", "vocals")
+    pool.gather(pool.first, 0)
+    pool.gather(pool.first[:number], 1)
+    for _ in range(2):  # it stays so
+        with pytest.raises(UserError, match=line):
+            pool.gather(pool.first[number:], 1)
+
+
+def test_a_feature_file_that_vanishes_is_one_line(copied_models: Path) -> None:
+    pool = loaded(copied_models, "disk", "vocals")
+    shutil.rmtree(copied_models / "data/features")
+    with pytest.raises(UserError, match=r"\.h5: no such file; run `dvc repro preprocess`$"):
         pool.gather(pool.tiles(), 0)
 
 

@@ -278,24 +278,16 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(
     assert not (copied_models / "work/checkpoints/VA").exists()
 
 
-def test_a_checkpoint_of_other_parameters_is_not_continued(copied_models: Path) -> None:
+def test_other_parameters_are_another_run(copied_models: Path) -> None:
     settings = write_params(small_params(), copied_models)
     data = roles.load_split(copied_models / "data/split.csv")
     mark = checkpoints.fingerprint(settings, "V", data, copied_models / "data/features")
-    folder = copied_models / "work/V"
-    assert checkpoints.open_checkpoints(folder, mark, print) is None
-    torch.save({"steps": 6}, folder / "last.ckpt")
-    assert checkpoints.open_checkpoints(folder, mark, print) == folder / "last.ckpt"
     changed = small_params()
     changed["models"]["V"]["alpha"] = 0.5
     other = checkpoints.fingerprint(
         params.parse(changed, "x"), "V", data, copied_models / "data/features"
     )
     assert other != mark
-    said: list[str] = []
-    assert checkpoints.open_checkpoints(folder, other, said.append) is None
-    assert "starting afresh" in said[0]
-    assert not (folder / "last.ckpt").exists()
 
 
 @pytest.mark.parametrize(
@@ -332,14 +324,6 @@ def test_another_models_parameters_do_not_matter_to_a_checkpoint(copied_models: 
             )
         )
     assert marks[0] == marks[1]
-
-
-def test_curve_points_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
-    path = tmp_path / "plots/metrics/training/L_s.tsv"
-    path.parent.mkdir(parents=True)
-    path.write_text("step\tL_s\n6\t0.5\n12\t0.25\n18\t0.1\n")
-    checkpoints.forget_after(tmp_path, 12)
-    assert path.read_text() == "step\tL_s\n6\t0.5\n12\t0.25\n"
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(

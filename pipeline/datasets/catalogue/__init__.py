@@ -6,13 +6,19 @@ here depends on what a user has on disk.
 """
 
 import csv
-import tomllib
 from collections.abc import Sequence
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import TypeAdapter, ValidationError
+
 from pipeline.errors import UserError
+from pipeline.text_files import first_fault, read_text, read_toml, shown
+
+_FOLDER = Path(__file__).parent
+_COLLECTIONS = _FOLDER / "collections.toml"
+_AGAIN = f"bring it back with `git checkout -- {_FOLDER}`"
 
 
 class Entry(NamedTuple):
@@ -98,7 +104,7 @@ def checksums(dataset: str) -> dict[str, str]:
 def medleydb_stems() -> dict[str, tuple[Stem, ...]]:
     """The stems of every MedleyDB track."""
     stems: dict[str, list[Stem]] = {}
-    for row in _rows("medleydb_stems.csv"):
+    for row in _rows("medleydb_stems.csv", "track", "filename", "instrument"):
         stems.setdefault(row["track"], []).append(Stem(row["filename"], row["instrument"]))
     return {track: tuple(found) for track, found in stems.items()}
 
@@ -106,20 +112,31 @@ def medleydb_stems() -> dict[str, tuple[Stem, ...]]:
 @cache
 def medleydb_artists() -> dict[str, str]:
     """MedleyDB's artists by the part of the track's name before the underscore."""
-    return {row["track"].split("_")[0]: row["artist"] for row in _rows("medleydb.csv")}
+    return {
+        row["track"].split("_")[0]: row["artist"]
+        for row in _rows("medleydb.csv", "track", "artist")
+    }
 
 
 @cache
 def musdb18() -> tuple[PublishedSong, ...]:
     """All songs of MUSDB18 and MUSDB18-HQ, by name."""
-    return tuple(PublishedSong(**row) for row in _rows("musdb18.csv"))
+    fields = PublishedSong._fields
+    return tuple(
+        PublishedSong(**{field: row[field] for field in fields})
+        for row in _rows("musdb18.csv", *fields)
+    )
 
 
 @cache
 def facts(dataset: str) -> dict[str, Facts]:
     """Length and form of every published track, by id; empty where none are published."""
     return {
-        row["id"]: Facts(float(row["seconds"]), int(row["channels"]), int(row["sample_rate"]))
+        row["id"]: Facts(
+            _number(row["seconds"], dataset),
+            round(_number(row["channels"], dataset)),
+            round(_number(row["sample_rate"], dataset)),
+        )
         for row in _published(dataset)
         if "seconds" in row
     }
@@ -147,15 +164,19 @@ def how_to_get(name: str) -> str:
 @cache
 def _collections() -> dict[str, Collection]:
     fields = {field for field in Collection._fields if field != "name"}
-    return {
-        name: Collection(name, **{key: table[key] for key in fields & table.keys()})
+    found = {
+        name: {"name": name, **{key: table[key] for key in fields & table.keys()}}
         for name, table in _tables().items()
     }
+    try:
+        return TypeAdapter(dict[str, Collection]).validate_python(found)
+    except ValidationError as error:
+        raise UserError(f"{_COLLECTIONS}: {first_fault(error)}; {_AGAIN}") from None
 
 
 @cache
 def _tables() -> dict[str, dict[str, Any]]:
-    return tomllib.loads(_text("collections.toml"))
+    return read_toml(_COLLECTIONS, dict[str, dict[str, Any]], _AGAIN)
 
 
 def _published(dataset: str) -> list[dict[str, str]]:
@@ -165,17 +186,29 @@ def _published(dataset: str) -> list[dict[str, str]]:
     """
     columns = dict(_tables().get(dataset, {}).get("tracks", {}))
     file = columns.pop("file", "")
+    rows = _rows(file, *(one for one in columns.values() if isinstance(one, str))) if file else []
     return [
         {name: row[one] if isinstance(one, str) else str(one) for name, one in columns.items()}
-        for row in (_rows(file) if file else [])
+        for row in rows
     ]
 
 
-def _text(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+def _rows(name: str, *columns: str) -> list[dict[str, str]]:
+    """The rows of a file that has at least these columns, by `order` where it has one."""
+    path = _FOLDER / name
+    try:
+        rows = list(csv.DictReader(read_text(path, _AGAIN).splitlines(), strict=True))
+    except csv.Error as error:
+        raise UserError(f"{path}: not a table: {error}; {_AGAIN}") from None
+    for row in rows:
+        if None in row or None in row.values() or not row.keys() >= set(columns):
+            raise UserError(f"{path}: a row with other columns: {shown(str(row))}; {_AGAIN}")
+    return sorted(rows, key=lambda row: _number(row["order"], name) if "order" in row else 0)
 
 
-def _rows(name: str) -> list[dict[str, str]]:
-    """The rows of a file, by `order` where it has one."""
-    rows = list(csv.DictReader(_text(name).splitlines()))
-    return sorted(rows, key=lambda row: int(row.get("order", 0)))
+def _number(cell: str, name: str) -> float:
+    """A number of a list; UserError when it is none."""
+    try:
+        return float(cell)
+    except ValueError:
+        raise UserError(f"{_FOLDER}: {name}: not a number: {shown(cell)}; {_AGAIN}") from None

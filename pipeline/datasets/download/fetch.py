@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from pipeline.datasets.download.transfer import BLOCK, AddressError, Transfer, progress
+from pipeline.datasets.download.transfer import BLOCK, AddressError, Transfer, plainly, progress
 from pipeline.errors import UserError
 from pipeline.files import alone
 
@@ -28,13 +28,16 @@ def fetch(
     `checksum` is "md5:<hex>" or "sha256:<hex>", `size` the published number of bytes. What is at
     `target` already is checked and used. A file:// address or a path is checked and returned as it
     lies. A transfer that breaks off goes on where it stopped, also in a later process; an address
-    is given up after `attempts` in a row without a new byte, about `wait`, 2 `wait`, 4 `wait`...
-    seconds apart. Raises UserError, one line, when no address gives the file.
+    is given up after `attempts` in a row that were too slow (pace.LOWEST_SPEED) or brought nothing,
+    about `wait`, 2 `wait`, 4 `wait`... seconds apart. Without `size`, no more than transfer.LARGEST
+    bytes are taken. What a server says is shown with its control characters escaped. Raises
+    UserError, one line, when no address gives the file.
     """
     checksum = None if checksum is None else checksum.lower()
     if checksum is not None and not _CHECKSUM.fullmatch(checksum):
         form = "expected md5:<32 hexadecimal digits> or sha256:<64 of them>"
         raise UserError(f"{target}: checksum {checksum!r}: {form}; correct it in params")
+    say = plainly(say)
     transfer = Transfer(target, size, checksum, attempts, wait, say)
     failures = []
     with alone(target, say):
@@ -96,7 +99,8 @@ def _wrong(path: Path, checksum: str | None, size: int | None) -> str | None:
         found = path.stat().st_size
         if checksum is None:
             right = size in (None, found)
-            return None if right else f"wrong size: found {found} bytes, expected {size}"
+            sizes = f"found {found} bytes, expected {size}"
+            return None if right else f"wrong size: {sizes}{_page(path)}"
         algorithm = checksum.partition(":")[0]
         digest = hashlib.new(algorithm, usedforsecurity=False)
         with path.open("rb") as file, progress(f"check {path.name}", found) as bar:
@@ -106,4 +110,13 @@ def _wrong(path: Path, checksum: str | None, size: int | None) -> str | None:
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     actual = f"{algorithm}:{digest.hexdigest()}"
-    return None if actual == checksum else f"wrong checksum: found {actual}, expected {checksum}"
+    if actual == checksum:
+        return None
+    return f"wrong checksum: found {actual}, expected {checksum}{_page(path)}"
+
+
+def _page(path: Path) -> str:
+    """Words for what hotels, log-ins and publishers that have moved send in place of a file."""
+    with path.open("rb") as file:
+        start = file.read(512).lstrip().lower()
+    return " (a web page)" if start.startswith((b"<!doctype html", b"<html")) else ""

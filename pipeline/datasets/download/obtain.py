@@ -2,43 +2,32 @@
 
 import hashlib
 import importlib.util
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from pipeline import files
-from pipeline.datasets import catalogue
+from pipeline.datasets import catalogue, rendered
 from pipeline.datasets.catalogue import Collection
 from pipeline.datasets.download.fetch import fetch, local
-from pipeline.datasets.download.transfer import Transfer
+from pipeline.datasets.download.transfer import Transfer, plainly
 from pipeline.datasets.download.unpack import refuse_visible, unpack, visible
+from pipeline.datasets.rendered import Rendered
 from pipeline.errors import UserError
-
-MARKER = ".rendered.json"
-"""Written with the embedded recordings: what they were rendered from, and which files they are."""
-
-
-class Rendered(NamedTuple):
-    """The embedded recordings in a folder: what they were made from, and the size of each file."""
-
-    made_from: dict[str, Any]
-    files: dict[str, int]
 
 
 def embedded(dataset: str, root: Path, tracks: int, seconds: float, seed: int) -> Rendered:
     """Render the embedded recordings of a dataset into `root`.
 
     Nothing is done when the same parameters and the same renderer already did, and their files are
-    all there in full length. Other files in the folder are a user's own and stay there. Raises
+    all there as they were written. Other files in the folder are a user's own and stay there. Raises
     UserError when the disk cannot be written.
     """
     asked = {"dataset": dataset, "tracks": tracks, "seconds": seconds, "seed": seed}
     made_from = asked | {"renderer": _renderer_md5()}
     files.recover(root)
-    before, present = _marker(root), _sizes(root)
-    if before.made_from == made_from and before.files.items() <= present.items():
+    before = rendered.load(root)
+    if before.made_from == made_from and before.intact(root):
         return before
     # Rendering needs scipy, which takes a second to import.
     from pipeline.datasets import synthetic
@@ -46,13 +35,11 @@ def embedded(dataset: str, root: Path, tracks: int, seconds: float, seed: int) -
     with files.atomic_path(root) as partial:
         partial.mkdir()
         synthetic.render(dataset, partial, tracks, seconds, seed)
-        rendered = Rendered(made_from, _sizes(partial))
-        marker = json.dumps(rendered._asdict(), indent=1)
-        (partial / MARKER).write_text(marker, encoding="utf-8")
-        for name in present.keys() - before.files.keys() - rendered.files.keys():
+        found = rendered.note(partial, made_from)
+        for name in set(rendered.names(root)) - before.files.keys() - found.files.keys():
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / name, partial / name)
-    return rendered
+    return found
 
 
 def public(collection: Collection, root: Path, say: Callable[[str], None] = print) -> None:
@@ -63,6 +50,7 @@ def public(collection: Collection, root: Path, say: Callable[[str], None] = prin
     again, that ends with the whole collection. Raises UserError, one line, when the disk has no room
     for it, no address gives it, or it is not what was published.
     """
+    say = plainly(say)
     if _there(collection, root, say):
         return
     place = root.parent / "archives" / collection.file
@@ -125,21 +113,6 @@ def _check_room(collection: Collection, place: Path, root: Path) -> None:
     else:
         files.require_space(place, load, f"the archive of {collection.name}")
         files.require_space(root, unpacked, collection.name)
-
-
-def _marker(root: Path) -> Rendered:
-    """What the last rendering noted; of nothing and no files where there was none."""
-    try:
-        marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
-        return Rendered(dict(marker["made_from"]), dict(marker["files"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return Rendered({}, {})
-
-
-def _sizes(root: Path) -> dict[str, int]:
-    """Bytes of every file below `root` but the marker."""
-    paths = sorted(path for path in root.rglob("*") if path.is_file() and path.name != MARKER)
-    return {path.relative_to(root).as_posix(): path.stat().st_size for path in paths}
 
 
 def _renderer_md5() -> str:

@@ -2,12 +2,14 @@
 
 import json
 import random
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import requests
 from requests import Response
@@ -15,15 +17,33 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
-from pipeline.files import PARTIAL, write_text
+from pipeline.datasets.download import pace
+from pipeline.datasets.download.pace import Pace, Session
+from pipeline.errors import printable
+from pipeline.files import PARTIAL, human, write_text
+from pipeline.text_files import remembered
 
 BLOCK = 1 << 20
 TIMEOUT = (10.0, 60.0)  # seconds until the server must accept the connection, and without a byte
 LONGEST_WAIT = 60.0  # seconds between two attempts at most, whatever the server asks for
+MOST_REDIRECTS = 10
+LARGEST = 100 * 10**9
+"""Bytes of a file whose size is not published: at most, and at most SHARE of the free disk."""
+SHARE = 0.9
+LONGEST_WORDS = 200
+"""Letters of what a server says that are shown."""
 
 
 class AddressError(Exception):
-    """This address cannot give the file; the words say why."""
+    """This address cannot give the file; the words say why, fit for a terminal."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(printable(words)[: LONGEST_WORDS + 100])
+
+
+def plainly(say: Callable[[str], None]) -> Callable[[str], None]:
+    """`say`, with what a server, an archive or params.yaml put into a line fit for a terminal."""
+    return lambda line: say(printable(line))
 
 
 @dataclass
@@ -60,21 +80,21 @@ class Transfer:
 
         Raises AddressError when the address cannot give it and OSError when the disk cannot take it.
         """
-        failures, most = 0, self.length()
+        failures, most, began = 0, self.length(), time.monotonic()
         while True:
             try:
                 return self._attempt(url)
-            except requests.TooManyRedirects:
-                raise AddressError("redirects in a circle") from None
             except (OSError, HTTPError, ValueError) as error:
                 if getattr(error, "errno", None):
                     raise  # The disk's: errors of the network are wrapped and have no number.
                 words = _reason(error)
                 if isinstance(error, ValueError) or "certificate" in words.lower():
                     raise AddressError(words) from None
-                # Starting over is no progress, or a server that drops each time is asked for ever.
-                failures = 0 if self.length() > most else failures + 1
-                most = max(most, self.length())
+                # Starting over is no progress, and neither is a byte an attempt: else a server that
+                # drops each time is asked for ever.
+                enough = pace.LOWEST_SPEED * (time.monotonic() - began)
+                failures = 0 if self.length() - most > enough else failures + 1
+                most, began = max(most, self.length()), time.monotonic()
                 if failures >= self.attempts:
                     raise AddressError(f"{words} ({failures} attempts)") from None
                 # At random, or all who broke off come back together.
@@ -97,9 +117,13 @@ class Transfer:
             headers["Range"] = f"bytes={offset}-"
         if validator:
             headers["If-Range"] = validator
-        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        with (
+            pace.kept() as keeper,
+            Session(keeper) as session,
+            _answer(session, url, headers) as response,
+        ):
             status = response.status_code
-            words = f"HTTP {status} {response.reason or ''}".strip()
+            words = f"HTTP {status} {response.reason or ''}".strip()[:LONGEST_WORDS]
             if status in (408, 429) or status >= 500:
                 raise requests.HTTPError(words, response=response)
             if status not in (200, 206, 416):
@@ -107,27 +131,34 @@ class Transfer:
             start, total = _part(response, validator)
             if status == 416 and total == offset:
                 return True
-            if start not in (0, offset):
+            if status == 416 or start != (0 if status == 200 else offset):
                 self.discard()
                 raise requests.RequestException("sends another part of the file than asked for")
-            self._receive(response, url, start, total)
+            self._receive(response, url, start, total, keeper)
             return start > 0
 
     def _kept(self, url: str) -> tuple[int, str | None]:
         """How many bytes to go on from, and the validator that they came under."""
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            state = json.loads(self.state.read_text(encoding="utf-8"))
-            validator = state["validator"] if state["url"] == url else None
+        state = remembered(self.state, dict[str, str | None])
+        if state is None or not {"url", "validator"} <= state.keys():
+            return 0, None
+        with suppress(OSError):
+            validator = _sound(state["validator"]) if state["url"] == url else None
             length = self.length()
             if (validator or self.checksum) and 0 < length <= (self.size or length):
                 return length, validator
         return 0, None
 
-    def _receive(self, response: Response, url: str, start: int, total: int | None) -> None:
+    def _receive(
+        self, response: Response, url: str, start: int, total: int | None, keeper: Pace
+    ) -> None:
         """Write the body behind the first `start` bytes of what is to have `total`."""
         if self.size is not None and total not in (None, self.size):
             raise AddressError(f"offers {total} bytes, {self.size} are published")
         total = self.size if total is None else total
+        limit = self._limit(start) if self.size is None else self.size
+        if total is not None and total > limit:
+            raise AddressError(f"offers more than {human(limit)}, {self._why(limit)}")
         if not start:
             # In this order: a kill in between must not leave the old bytes under the new name.
             self.discard()
@@ -138,18 +169,49 @@ class Transfer:
             # As it comes over the line, whatever Content-Encoding says it is.
             while block := response.raw.read1(BLOCK, decode_content=False):
                 arrived += len(block)
+                keeper.arrived += len(block)
                 if total is not None and arrived > total:
                     self.discard()
-                    raise AddressError(f"sends more than the {total} bytes that are published")
+                    said = "announced" if self.size is None else "published"
+                    raise AddressError(f"sends more than the {total} bytes that are {said}")
+                if arrived > limit:
+                    self.discard()
+                    raise AddressError(f"sends more than {human(limit)}, {self._why(limit)}")
                 file.write(block)
                 bar.update(len(block))
+        if keeper.too_slow:
+            return  # and not at the end of a file whose length nobody knows
         if total is not None and arrived < total:
             raise requests.ConnectionError(f"the connection ended after {arrived} of {total} bytes")
+
+    def _limit(self, start: int) -> int:
+        """How many bytes a file of unknown size may have, of which `start` are here."""
+        free = shutil.disk_usage(self.target.parent).free
+        return min(LARGEST, start + int(SHARE * free))
+
+    def _why(self, limit: int) -> str:
+        if limit == LARGEST:
+            return "the most that is loaded of a file of unknown size"
+        return f"{SHARE:.0%} of what is free on this disk"
+
+
+def _answer(session: Session, url: str, headers: dict[str, str]) -> Response:
+    """What the server says at the end of its redirects; the body is still to be read."""
+    for _ in range(MOST_REDIRECTS + 1):
+        response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT)
+        location = requests.Session.get_redirect_target(session, response)
+        if location is None:
+            return response
+        response.close()
+        url = urljoin(url, location)
+    raise AddressError(f"redirects more than {MOST_REDIRECTS} times")
 
 
 def progress(what: str, total: int | None, start: int = 0) -> "tqdm[Any]":
     """A bar with bytes, rate and time left."""
-    return tqdm(None, what, total, initial=start, unit="B", unit_scale=True, dynamic_ncols=True)
+    return tqdm(
+        None, printable(what), total, initial=start, unit="B", unit_scale=True, dynamic_ncols=True
+    )
 
 
 def _part(response: Response, validator: str | None) -> tuple[int | None, int | None]:
@@ -167,7 +229,14 @@ def _part(response: Response, validator: str | None) -> tuple[int | None, int | 
 def _validator(response: Response) -> str | None:
     """What stands for the file's exact bytes; a weak ETag does not."""
     etag = response.headers.get("ETag", "")
-    return etag if etag.startswith('"') else response.headers.get("Last-Modified")
+    return _sound(etag if etag.startswith('"') else response.headers.get("Last-Modified"))
+
+
+def _sound(validator: object) -> str | None:
+    """The validator if it can be sent back to the server: a header of several lines cannot."""
+    if isinstance(validator, str) and validator.isascii() and validator.isprintable():
+        return validator
+    return None
 
 
 def _reason(error: BaseException) -> str:
@@ -178,4 +247,5 @@ def _reason(error: BaseException) -> str:
         inner = getattr(error, "reason", None) or (error.args[-1] if error.args else None)
     if "timed out" in str(error).lower():
         return "no answer in time"
-    return " ".join(str(error).rpartition("): ")[2].split()) or type(error).__name__
+    words = " ".join(str(error).rpartition("): ")[2].split()) or type(error).__name__
+    return words[:LONGEST_WORDS]

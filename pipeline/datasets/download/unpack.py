@@ -100,7 +100,8 @@ def visible(folder: Path) -> list[Path]:
 def refuse_visible(target: Path) -> None:
     """Raise UserError when something is at `target` that unpacking there would replace."""
     if (target.exists() and not target.is_dir()) or visible(target):
-        raise UserError(f"{target}: is there already and not empty; move it away to unpack there")
+        wrong = "is there already and not empty; move it away to unpack there"
+        raise UserError(f"{target}: {wrong}")
 
 
 def _keep_hidden(target: Path, partial: Path) -> None:
@@ -282,5 +283,6 @@ def _refusing(archive: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             reason = f"cannot be read: {error.strerror}"
         else:
-            reason = f"damaged or cut off ({' '.join(str(error).split()) or type(error).__name__})"
+            words = " ".join(str(error).split()) or type(error).__name__
+            reason = f"damaged or cut off ({words})"
         raise UserError(f"{archive}: {reason}; {_REMEDY}") from None

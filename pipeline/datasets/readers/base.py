@@ -4,9 +4,10 @@ A reader only says which file, or which channel of it, belongs to which source. 
 are sound is the inventory's question, and decoding them is `pipeline.audio.reading`'s, for all alike.
 """
 
-import os
+import fnmatch
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.errors import UserError, listing
+from pipeline.errors import UserError, listing, printable
+from pipeline.files import PARTIAL
 from pipeline.tracks import Part, Track
 
 VOCALS = "vocals"
@@ -24,8 +26,25 @@ BACKING = ("bass", "drums", "other")
 FOUR_STEMS = (ACCOMPANIMENT, VOCALS, *BACKING)
 """The sources of those two."""
 
-# What archives made on a Mac, Synology's indexer and file systems leave behind: copies, no music.
-_LITTER = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
+LITTER = (
+    # macOS: resource forks, folder settings, indexes
+    "._*", ".DS_Store", "__MACOSX", ".AppleDouble", ".AppleDB", ".AppleDesktop", ".fseventsd",
+    ".Spotlight-V100", ".TemporaryItems", ".DocumentRevisions-V100", "Network Trash Folder",
+    # Windows
+    "Thumbs.db", "ehthumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information",
+    # Linux and its file systems
+    ".Trash", ".Trash-*", ".Trashes", ".directory", ".thumbnails", ".cache", ".nfs*",
+    ".fuse_hidden*", "lost+found", ".snapshot", ".snapshots", ".zfs",
+    # network storage and programs that keep folders in step
+    "@eaDir", "#recycle", "@Recycle", ".stfolder", ".stversions", ".dropbox.cache",
+    # revision control and its stores
+    ".git", ".svn", ".hg", ".dvc",
+    f"*{PARTIAL}",
+)  # fmt: skip
+"""Patterns (in either case) of what programs leave beside music: copies, settings and stores. A name
+with a leading dot alone is no litter: `...Baby One More Time.wav`, `.38 Special/`."""
+
+_LITTER = re.compile("|".join(f"({fnmatch.translate(one)})" for one in LITTER), re.IGNORECASE)
 
 
 class Rejected(BaseModel):
@@ -44,15 +63,19 @@ class Listing(NamedTuple):
     """Sorted by id."""
     rejected: list[Rejected]
     """Tracks of which not even the sources are known."""
+    skipped: Counter[str]
+    """What was passed over by its name: how often each `kind`."""
 
 
 class Entries(NamedTuple):
-    """The visible files or folders in a folder."""
+    """The files or folders in a folder, without litter."""
 
     paths: list[Path]
     """Sorted by name."""
     rejected: list[Rejected]
-    """Those whose names are not valid UTF-8: no inventory could name them."""
+    """Links that lead nowhere, and names that no inventory could hold."""
+    skipped: Counter[str]
+    """Litter, and what is of another kind: how often each `kind`."""
 
 
 @dataclass(frozen=True)
@@ -89,53 +112,73 @@ def content_folder(root: Path, name: str, layout: str) -> Path:
     return deeper[0] if deeper else root
 
 
-def listed(root: Path, layout: str, tracks: list[Track], rejected: list[Rejected]) -> Listing:
+def listed(
+    root: Path,
+    layout: str,
+    tracks: list[Track],
+    rejected: list[Rejected],
+    skipped: Counter[str],
+) -> Listing:
     """What a reader has found. Raises UserError when it is nothing at all."""
     if not tracks and not rejected:
         raise UserError(
             f"{root}: no tracks in this folder; expected {layout};"
             f" DATA_ROOT sets the folder that holds {root.name}/"
         )
-    return Listing(sorted(tracks, key=lambda track: track.id), rejected)
+    return Listing(sorted(tracks, key=lambda track: track.id), rejected, skipped)
 
 
 def subfolders(folder: Path) -> Entries:
-    """The visible folders in `folder`; none when it does not exist.
+    """The folders in `folder`; none when it does not exist.
 
     Raises UserError when it cannot be listed.
     """
-    return _entries(folder, Path.is_dir)
+    return _entries(folder, "", Path.is_dir)
 
 
 def files_ending(folder: Path, ending: str) -> Entries:
-    """The visible files in `folder` whose names end so in either case; none when it does not exist.
+    """The files in `folder` whose names end so in either case; none when it does not exist.
 
-    Raises UserError when it cannot be listed.
+    A file that has no name before the ending is rejected. Raises UserError when the folder cannot be
+    listed.
     """
+    found = _entries(folder, ending, Path.is_file)
+    nameless = [path for path in found.paths if path.name.lower() == ending]
+    for path in nameless:
+        found.paths.remove(path)
+        reason = f"{printable(path)}: nothing stands before {ending}; give it a name"
+        found.rejected.append(Rejected(track=path.name, reason=reason))
+    return found
 
-    def wanted(path: Path) -> bool:
-        return path.name.lower().endswith(ending) and path.is_file()
 
-    return _entries(folder, wanted)
+def litter(name: str) -> str:
+    """The pattern of LITTER that a file's or folder's name fits; empty for one that may be music."""
+    found = _LITTER.match(name)
+    return LITTER[found.lastindex - 1] if found and found.lastindex else ""
 
 
-def is_litter(name: str) -> bool:
-    """Whether a file or folder of this name is hidden or left behind by a program: never music."""
-    return name.startswith(".") or name in _LITTER
+def kind(name: str) -> str:
+    """What to count a name that is passed over as: a pattern of LITTER, *.jpg, or no suffix."""
+    ending = suffix(name)
+    named = ending and " " not in ending
+    return litter(name) or (f"*{printable(ending)}" if named else "without a suffix")
+
+
+def suffix(path: str) -> str:
+    """The suffix of a file's name in lower case: .wav of `...wav` and `.wav` too."""
+    _, dot, ending = path.rpartition("/")[2].rpartition(".")
+    return dot + ending.lower() if dot and ending else ""
+
+
+def in_words(skipped: Counter[str], limit: int = 20) -> str:
+    """What was passed over, the most frequent first: 12 *.jpg, 3 .DS_Store."""
+    ordered = sorted(skipped.items(), key=lambda entry: (-entry[1], entry[0]))
+    return listing((f"{count} {name}" for name, count in ordered), limit)
 
 
 def is_text(name: str) -> bool:
     """Whether a name is valid UTF-8; the system hands over other bytes as lone surrogates."""
     return name.isascii() or not re.search(r"[\ud800-\udfff]", name)
-
-
-def printable(name: str | Path) -> str:
-    """A name or path for one line of a message, with what cannot be shown as escapes."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
 
 
 def from_stems(part: Callable[[str], Part]) -> dict[str, tuple[Part, ...]]:
@@ -151,8 +194,11 @@ def misnamed(path: Path) -> Rejected:
 
 
 def track_id(name: str) -> str:
-    """A file's or folder's name as the id: in NFC, as file systems differ in how they spell é."""
-    return unicodedata.normalize("NFC", name)
+    """A file's or folder's name as the id: one printable line, in NFC.
+
+    File systems differ in how they spell é, and a table has no place for a line break.
+    """
+    return printable(unicodedata.normalize("NFC", name))
 
 
 def relative(path: Path, root: Path) -> str:
@@ -160,18 +206,25 @@ def relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _entries(folder: Path, wanted: Callable[[Path], bool]) -> Entries:
+def _entries(folder: Path, ending: str, is_wanted: Callable[[Path], bool]) -> Entries:
+    found = Entries([], [], Counter())
     try:
-        if not folder.is_dir():
-            return Entries([], [])
-        found = [path for path in folder.iterdir() if not is_litter(path.name) and wanted(path)]
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if litter(path.name) or not path.name.lower().endswith(ending):
+                found.skipped[kind(path.name)] += 1
+            elif path.is_symlink() and not path.exists():
+                reason = f"{printable(path)}: a link that leads nowhere; mend or remove it"
+                found.rejected.append(Rejected(track=printable(path.name), reason=reason))
+            elif not is_wanted(path):
+                found.skipped[kind(path.name)] += 1
+            elif is_text(path.name):
+                found.paths.append(path)
+            else:
+                found.rejected.append(misnamed(path))
     except OSError as error:
         raise UserError(
             f"{printable(folder)}: cannot be listed: {error.strerror}; make it readable"
         ) from None
-    named = [path for path in found if is_text(path.name)]
-    rejected = [misnamed(path) for path in found if not is_text(path.name)]
-    return Entries(
-        sorted(named, key=lambda path: track_id(path.name)),
-        sorted(rejected, key=lambda entry: entry.track),
-    )
+    found.paths.sort(key=lambda path: track_id(path.name))
+    found.rejected.sort(key=lambda entry: entry.track)
+    return found

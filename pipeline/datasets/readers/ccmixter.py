@@ -18,8 +18,9 @@ _FILES = {ACCOMPANIMENT: "source-01.wav", VOCALS: "source-02.wav"}
 
 def list_tracks(root: Path) -> Listing:
     """The songs below `root`/ccmixter_corpus; the folder's name is the id."""
-    folders, rejected = base.subfolders(base.content_folder(root, "ccmixter_corpus", LAYOUT))
-    return base.listed(root, LAYOUT, [_track(folder, root) for folder in folders], rejected)
+    found = base.subfolders(base.content_folder(root, "ccmixter_corpus", LAYOUT))
+    tracks = [_track(folder, root) for folder in found.paths]
+    return base.listed(root, LAYOUT, tracks, found.rejected, found.skipped)
 
 
 def artist(name: str) -> str:

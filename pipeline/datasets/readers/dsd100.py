@@ -4,6 +4,7 @@ The mixture is the exact sum of the stems, so the Mixtures folder is not read. D
 the songs for a first try, has the same layout.
 """
 
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -20,12 +21,13 @@ LAYOUT = "Sources/{Dev,Test}/<NNN - Artist - Title>/{vocals,drums,bass,other}.wa
 def list_tracks(root: Path, dataset: str = NAME) -> Listing:
     """The songs below `root`/Sources; the folder's name is the id, its number makes it unique."""
     content = base.content_folder(root, "Sources", LAYOUT)
-    tracks, refused = [], []
+    tracks, refused, skipped = [], [], Counter[str]()
     for partition in PARTITIONS:
-        folders, rejected = base.subfolders(content / partition)
-        tracks += [_track(folder, root, dataset, partition) for folder in folders]
-        refused += rejected
-    return base.listed(root, LAYOUT, tracks, refused)
+        found = base.subfolders(content / partition)
+        tracks += [_track(folder, root, dataset, partition) for folder in found.paths]
+        refused += found.rejected
+        skipped += found.skipped
+    return base.listed(root, LAYOUT, tracks, refused, skipped)
 
 
 def artist(name: str) -> str:

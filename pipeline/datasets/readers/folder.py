@@ -8,13 +8,21 @@ import errno
 import os
 import stat
 import sys
-import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.datasets.readers.base import Listing, Rejected, is_litter, is_text, printable
-from pipeline.errors import UserError, listing
+from pipeline.datasets.readers.base import (
+    Listing,
+    Rejected,
+    in_words,
+    is_text,
+    kind,
+    litter,
+    suffix,
+    track_id,
+)
+from pipeline.errors import UserError, printable
 from pipeline.tracks import Part, Track
 
 _LIBSNDFILE = (
@@ -48,18 +56,19 @@ class _Found(NamedTuple):
     """Links to audio files."""
     walked: set[_Key]
     """Device and inode of every folder that was listed: each is, once."""
-    others: Counter[str]
-    """Suffixes of other files."""
+    skipped: Counter[str]
+    """What was passed over by its name, as `base.kind` counts it."""
 
 
 def list_tracks(root: Path, dataset: str, holds: str) -> Listing:
     """The audio files in `root` and below; `holds` is what sounds in them: mixture, or a source.
 
-    The id is the path relative to `root` (NFC, forward slashes), the artist its first folder, or the
-    file's stem for one that lies in no folder. Links are followed; a folder or file that is reached
-    by several ways is listed once, by its own path rather than a link's. Rejected are: names that are
-    not valid UTF-8, folders that cannot be listed, links that lead nowhere, what is no regular file.
-    Raises UserError when `root` is no folder, cannot be listed, or holds no audio file.
+    The id is the path relative to `root` (printable, NFC, forward slashes), the artist its first
+    folder, or for a file that lies in no folder its name without the suffix. Links are followed; a
+    folder or file that is reached by several ways is listed once, by its own path rather than a
+    link's. Rejected are: names that are not valid UTF-8, folders that cannot be listed, links that
+    lead nowhere, what is no regular file. Raises UserError when `root` is no folder, cannot be
+    listed, or holds no audio file.
     """
     found = _Found([], [], [], [], set(), Counter())
     _check(root)
@@ -71,10 +80,10 @@ def list_tracks(root: Path, dataset: str, holds: str) -> Listing:
             _follow(root, link, found)
     _add_file_links(root, found)
     if not found.files and not found.rejected:
-        raise _no_audio(root, found.others)
+        raise _no_audio(root, found.skipped)
     tracks = [_track(file, dataset, holds) for file in found.files]
     tracks.sort(key=lambda track: (track.id, track.sources[holds][0].file))
-    return Listing(tracks, sorted(found.rejected, key=lambda entry: entry.track))
+    return Listing(tracks, sorted(found.rejected, key=lambda entry: entry.track), found.skipped)
 
 
 def _check(root: Path) -> None:
@@ -118,7 +127,8 @@ def _place(
     entry: os.DirEntry[str], root: Path, prefix: str, below: list[str], found: _Found
 ) -> None:
     """Put one entry of a folder where it belongs, without asking the disk about it."""
-    if is_litter(entry.name):
+    if litter(entry.name):
+        found.skipped[kind(entry.name)] += 1
         return
     path = prefix + entry.name
     if entry.is_symlink():
@@ -139,10 +149,12 @@ def _follow(root: Path, link: str, found: _Found) -> None:
         mode = os.stat(root / link).st_mode  # noqa: PTH116
     except OSError as error:
         # Of a link without a suffix that leads nowhere, nobody knows whether it meant audio: say so.
-        if _suffix(link) in SUFFIXES or not _suffix(link):
+        if suffix(link) in SUFFIXES or not suffix(link):
             nowhere = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
             said = "a link that leads nowhere" if nowhere else f"cannot be read: {error.strerror}"
             _reject(root, link, f"{said}; mend or remove it", found)
+        else:
+            found.skipped[kind(link)] += 1
         return
     if stat.S_ISDIR(mode):
         if _named(root, link, found):
@@ -167,8 +179,8 @@ def _add_file_links(root: Path, found: _Found) -> None:
         key = (info.st_dev, info.st_ino)
         listed = (
             (parent.st_dev, parent.st_ino) in found.walked
-            and not is_litter(target.name)
-            and _suffix(target.name) in SUFFIXES
+            and not litter(target.name)
+            and suffix(target.name) in SUFFIXES
             and is_text(target.name)
         )
         if not listed and key not in linked:
@@ -186,15 +198,10 @@ def _named(root: Path, path: str, found: _Found) -> bool:
 
 def _is_audio(path: str, found: _Found) -> bool:
     """Whether the suffix is one of audio; counted if not."""
-    suffix = _suffix(path)
-    if suffix in SUFFIXES:
+    if suffix(path) in SUFFIXES:
         return True
-    found.others[suffix] += 1
+    found.skipped[kind(path)] += 1
     return False
-
-
-def _suffix(path: str) -> str:
-    return os.path.splitext(path)[1].lower()  # noqa: PTH122 - a Path a file is slow
 
 
 def _reject(root: Path, path: str, reason: str, found: _Found) -> None:
@@ -203,17 +210,16 @@ def _reject(root: Path, path: str, reason: str, found: _Found) -> None:
 
 
 def _track(file: str, dataset: str, holds: str) -> Track:
-    name = unicodedata.normalize("NFC", file)
+    name = track_id(file)
     folder, below, _ = name.partition("/")
     # One string for all files of a folder.
-    artist = sys.intern(folder) if below else os.path.splitext(name)[0]  # noqa: PTH122
+    artist = sys.intern(folder) if below else name[: -len(suffix(name))] or name
     return Track(dataset=dataset, id=name, artist=artist, sources={holds: (Part(file=file),)})
 
 
-def _no_audio(root: Path, others: Counter[str]) -> UserError:
-    common = sorted(filter(None, others), key=lambda suffix: (-others[suffix], suffix))
-    there = f", only {listing(printable(suffix) for suffix in common)}" if common else ""
+def _no_audio(root: Path, skipped: Counter[str]) -> UserError:
+    there = f", only {in_words(skipped, 5)}" if skipped else ""
     return UserError(
-        f"{printable(root)}: no audio file in this folder or below{there};"
+        f"{root}: no audio file in this folder or below{there};"
         " put recordings there (.wav, .flac, .mp3, ...)"
     )

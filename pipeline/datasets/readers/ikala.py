@@ -13,11 +13,14 @@ from pipeline.tracks import Part, Track
 NAME = "iKala"
 LAYOUT = "Wavfile/<song>_<verse or chorus>.wav"
 
+_ENDING = ".wav"
+
 
 def list_tracks(root: Path) -> Listing:
     """The clips in `root`/Wavfile; the file's name without its ending is the id."""
-    files, rejected = base.files_ending(base.content_folder(root, "Wavfile", LAYOUT), ".wav")
-    return base.listed(root, LAYOUT, [_track(file, root) for file in files], rejected)
+    found = base.files_ending(base.content_folder(root, "Wavfile", LAYOUT), _ENDING)
+    tracks = [_track(file, root) for file in found.paths]
+    return base.listed(root, LAYOUT, tracks, found.rejected, found.skipped)
 
 
 def artist(name: str) -> str:
@@ -26,7 +29,7 @@ def artist(name: str) -> str:
 
 
 def _track(file: Path, root: Path) -> Track:
-    name, path = base.track_id(file.stem), base.relative(file, root)
+    name, path = base.track_id(file.name[: -len(_ENDING)]), base.relative(file, root)
     left, right = Part(file=path, channel=0), Part(file=path, channel=1)
     return Track(
         dataset=NAME,

@@ -7,6 +7,7 @@ mixture too, which is not read: here the mixture always is the sum of the source
 100 of the songs are DSD100's, 46 are MedleyDB's: `stand_in` makes them tracks of those datasets.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -41,15 +42,16 @@ class _Form(NamedTuple):
 
 def list_tracks(root: Path, form: _Form) -> Listing:
     """The songs below `root`/train and `root`/test; `<Artist> - <Title>` is the id."""
-    tracks, refused = [], []
+    tracks, refused, skipped = [], [], Counter[str]()
     for partition in PARTITIONS:
         folder = base.content_folder(root, partition, form.layout)
         if folder == root:  # no such partition
             continue
-        songs, rejected = form.songs(folder)
-        tracks += [_track(song, root, form, partition) for song in songs]
-        refused += rejected
-    return base.listed(root, form.layout, tracks, refused)
+        found = form.songs(folder)
+        tracks += [_track(song, root, form, partition) for song in found.paths]
+        refused += found.rejected
+        skipped += found.skipped
+    return base.listed(root, form.layout, tracks, refused, skipped)
 
 
 def artist(name: str) -> str:
@@ -86,7 +88,7 @@ def stand_in(listing: Listing, dataset: str) -> Listing:
         for entry in listing.rejected
         if entry.track in songs
     ]
-    return Listing(sorted(tracks, key=lambda track: track.id), rejected)
+    return Listing(sorted(tracks, key=lambda track: track.id), rejected, listing.skipped)
 
 
 def _track(song: Path, root: Path, form: _Form, partition: str) -> Track:

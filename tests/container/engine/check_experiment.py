@@ -59,7 +59,7 @@ def lock_left(checkout: Path) -> str:
 
 def test_stopped_it_leaves_a_checkpoint_within_10_seconds(checkout: Path) -> None:
     checkpoint = checkout / "work/checkpoints/V/last.ckpt"
-    epoch = checkpoint.with_name("best.ckpt")
+    epoch = checkpoint.with_name("previous.ckpt")
     with started(NAME, *options(checkout)) as name:
         wait_for(epoch.exists, name)
         second = run(mount=checkout)
@@ -82,7 +82,7 @@ def test_stopped_it_leaves_a_checkpoint_within_10_seconds(checkout: Path) -> Non
 
 
 def test_the_next_run_goes_on_and_is_killed(checkout: Path) -> None:
-    epoch = checkout / "work/checkpoints/VA/best.ckpt"
+    epoch = checkout / "work/checkpoints/VA/previous.ckpt"
     with started(NAME, *options(checkout)) as name:
         wait_for(epoch.exists, name)
         docker("kill", "--signal", "KILL", name)

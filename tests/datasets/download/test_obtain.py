@@ -16,6 +16,7 @@ import pytest
 from pipeline import datasets, files
 from pipeline.datasets.catalogue import Collection
 from pipeline.datasets.download import obtain
+from pipeline.datasets.rendered import MARKER
 from pipeline.errors import UserError
 from tests.helpers.places import TOP
 from tests.helpers.server import Answer, Server
@@ -69,9 +70,9 @@ def test_other_parameters_files_or_code_render_again(
     assert not (root / "1/x.wav").exists()
     (root / "0/x.wav").unlink()
     assert renders(rendered, "iKala", root, 1, 1.0, 8)
-    (root / "0/x.wav").write_text("")
+    (root / "0/x.wav").write_text("9")  # of the same length
     assert renders(rendered, "iKala", root, 1, 1.0, 8)
-    (root / obtain.MARKER).write_text("{")
+    (root / MARKER).write_text("{")
     assert renders(rendered, "iKala", root, 1, 1.0, 8)
     monkeypatch.setattr(obtain, "_renderer_md5", lambda: "other code")
     assert renders(rendered, "iKala", root, 1, 1.0, 8)

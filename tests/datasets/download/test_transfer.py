@@ -280,7 +280,7 @@ def test_a_wrong_certificate_is_not_tried_again(
         words = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed"
         raise requests.exceptions.SSLError(ssl.SSLCertVerificationError(1, words))
 
-    monkeypatch.setattr(requests, "get", refused)
+    monkeypatch.setattr(requests.Session, "get", refused)
     text = failure(get, url)
     assert f"{url}: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self" in text
     assert "attempts" not in text
@@ -314,7 +314,7 @@ def test_redirects_are_followed(server: Server, get: Fetch, target: Path, locati
 
 @pytest.mark.parametrize(
     ("location", "words"),
-    [("/x", "redirects in a circle"), ("file:///etc/passwd", "file:///"), ("http://[", "")],
+    [("/x", "redirects more than 10 times"), ("file:///etc/passwd", "file:///"), ("http://[", "")],
 )
 def test_redirects_that_lead_nowhere(
     server: Server, get: Fetch, target: Path, location: str, words: str

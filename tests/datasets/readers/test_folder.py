@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.datasets.readers import folder
-from pipeline.datasets.readers.base import Listing
+from pipeline.datasets.readers.base import Listing, in_words
 from pipeline.errors import UserError
 from pipeline.tracks import Part
 
@@ -41,7 +41,7 @@ def read(root: Path) -> Listing:
 
 def ids(root: Path) -> list[str]:
     """The ids of a folder in which nothing is rejected."""
-    tracks, rejected = read(root)
+    tracks, rejected, _ = read(root)
     assert rejected == []
     return [track.id for track in tracks]
 
@@ -60,7 +60,7 @@ def reasons(root: Path) -> dict[str, str]:
 
 def test_tracks(root: Path) -> None:
     touch(root, "Björk/Debut/01 Human.flac", "Björk/x.wav", "loose.take.2.ogg")
-    tracks, rejected = folder.list_tracks(root, "mine", "mixture")
+    tracks, rejected, _ = folder.list_tracks(root, "mine", "mixture")
     assert rejected == []
     assert [(track.id, track.artist) for track in tracks] == [
         ("Björk/Debut/01 Human.flac", "Björk"),
@@ -83,9 +83,32 @@ def test_suffixes(root: Path, name: str) -> None:
 
 
 def test_hidden_files_resource_forks_and_litter(root: Path) -> None:
-    touch(root, "a/1.wav", "a/._1.wav", ".hidden.wav", ".Trash/2.wav", "a/.cache/3.wav")
-    touch(root, "__MACOSX/a/1.wav", "a/__MACOSX/1.wav", "@eaDir/1.wav", ".DS_Store", "Thumbs.db")
-    assert ids(root) == ["a/1.wav"]
+    touch(root, "a/1.wav", "a/._1.wav", "._2.wav", ".Trash/2.wav", "a/.cache/3.wav")
+    touch(root, "__MACOSX/a/1.wav", "a/__MACOSX/1.wav", "@eaDir/1.wav", ".ds_store", "Thumbs.db")
+    touch(root, ".Trash-1000/files/1.wav", "a/1.wav.partial", "a/one.jpg", "a/Two.JPG", "a/README")
+    tracks, rejected, skipped = read(root)
+    assert [track.id for track in tracks] == ["a/1.wav"]
+    assert rejected == []
+    assert skipped == {
+        "._*": 2, ".Trash": 1, ".cache": 1, "__MACOSX": 2, "@eaDir": 1, ".DS_Store": 1,
+        "Thumbs.db": 1, ".Trash-*": 1, "*.partial": 1, "*.jpg": 2, "without a suffix": 1,
+    }  # fmt: skip
+    assert in_words(skipped, 3) == "2 *.jpg, 2 ._*, 2 __MACOSX and 8 more"
+
+
+def test_dots_alone_make_no_litter(root: Path) -> None:
+    names = [
+        "...Baby One More Time.wav", "...And You Will Know Us/...wav", ".38 Special/.wav",
+        ".38 Special/Hold On.flac", ". . .mp3", "a/....wav", "a /. /b.wav", "a\n/\u202eb\r\x85.wav",
+    ]  # fmt: skip
+    touch(root, *names)
+    names[-1] = r"a\n/\u202eb\r\x85.wav"
+    assert sorted(ids(root)) == sorted(names)
+    artists = {track.id: track.artist for track in read(root).tracks}
+    assert artists["...Baby One More Time.wav"] == "...Baby One More Time"
+    assert artists[".38 Special/.wav"] == ".38 Special"
+    for track in read(root).tracks:
+        assert (root / track.sources["vocals"][0].file).is_file()
 
 
 def test_a_folder_with_an_audio_suffix_is_a_folder(root: Path) -> None:
@@ -220,9 +243,9 @@ def test_a_file_behind_two_links_is_listed_once(root: Path, tmp_path: Path) -> N
 
 def test_links_into_a_hidden_store_count(root: Path) -> None:
     """As git-annex keeps its files."""
-    touch(root, ".store/0a1b", ".store/x.wav")
-    (root / "a.wav").symlink_to(root / ".store/0a1b")
-    (root / "b.wav").symlink_to(root / ".store/x.wav")
+    touch(root, ".git/annex/objects/0a1b", ".git/annex/objects/x.wav")
+    (root / "a.wav").symlink_to(root / ".git/annex/objects/0a1b")
+    (root / "b.wav").symlink_to(root / ".git/annex/objects/x.wav")
     assert ids(root) == ["a.wav", "b.wav"]
 
 
@@ -311,7 +334,8 @@ def test_no_audio_at_all(root: Path) -> None:
     touch(root, "a/1.PDF", "a/2.pdf", "README", "1.f", "1.b", "1.c", "1.d", "1.e", "._1.wav")
     with pytest.raises(UserError) as error:
         read(root)
-    assert "or below, only .pdf, .b, .c, .d, .e and 1 more; put recordings" in str(error.value)
+    said = "or below, only 2 *.pdf, 1 *.b, 1 *.c, 1 *.d, 1 *.e and 3 more; put recordings"
+    assert said in str(error.value)
 
 
 def test_only_rejected_files_are_said_to_be_there(root: Path) -> None:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def test_streams_of_the_compressed_form(tmp_path: Path) -> None:
     lay_out(tmp_path, "MUSDB18", "train/Actions - One Minute Smile")
-    (track,), rejected = read("MUSDB18", tmp_path)
+    (track,), rejected, _ = read("MUSDB18", tmp_path)
     assert rejected == []
     assert (track.dataset, track.id) == ("MUSDB18", "Actions - One Minute Smile")
     assert (track.artist, track.partition) == ("Actions", "train")
@@ -67,7 +68,7 @@ def test_streams_of_the_compressed_form(tmp_path: Path) -> None:
 
 def test_files_of_the_uncompressed_form(tmp_path: Path) -> None:
     lay_out(tmp_path, "MUSDB18-HQ", "test/Zeno - Signs")
-    (track,), rejected = read("MUSDB18-HQ", tmp_path)
+    (track,), rejected, _ = read("MUSDB18-HQ", tmp_path)
     assert rejected == []
     assert (track.dataset, track.id) == ("MUSDB18-HQ", "Zeno - Signs")
     assert (track.artist, track.partition) == ("Zeno", "test")
@@ -152,7 +153,7 @@ def test_a_whole_copy(whole: Listing) -> None:
 
 
 def test_it_stands_in_for_dsd100(whole: Listing) -> None:
-    tracks, rejected = musdb18.stand_in(whole, "DSD100")
+    tracks, rejected, _ = musdb18.stand_in(whole, "DSD100")
     published = {entry.id: entry.partition for entry in catalogue.tracks("DSD100")}
     assert rejected == []
     assert {track.id: track.partition for track in tracks} == published
@@ -162,7 +163,7 @@ def test_it_stands_in_for_dsd100(whole: Listing) -> None:
 
 
 def test_it_stands_in_for_some_of_medleydb(whole: Listing) -> None:
-    tracks, rejected = musdb18.stand_in(whole, "MedleyDB")
+    tracks, rejected, _ = musdb18.stand_in(whole, "MedleyDB")
     ids = [track.id for track in tracks]
     assert rejected == []
     assert len(ids) == 46
@@ -193,7 +194,7 @@ def test_no_song_stands_in_twice(whole: Listing) -> None:
 
 def test_the_song_of_another_name(whole: Listing) -> None:
     track = next(track for track in whole.tracks if track.id == "Patrick Talbot - Set Free Me")
-    (original,) = musdb18.stand_in(Listing([track], []), "DSD100").tracks
+    (original,) = musdb18.stand_in(Listing([track], [], Counter()), "DSD100").tracks
     assert original.id == "081 - Patrick Talbot - Set Me Free"
     assert (original.artist, original.partition) == ("Patrick Talbot", "Dev")
 
@@ -205,10 +206,10 @@ def test_rejected_songs_come_along_where_they_belong() -> None:
         Rejected(track="PR - Oh No", reason="of neither"),
         Rejected(track="Unknown - Song", reason="unknown"),
     ]
-    assert musdb18.stand_in(Listing([], rejected), "DSD100").rejected == [
+    assert musdb18.stand_in(Listing([], rejected, Counter()), "DSD100").rejected == [
         Rejected(track="050 - Zeno - Signs", reason="damaged")
     ]
-    assert musdb18.stand_in(Listing([], rejected), "MedleyDB").rejected == [
+    assert musdb18.stand_in(Listing([], rejected, Counter()), "MedleyDB").rejected == [
         Rejected(track="MusicDelta_Disco", reason="damaged too")
     ]
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipeline.datasets.readers import READERS
-from pipeline.datasets.readers.base import Listing, printable
+from pipeline.datasets.readers.base import Listing
 from pipeline.errors import UserError
 from pipeline.params import DATASETS
 from pipeline.tracks import Part, Track
@@ -263,7 +263,7 @@ def test_medleydb_rejects_one_track_and_lists_the_others(
         (tmp_path / "Audio" / name).mkdir(parents=True)
     if content is not None:
         (tmp_path / "Audio/New_Song/New_Song_METADATA.yaml").write_text(content)
-    tracks, (rejected,) = read("MedleyDB", tmp_path)
+    tracks, (rejected,), _ = read("MedleyDB", tmp_path)
     assert [track.id for track in tracks] == ["AmarLal_Rest"]
     assert tracks[0].sources["vocals"] == ()
     assert rejected.track == "New_Song"
@@ -326,13 +326,13 @@ def test_a_name_in_another_encoding_is_left_out_and_the_others_are_listed(
                 path.touch()
     except OSError:
         pytest.skip("this file system refuses such names")
-    (track,), (rejected,) = read(dataset, tmp_path)
+    (track,), (rejected,), _ = read(dataset, tmp_path)
     assert track.id == name.removesuffix(".wav").removesuffix(".stem.mp4")
     assert rejected.track == rf"Bj\xf6rk_{name}"
     said = f"{folder}/{rejected.track}: the name is not valid UTF-8; rename it"
     assert rejected.reason == said
     (folder / name).rename(tmp_path / "elsewhere")
-    assert read(dataset, tmp_path) == ([], [rejected])
+    assert read(dataset, tmp_path)[:2] == ([], [rejected])
 
 
 def test_files_of_another_kind_may_have_any_name(tmp_path: Path) -> None:
@@ -357,9 +357,37 @@ def test_a_folder_that_cannot_be_listed_is_one_line(
         read("DSD100", tmp_path)
 
 
-def test_names_in_messages_take_one_line() -> None:
-    assert printable("Jóga 1.wav") == "Jóga 1.wav"
-    assert printable(os.fsdecode(b"a\nb\x1b[1m\xf6.wav")) == r"a\nb\x1b[1m\xf6.wav"
+@pytest.mark.parametrize("dataset", PLACES)
+def test_a_leading_dot_is_no_reason_to_leave_a_song_out(tmp_path: Path, dataset: str) -> None:
+    place, name = PLACES[dataset]
+    names = [f".{name}", f"...{name}", f" {name}", f"a\n\u202e{name}", f".. {name}"]
+    for one in (*names, f"._{name}", ".DS_Store"):
+        if name.endswith((".wav", ".mp4")):
+            touch(tmp_path, f"{place}/{one}")
+        else:
+            (tmp_path / place / one).mkdir(parents=True)
+    (tmp_path / place / f"gone {name}").symlink_to("nowhere")
+    touch(tmp_path, f"{place}/notes.txt", f"{place}/README")
+    tracks, rejected, skipped = read(dataset, tmp_path)
+    found = [track.id for track in tracks] + [entry.track for entry in rejected]
+    bare = [one.removesuffix(".wav").removesuffix(".stem.mp4") for one in names]
+    bare[3] = bare[3].replace("\n\u202e", r"\n\u202e")
+    assert sorted(found) == sorted([*bare, f"gone {name}"])  # a link keeps its ending
+    (gone,) = [entry for entry in rejected if entry.track.startswith("gone ")]
+    assert gone.reason.endswith(
+        f"{place}/gone {name}: a link that leads nowhere; mend or remove it"
+    )
+    assert skipped == {"._*": 1, ".DS_Store": 1, "*.txt": 1, "without a suffix": 1}
+
+
+@pytest.mark.parametrize(("dataset", "name"), [("iKala", ".wav"), ("MUSDB18", ".STEM.mp4")])
+def test_a_song_without_a_name_is_rejected(tmp_path: Path, dataset: str, name: str) -> None:
+    touch(tmp_path, f"{PLACES[dataset][0]}/{name}")
+    tracks, (rejected,), _ = read(dataset, tmp_path)
+    assert (tracks, rejected.track) == ([], name)
+    assert rejected.reason.endswith(
+        f"/{name}: nothing stands before {name.lower()}; give it a name"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,208 @@
+"""The last lines of `make repro`: whether these are the committed numbers, and if not, why."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+from pipeline.comparison import aggregation
+from pipeline.evaluation.track_scores import load_tracks, save_tracks
+from tests.helpers import programs, score_tables
+from tests.helpers.places import TOP, inside
+from tests.helpers.revision_control import git
+
+LOCK = """\
+schema: '2.0'
+stages:
+  train@VA:
+    cmd: python -m stages.train --model VA
+    deps:
+    - {path: data/features, md5: 1, size: 1}
+    - {path: pipeline/networks, md5: 2.dir, size: 1}
+    params: {params.yaml: {seed: 1}}
+    outs:
+    - {path: models/VA, md5: 3.dir, size: 1}
+"""
+SAME = "These are the committed numbers."
+OTHER = "These are not the committed numbers."
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    return programs.load("same-numbers")
+
+
+@pytest.fixture
+def clone(
+    frames: dict[str, pd.DataFrame], collected: pd.DataFrame, tmp_path: Path, quiet_git: None
+) -> Path:
+    """Results in a commit."""
+    folder = tmp_path / "clone"
+    (folder / "results/tracks").mkdir(parents=True)
+    means = aggregation.means(collected, score_tables.SOURCES)
+    aggregation.save_means(means, folder / "results/metrics.json")
+    for row, frame in frames.items():
+        save_tracks(frame, folder / f"results/tracks/{row}.csv")
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc/config").touch()
+    (folder / "dvc.lock").write_text(LOCK)
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "results")
+    return folder
+
+
+def another_processor(folder: Path) -> None:
+    """Numbers as a run elsewhere would leave them: VA on iKala's vocals, a little apart."""
+    means = json.loads((folder / "results/metrics.json").read_text())
+    means["iKala"]["VA"]["SDR_vocals"] += 0.25
+    means["iKala"]["VA"]["SIR_vocals"] -= 0.5
+    (folder / "results/metrics.json").write_text(json.dumps(means))
+    path = folder / "results/tracks/VA.csv"
+    scores = load_tracks(path)
+    chosen = scores.index[scores["SDR"].notna() & (scores["source"] == "vocals")][0]
+    scores.loc[chosen, "SDR"] += 1.5
+    save_tracks(scores, path)
+
+
+def in_lock(old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        another_processor(folder)
+        assert old in LOCK
+        (folder / "dvc.lock").write_text(LOCK.replace(old, new))
+
+    return change
+
+
+def no_lock(folder: Path) -> None:
+    another_processor(folder)
+    (folder / "dvc.lock").unlink()
+
+
+def no_git(folder: Path) -> None:
+    shutil.rmtree(folder / ".git")
+
+
+def no_commit(folder: Path) -> None:
+    no_git(folder)
+    git(folder, "init", "--quiet")
+
+
+def no_committed_results(folder: Path) -> None:
+    git(folder, "rm", "-rq", "--cached", "results")
+    git(folder, "commit", "--quiet", "--message", "none")
+
+
+CHANGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
+    "nothing": (lambda folder: None, [SAME]),
+    "a picture": (lambda folder: (folder / "results/report").mkdir(exist_ok=True), [SAME]),
+    "a processor": (another_processor, [
+        OTHER, "by at most 0.50 dB (SIR of vocals, VA, iKala), a score of a track by 1.50 dB",
+        "this is expected: another processor", "nothing to commit"]),
+    "features": (in_lock("md5: 1,", "md5: 9,"), [OTHER, "this is expected: another processor"]),
+    "weights": (in_lock("3.dir", "9.dir"), [OTHER, "this is expected: another processor"]),
+    "code": (in_lock("2.dir", "9.dir"), [OTHER, "other code or parameters (train@VA)", "review HEAD"]),
+    "a parameter": (in_lock("seed: 1", "seed: 2"), [OTHER, "other code or parameters (train@VA)"]),
+    "a model": (in_lock("VA", "V2"), [OTHER, "other code or parameters (train@V2, train@VA)"]),
+    "no lock": (no_lock, [OTHER, "other code or parameters"]),
+    "no git": (no_git, ["is not known: ", "not a git repo"]),
+    "no commit": (no_commit, ["is not known: HEAD: no such revision"]),
+    "no results": (lambda folder: shutil.rmtree(folder / "results"), ["is not known: ", "not in this"]),
+    "no committed results": (no_committed_results, ["is not known: ", "not in the last commit"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_the_last_lines_of_a_run(clone: Path, script: ModuleType, what: str) -> None:
+    change, expected = CHANGES[what]
+    change(clone)
+    with inside(clone):
+        said = script.same_numbers().replace("\n", " ")
+    for words in expected:
+        assert words in said
+
+
+# --------------------------------------------------------------------- the two commands in one clone
+
+DVC = """\
+#!{python}
+import sys
+from pathlib import Path
+sys.path.insert(0, {top!r})
+from tests.experiment.test_same_numbers import another_processor
+another_processor(Path.cwd())
+for path in (Path("results/table.md"), Path("results/seeds.md"), Path("results/table.csv")):
+    path.write_text(path.read_text().replace("1", "2"))
+lock = Path("dvc.lock")
+stored = lock.read_text()
+for path in ("data/features/DSD100.h5", "models/VA", "results/table.csv"):
+    start = stored.index("md5: ", stored.index(f"path: {{path}}\\n")) + 5
+    stored = stored[:start] + "0123456789abcdef0123456789abcdef" + stored[start + 32:]
+lock.write_text(stored)
+for leftover in ("data/ready/DSD100", "models/VA/config.json", "work/timings.json"):
+    Path(leftover).parent.mkdir(parents=True, exist_ok=True)
+    Path(leftover).write_text("left by a run")
+"""
+
+
+@pytest.mark.slow
+def test_make_test_passes_after_make_repro_on_another_processor(
+    tmp_path: Path, quiet_git: None
+) -> None:
+    """`make repro` with a stand-in for DVC that leaves other numbers, then the tests, in one clone."""
+    clone = copy_of_the_working_tree(tmp_path / "clone")
+    programs_first = tmp_path / "bin"
+    programs_first.mkdir()
+    (programs_first / "dvc").write_text(DVC.format(python=sys.executable, top=str(TOP)))
+    (programs_first / "dvc").chmod(0o755)
+    path = f"{programs_first}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {
+        "PATH": path,
+        "PYTHONPATH": str(clone),
+        "PYTEST_ADDOPTS": "-p no:cacheprovider",
+    }
+    environment.pop("PYTEST_XDIST_WORKER", None)
+
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            command, cwd=clone, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    said = run("make", "--no-print-directory", "--assume-old", "setup", "repro")
+    assert OTHER in said
+    assert "this is expected: another processor" in said.splitlines()[-3]
+    changed = git(clone, "status", "--porcelain").splitlines()
+    assert {line.split()[-1].split("/")[0] for line in changed} <= {"results", "dvc.lock"}
+    assert re.search(r"\d+ passed", run(sys.executable, "-m", "pytest", "-q", "-m", "not slow",
+                                        "tests/repository", "tests/test_params.py",
+                                        "tests/benchmarks/test_harness.py"))  # fmt: skip
+    shutil.rmtree(clone / ".git")
+    said = run(sys.executable, "-m", "pytest", "-q", "tests/repository/test_documents.py")
+    assert "nobody knows which results are the committed ones" in said
+
+
+def copy_of_the_working_tree(folder: Path) -> Path:
+    """What git would have of the checkout, in a commit of its own."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    found = subprocess.run(listed, cwd=TOP, capture_output=True)
+    if found.returncode:
+        pytest.skip("no git repository here")
+    for name in found.stdout.decode().split("\0"):
+        if name and (TOP / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(TOP / name, folder / name)
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "all")
+    return folder
