@@ -339,6 +339,10 @@ class Libav(Decoder):
             return
         lost = self.seconds - decoded / self.sample_rate - self.lost
         slack = 2 * (_FRAME / self.sample_rate + self._clock)
+        if self._formats & {"flac", "tta", "wv"}:
+            slack = 1 / self.sample_rate
+        elif "mp3" in self._formats and self._first:  # by LAME, which counts them all
+            slack = 575 / self.sample_rate  # less than the smallest frame
         found = decoded / self.sample_rate
         said = f"its header announces {self.seconds:.3f} s, {found:.3f} s can be decoded"
         if lost > slack:

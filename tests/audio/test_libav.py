@@ -291,6 +291,21 @@ def test_lost_packets_leave_a_gap(tmp_path: Path) -> None:
         assert lag(read[:, after], sound[:, after]) == begin
 
 
+@pytest.mark.parametrize("options", ["-f mp3", "-f mp3 -q:a 5", "-f wv -sample_fmt s16p"])
+def test_a_frame_that_was_taken_out(tmp_path: Path, options: str) -> None:
+    """Nothing is damaged and there is no clock: but the header counts."""
+    content = made(options, 4)
+    put(tmp_path / "x", options, 4)
+    with av.open(str(tmp_path / "x")) as file:
+        packets = [packet for packet in file.demux(file.streams.audio[0]) if packet.size]
+        packet = packets[len(packets) // 2]
+        assert packet.pos is not None
+        gone = slice(packet.pos, packet.pos + packet.size)
+    (tmp_path / "x").write_bytes(content[: gone.start] + content[gone.stop :])
+    with pytest.raises(DamagedError, match=r"x: (truncated: its header|damaged|.* missing)"):
+        whole(tmp_path / "x")
+
+
 def test_a_clock_that_jumps(tmp_path: Path) -> None:
     """Two recordings in one transport stream, as a receiver writes them."""
     options = "-f mpegts -c:a mp2"
