@@ -179,9 +179,10 @@ def test_the_saved_model_is_the_one_that_was_validated(with_models: Path) -> Non
 def test_early_stopping_after_patience_epochs(copied_models: Path) -> None:
     """With a learning rate that moves no weight the first epoch stays the best."""
     data = small_params()
-    data["training"] |= {"learning_rate": 1e-20, "max_epochs": 30, "patience": 2}
+    data["training"] |= {"max_epochs": 30, "patience": 2}
     settings = write_params(data, copied_models)
-    trained(copied_models, settings, "baseline")
+    still = settings.training.model_copy(update={"learning_rate": 1e-20})
+    trained(copied_models, settings.model_copy(update={"training": still}), "baseline")
     curve = pd.read_csv(copied_models / "models/baseline/history/validation/L_s.tsv", sep="\t")
     losses = curve["L_s"].to_list()
     assert losses == losses[:1] * 3

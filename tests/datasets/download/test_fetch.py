@@ -170,7 +170,7 @@ def test_two_at_the_same_time_load_it_once(
         assert process.wait() == 0
     assert only(target)
     assert server.sent == [SIZE]
-    assert "another process is at work" in said[0]
+    assert "is at work on it: waiting" in said[0]
     assert "is there already" in said[1]
 
 

@@ -322,7 +322,7 @@ def test_two_at_the_same_time(server: Server, root: Path) -> None:
         assert any("loading" in line for line in first.stdout)
         with subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, text=True) as second:
             assert second.stdout is not None
-            assert any("another process is at work" in line for line in second.stdout)
+            assert any("is at work on it: waiting" in line for line in second.stdout)
             server.go.set()
             assert [first.wait(), second.wait()] == [0, 0]
     assert songs(root) == SONGS
