@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 @app.callback()
 def about() -> None:
     """Separate recordings, export a model, review a change of results."""
-    machine.require_files_and_threads()
+    machine.require_resources()
 
 
 @app.command()

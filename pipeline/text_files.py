@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from pipeline.errors import UserError, in_one_line
+from pipeline.errors import REMEDIES, UserError, in_one_line, printable
 
 T = TypeVar("T")
 
@@ -43,7 +43,9 @@ def read_text(path: Path, again: str, absent: str | None = None, largest: int = 
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; {absent or again}") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}; {again}") from None
+        # What the machine lacks is no fault of the file.
+        remedy = REMEDIES.get(error.errno or 0, again)
+        raise UserError(f"{path}: cannot be read: {error.strerror}; {remedy}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text (byte {error.start}); {again}") from None
     if (place := text.find("\0")) >= 0:
@@ -150,14 +152,12 @@ def shown(value: object) -> str:
         return printed(repr(value))
     if isinstance(value, int):
         return f"{value}" if value.bit_length() < 200 else "a number of more than 60 digits"
-    if isinstance(value, list | dict) and not value:
-        return repr(value)
-    names: dict[type, str] = {list: "a list", dict: "a mapping"}
-    return names.get(type(value), f"a {type(value).__name__}")
+    if isinstance(value, list | dict):
+        kind = "list" if isinstance(value, list) else "mapping"
+        return f"a {kind}" if value else f"an empty {kind}"
+    return f"a {type(value).__name__}"
 
 
 def printed(text: str) -> str:
     """Foreign text in an error line: what does not print is escaped, what is long is cut."""
-    start = text[:100]
-    line = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in start)
-    return f"{line}..." if len(text) > 100 else line
+    return printable(text[:100]) + ("..." if len(text) > 100 else "")

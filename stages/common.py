@@ -113,7 +113,7 @@ def run(command: Callable[P, None]) -> NoReturn:
         began = time.monotonic()
         try:
             with shortages_named():
-                machine.require_files_and_threads()
+                machine.require_resources()
                 command(*args, **kwargs)
             _note_time(command.__module__, sys.argv[1:], time.monotonic() - began)
             _flush()

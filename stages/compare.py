@@ -2,6 +2,7 @@
 
 import typer
 
+from pipeline.errors import printable
 from stages.common import MODELS, PARAMS, RESULTS, TRACK_SCORES, claim, inventory_path, run
 
 
@@ -67,7 +68,7 @@ def _warn_of_strangers(rows: list[str]) -> None:
 
 
 def _warn(text: str) -> None:
-    typer.secho(f"warning: {text}", fg=typer.colors.YELLOW, err=True)
+    typer.secho(f"warning: {printable(text)}", fg=typer.colors.YELLOW, err=True)
 
 
 if __name__ == "__main__":

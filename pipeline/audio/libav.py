@@ -9,8 +9,8 @@ import errno
 import logging
 import os
 import re
-from collections.abc import Iterator
-from fractions import Fraction
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import Any, BinaryIO
@@ -30,7 +30,7 @@ STALL_SECONDS = 60.0
 """A file of which reading gives nothing for as long is given up."""
 
 LATEST = 3600
-"""Seconds. A stream that begins later lies in a damaged file, or is a part of another one."""
+"""Seconds. A stream that begins later, or lacks more, has a clock that is wrong."""
 
 # Formats that hold their audio themselves. All others are refused before they are opened: playlists
 # (concat, hls, dash, imf, sdp) would read other files, devices and text formats are no recordings.
@@ -98,7 +98,7 @@ class Libav(Decoder):
         codec.options = _STRICT
         super().__init__(name, file, codec.sample_rate or 0, codec.channels, salvage)
         self._formats = set(self._container.format.name.split(","))
-        self._clock = self._stream.time_base or Fraction(1, 1)
+        self._clock = float(self._stream.time_base or 1)
         anywhere = self._formats & _ANYWHERE
         self._zero = (self._container.start_time or 0) / 1e6 if anywhere else 0.0
         """Seconds on the container's clock where its timeline begins."""
@@ -109,7 +109,11 @@ class Libav(Decoder):
         self._first: float | None = None
         self._block = 0
         self._early = 0  # samples before the beginning of the timeline, still to come
-        self._placed = self._place()
+        frames = self._frames()
+        first = next(frames, None)
+        if first:  # HE-AAC's header may know half of its rate and of its channels
+            self.sample_rate, self.channels = first[0].sample_rate, first[0].layout.nb_channels
+        self._placed = self._place(chain([first] if first else [], frames))
         self._left = np.zeros((self.channels, 0), np.float32)
 
     def close(self) -> None:
@@ -135,21 +139,22 @@ class Libav(Decoder):
         self._left = joined[:, count:].copy()
         return joined[:, :count]
 
-    def _place(self) -> Iterator[Samples]:
+    def _place(self, frames: Iterable[tuple[AudioFrame, bool]]) -> Iterator[Samples]:
         """Blocks of samples from the beginning of the timeline, none missing."""
-        rate, tick = self.sample_rate, float(self._clock * self.sample_rate)
+        rate, tick = self.sample_rate, self._clock * self.sample_rate
         given = decoded = 0  # samples: with silence, without
         held: Samples | None = None
         expected: float | None = None  # the clock's, in samples, where the held frame ends
-        for frame, intact in self._frames():
+        for frame, intact in frames:
             block = self._samples(frame)
             if block is None or not block.shape[1]:
                 continue
             count = block.shape[1]
-            at = None if frame.pts is None else float(frame.pts * self._clock) * rate
+            at = None if frame.pts is None else frame.pts * self._clock * rate
             if held is None:
-                start = self._start(self._first if self._by_packet(intact, tick) else at, tick)
-                expected = at if intact else self._first
+                packet = None if self._first is None else self._first * rate
+                start = self._start(packet if self._by_packet(intact, tick) else at, tick)
+                expected = at if intact else packet
                 self._early, given = max(-start, 0), start
                 yield from _silence(self.channels, start)
             else:
@@ -234,14 +239,14 @@ class Libav(Decoder):
         packet.pts = number
 
     def _packet_start(self, packet: Any) -> float | None:
-        """Where the samples of the first packet begin on the clock, in samples."""
+        """Where the samples of the first packet begin on the clock, in seconds."""
         if packet.pts is None:
             return None
         skipped = 0
         itunes = packet.pts == 0 and self._metadata("iTunSMPB")  # whose timeline begins after them
         if packet.has_sidedata("skip_samples") and not itunes:
             skipped = int.from_bytes(bytes(packet.get_sidedata("skip_samples"))[:4], "little")
-        return float(packet.pts * self._clock) * self.sample_rate + skipped
+        return float(packet.pts * self._clock + skipped / self.sample_rate)
 
     def _by_packet(self, intact: bool, tick: float) -> bool:
         """Whether the first packet says where the audio begins, and not the first frame.
@@ -251,7 +256,7 @@ class Libav(Decoder):
         """
         if self._first is None:
             return False
-        alone = len(self._container.streams) == 1 and 0 <= self._first <= tick
+        alone = len(self._container.streams) == 1 and 0 <= self._first * self.sample_rate <= tick
         return alone or not intact or self._codec.startswith("wma")
 
     def _start(self, at: float | None, tick: float) -> int:
@@ -280,7 +285,7 @@ class Libav(Decoder):
         missing = frames * count if abs(step - frames * count) <= 1.5 * tick else round(step)
         seconds = abs(missing) / self.sample_rate
         place = f"at {given / self.sample_rate:.3f} s"
-        if missing < 0 or seconds > LATEST:
+        if missing < 0 or self.lost + seconds > LATEST:
             self.complain(f"its clock jumps by {seconds:.3f} s {place}")
             # another clock from here on
             return missing if -count < missing < 0 else 0
@@ -291,7 +296,7 @@ class Libav(Decoder):
         """Samples of the last frame that the encoder added, where the file says so."""
         surplus, last = 0, self._last
         if expected is not None and last.pts is not None and last.duration and tick <= 2:
-            end = float((last.pts + last.duration) * self._clock) * self.sample_rate
+            end = (last.pts + last.duration) * self._clock * self.sample_rate
             surplus = max(round(expected - end), 0)
         if "ogg" in self._formats and self.seconds:  # the last page's granule position
             surplus = max(round(given + count - self.seconds * self.sample_rate), surplus)
@@ -307,9 +312,15 @@ class Libav(Decoder):
         if shape != (self.sample_rate, self.channels):
             self._complain_at(frame.pts, f"goes on with {shape[1]} channels at {shape[0]} Hz")
             return None
-        packed = [
-            part.to_ndarray().reshape(-1, self.channels) for part in self._resampler.resample(frame)
-        ]
+        # most codecs' own format; PyAV looks for planes up to a zero, which eight would not leave
+        if frame.format.name == "fltp" and self.channels < 8:
+            return np.asarray(frame.to_ndarray(), np.float32)
+        try:
+            parts = self._resampler.resample(frame)
+        except ValueError:  # it has learned another order of the channels, or format of samples
+            self._resampler = av.AudioResampler("flt")
+            parts = self._resampler.resample(frame)
+        packed = [part.to_ndarray().reshape(-1, self.channels) for part in parts]
         return np.concatenate(packed, dtype=np.float32).T if packed else None
 
     def _check_logs(self, logs: list[Any]) -> bool:
@@ -319,7 +330,7 @@ class Libav(Decoder):
         return wrong
 
     def _complain_at(self, pts: int | None, wrong: str) -> None:
-        place = "" if pts is None else f" at {max(float(pts * self._clock) - self._zero, 0):.3f} s"
+        place = "" if pts is None else f" at {max(pts * self._clock - self._zero, 0):.3f} s"
         self.complain(f"damaged{place} ({wrong})")
 
     def _check_length(self, decoded: int) -> None:
@@ -327,7 +338,11 @@ class Libav(Decoder):
         if self.seconds is None:
             return
         lost = self.seconds - decoded / self.sample_rate - self.lost
-        slack = 2 * (_FRAME / self.sample_rate + float(self._clock))
+        slack = 2 * (_FRAME / self.sample_rate + self._clock)
+        if self._formats & {"flac", "tta", "wv"}:
+            slack = 1 / self.sample_rate
+        elif "mp3" in self._formats and self._first:  # by LAME, which counts them all
+            slack = 575 / self.sample_rate  # less than the smallest frame
         found = decoded / self.sample_rate
         said = f"its header announces {self.seconds:.3f} s, {found:.3f} s can be decoded"
         if lost > slack:
@@ -346,9 +361,9 @@ class Libav(Decoder):
         """Seconds that the container gives for the stream, or for itself if it has no other."""
         if self._formats & _ANYWHERE:
             return None  # counted to the last timestamp that is there
-        start = max(0.0, float((self._stream.start_time or 0) * self._clock))
+        start = max(0.0, (self._stream.start_time or 0) * self._clock)
         if self._stream.duration is not None:
-            seconds = float(self._stream.duration * self._clock)
+            seconds = self._stream.duration * self._clock
             return seconds - start if "asf" in self._formats else seconds
         # Matroska counts to the stream's end, whenever it begins.
         said = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", self._metadata("DURATION"))

@@ -22,7 +22,7 @@ from pipeline.evaluation.scoring import UNSCORED
 from pipeline.evaluation.track_scores import KEY, MOST
 from pipeline.files import write_text
 from pipeline.params import DATASETS, REFERENCE_ROWS, Model
-from pipeline.text_files import read_json, read_table, shown
+from pipeline.text_files import printed, read_json, read_table, shown
 
 _OF_DIFFERENCE = ["difference", "difference_low", "difference_high"]
 DECIBELS = ["mean", "median", "std", "low", "high", *_OF_DIFFERENCE]
@@ -84,7 +84,9 @@ def _check_same_tracks(frames: Mapping[str, pd.DataFrame], sources: Sequence[str
     for model, found in rows.items():
         rerun = "is out of date; delete it and run `dvc repro`"
         if found != current:
-            odd = sorted({f"{dataset} / {track}" for dataset, track, *_ in found ^ current})
+            odd = sorted(
+                {printed(f"{dataset} / {track}") for dataset, track, *_ in found ^ current}
+            )
             raise UserError(
                 f"results/tracks/{model}.csv: {rerun}: it differs from the other models' files in"
                 f" {listing(odd, limit=3)}"
@@ -93,7 +95,7 @@ def _check_same_tracks(frames: Mapping[str, pd.DataFrame], sources: Sequence[str
         if there != set(sources):
             raise UserError(
                 f"results/tracks/{model}.csv: {rerun}: expected the sources {', '.join(sources)},"
-                f" found {', '.join(sorted(there))}"
+                f" found {listing(map(printed, sorted(there)))}"
             )
 
 

@@ -16,10 +16,10 @@ from pipeline.features.store import SHORTAGES
 def known_files(inventory: Inventory, root: Path) -> dict[str, FileEntry]:
     """The inventory's files with the MD5 of each, also of embedded recordings.
 
-    Theirs are noted beside them. Raises UserError when those were rendered from something else than
-    the inventory says, or are none.
+    Theirs are noted beside them. Raises UserError when what lies at `root` was rendered from something
+    else than the inventory says, or not at all.
     """
-    if not inventory.made_from:
+    if not inventory.made_from or not root.exists():
         return inventory.files
     here = rendered.load(root)
     if here.made_from != inventory.made_from:

@@ -168,9 +168,8 @@ class NewFile:
 
     def _rows(self, track: int) -> tuple[tuple[str, slice], tuple[str, slice]]:
         """Where a track's rows go, in the order in which HDF5 lays the arrays out: as written first."""
-        layout = self.layout
         samples, frames = (
-            layout.first_sample[track : track + 2],
-            layout.first_frame[track : track + 2],
+            slice(int(first[track]), int(first[track + 1]))
+            for first in (self.layout.first_sample, self.layout.first_frame)
         )
-        return ("waveform", slice(*map(int, samples))), ("spectrogram", slice(*map(int, frames)))
+        return ("waveform", samples), ("spectrogram", frames)

@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import mmap
 import os
 import resource
 import signal
@@ -13,6 +14,8 @@ from pipeline.parallel.workers import THREADS, worker_count
 
 PR_SET_PDEATHSIG = 1
 """Of Linux's prctl."""
+MEMORY = 2**30
+"""Bytes of address space; until it is written to, it costs nothing."""
 SPARE = 4
 """Threads and processes beside those that compute: a progress bar's, the fork server."""
 FILES, FILES_OF_A_WORKER = 32, 8
@@ -29,12 +32,13 @@ def open_standard_streams() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
-def require_files_and_threads() -> None:
+def require_resources() -> None:
     """Raise OSError or RuntimeError unless the system allows what a command opens and starts.
 
     Libraries that notice it themselves end the process, or print pages: those for arithmetic, which
-    start threads when they are imported, and the fork server of worker processes.
+    take memory and start threads when they are imported, and the fork server of worker processes.
     """
+    mmap.mmap(-1, MEMORY, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     needed = FILES + FILES_OF_A_WORKER * worker_count()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < needed:

@@ -157,8 +157,6 @@ def processor() -> str:
 
 
 def _notes(path: Path, again: str) -> tuple[str, ...]:
-    """The list under "## Notes"; none when the table has not been written."""
-    if not path.exists():
-        return ()
-    _, _, notes = read_text(path, again).partition("\n## Notes\n")
+    """The list under "## Notes"."""
+    _, _, notes = read_text(path, again, COMPARE).partition("\n## Notes\n")
     return tuple(line.removeprefix("- ") for line in notes.splitlines() if line.startswith("- "))

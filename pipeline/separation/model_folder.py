@@ -105,10 +105,11 @@ def load_separator(folder: Path) -> tuple[nn.Module, Description]:
 
     Raises UserError when the folder is missing, damaged or of another format.
     """
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).exists():
-            raise UserError(f"{folder}: not a model folder: no {name}")
+    if not (folder / CONFIG).exists():
+        raise UserError(f"{folder}: not a model folder: no {CONFIG}")
     found = read_config(folder)
+    if not (folder / WEIGHTS).exists():
+        raise UserError(f"{folder}: not a model folder: no {WEIGHTS}")
     settings = found.separator.model_dump()
     network = build_separator(settings, found.signal.bins, len(found.sources))
     try:

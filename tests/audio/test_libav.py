@@ -212,13 +212,19 @@ def test_the_default_stream_is_taken(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------- damaged
 
 
-@pytest.mark.parametrize("options", ALL.values(), ids=ALL)
-@pytest.mark.parametrize("left", [0.61, -100])
+CUTS = [
+    (options, left)
+    for options in ALL.values()
+    for left in (0.61, -100)
+    # the end of a program stream is padding
+    if (options, left) != (ALL["ac3 in mpeg"], -100)
+]
+
+
+@pytest.mark.parametrize(("options", "left"), CUTS)
 def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, options: str, left: float) -> None:
     content = made(options)
     (tmp_path / "x").write_bytes(content[: int(left if left < 0 else left * len(content))])
-    if left == -100 and options in ("-f vob -c:a ac3 -ar 48000",):
-        pytest.skip("padding")
     with pytest.raises(UserError, match=r"x: .*; copy or download it again$"):
         whole(tmp_path / "x")
 
@@ -243,7 +249,8 @@ CLOCKED = (
 
 @pytest.mark.parametrize("name", CLOCKED)
 def test_damage_is_refused_or_silent_in_its_place(tmp_path: Path, name: str) -> None:
-    content, sound = made(ALL[name], 4), whole(put(tmp_path / "sound", ALL[name], 4))
+    seconds = 4 if "ogg" in name or name in ("flac", "tta", "wavpack") else 2  # with long packets
+    content, sound = made(ALL[name], seconds), whole(put(tmp_path / "sound", ALL[name], seconds))
     middle = len(content) * 4 // 10
     garbage = np.random.default_rng(3).bytes(400)
     (tmp_path / "x").write_bytes(content[:middle] + garbage + content[middle + 400 :])
@@ -256,8 +263,8 @@ def test_damage_is_refused_or_silent_in_its_place(tmp_path: Path, name: str) -> 
     assert read.shape == sound.shape
     tail = slice(-RATE // 2, None)
     assert lag(read[:, tail], sound[:, tail]) == 0
-    lost = RATE * decoder.lost
-    assert 0.9 * lost <= (read == 0).all(axis=0).sum() <= 1.1 * lost + 100
+    silent, before = ((one == 0).all(axis=0).sum() for one in (read, sound))
+    assert silent - before == pytest.approx(RATE * decoder.lost, rel=0.1, abs=100)
 
 
 def test_lost_packets_leave_a_gap(tmp_path: Path) -> None:
@@ -282,6 +289,21 @@ def test_lost_packets_leave_a_gap(tmp_path: Path) -> None:
         assert not read[:, gap].any()
         after = slice(24 * 1024, sound.shape[1] - 1024)
         assert lag(read[:, after], sound[:, after]) == begin
+
+
+@pytest.mark.parametrize("options", ["-f mp3", "-f mp3 -q:a 5", "-f wv -sample_fmt s16p"])
+def test_a_frame_that_was_taken_out(tmp_path: Path, options: str) -> None:
+    """Nothing is damaged and there is no clock: but the header counts."""
+    content = made(options, 4)
+    put(tmp_path / "x", options, 4)
+    with av.open(str(tmp_path / "x")) as file:
+        packets = [packet for packet in file.demux(file.streams.audio[0]) if packet.size]
+        packet = packets[len(packets) // 2]
+        assert packet.pos is not None
+        gone = slice(packet.pos, packet.pos + packet.size)
+    (tmp_path / "x").write_bytes(content[: gone.start] + content[gone.stop :])
+    with pytest.raises(DamagedError, match=r"x: (truncated: its header|damaged|.* missing)"):
+        whole(tmp_path / "x")
 
 
 def test_a_clock_that_jumps(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from dvc.repo import Repo
 
 from pipeline import files
 from pipeline.errors import UserError, shortage
@@ -35,7 +36,7 @@ LIMITS: dict[str, tuple[Limit, str]] = {
     "files": (limited(resource.RLIMIT_NOFILE, 24), "Too many open files; raise .*ulimit -n 1024"),
     "memory": (limited(resource.RLIMIT_AS, 600_000_000), "Cannot allocate memory; free some.*ulimit -v"),
     "file size": (
-        limited(resource.RLIMIT_FSIZE, 2000),
+        limited(resource.RLIMIT_FSIZE, 200),
         r"(data|models|results|work)\S*: (cannot be written: )?File too large; raise .*ulimit -f",
     ),
 }  # fmt: skip
@@ -264,6 +265,43 @@ def test_what_cannot_be_written_is_said_before_the_work(
     Path("results").write_text("a file")
     with pytest.raises(UserError, match="cannot be written"), common.claim(Path("results/x.csv")):
         pytest.fail("begun")
+
+
+BUSY = """
+stages:
+  download:
+    matrix: {dataset: [a, b]}
+    cmd: mkdir -p data/ready && echo ${item.dataset} > data/ready/${item.dataset}
+    outs: [{"data/ready/${item.dataset}": {cache: false}}]
+  preprocess:
+    cmd: touch busy && while test ! -e go; do sleep 0.1; done && echo done > features
+    deps: [data/ready/a, data/ready/b]
+    outs: [features]
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quiet_git")
+def test_another_look_at_the_recordings_changes_nothing_during_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first command of `make look`, in a folder with a pipeline that is in no hurry."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    makefile = (TOP / "Makefile").read_text()
+    (look,) = re.findall(r"^look:.*\n\t(.*)$", makefile, re.MULTILINE)
+    (tmp_path / "dvc.yaml").write_text(BUSY)
+    Repo.init(str(tmp_path), no_scm=True).close()
+    with subprocess.Popen(["dvc", "repro"], cwd=tmp_path) as first:
+        until((tmp_path / "busy").exists, first)
+        before = fingerprints(tmp_path / "data")
+        assert len(before) == 2
+        assert subprocess.run(look, shell=True, cwd=tmp_path).returncode != 0
+        assert fingerprints(tmp_path / "data") == before
+        (tmp_path / "go").touch()
+        assert first.wait() == 0
+    done = subprocess.run(look, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert re.findall(r"Running stage '(.*)'", done.stdout) == ["download@a", "download@b"]
 
 
 # ------------------------------------------------------------------------------------- kill -9

@@ -187,6 +187,9 @@ def test_make_test_passes_after_make_repro_on_another_processor(
     assert re.search(r"\d+ passed", run(sys.executable, "-m", "pytest", "-q", "-m", "not slow",
                                         "tests/repository", "tests/test_params.py",
                                         "tests/benchmarks/test_harness.py"))  # fmt: skip
+    (remedy,) = re.findall("`(git .+?)`", said)
+    run(*remedy.split())
+    assert git(clone, "status", "--porcelain") == ""
     shutil.rmtree(clone / ".git")
     said = run(sys.executable, "-m", "pytest", "-q", "tests/repository/test_documents.py")
     assert "nobody knows which results are the committed ones" in said

@@ -19,7 +19,7 @@ from tests.helpers import programs
 from tests.helpers.command_line import failing
 from tests.helpers.experiment import small_params, write_params
 from tests.helpers.places import TOP, fingerprints, inside
-from tests.helpers.waiting import until
+from tests.helpers.waiting import LONG_ENOUGH, until
 
 SCRIPT = TOP / "scripts/train-models"
 MODELS = ("baseline", "V", "VA")
@@ -43,6 +43,7 @@ TRAINING = '''
 """Stands in for a training: says what it sees of the machine, and when."""
 import json, os, signal, sys, time
 from pathlib import Path
+from pipeline.parallel import machine
 
 def stop(*_):
     time.sleep(1)  # a checkpoint
@@ -51,6 +52,7 @@ def stop(*_):
 
 name = sys.argv[1]
 signal.signal(signal.SIGTERM, stop)
+machine.end_with_parent(signal.SIGTERM)  # as every stage that DVC has started
 began = time.monotonic()
 Path("work/began-" + name).touch()
 while len(list(Path("work").glob("began-*"))) < int(os.environ.get("TOGETHER", 0)):
@@ -167,7 +169,7 @@ def test_a_signal_ends_all_with_their_checkpoints(
     try:
         wait_for("work/began-baseline", "work/began-V")
         started.send_signal(signal.SIGTERM)
-        assert started.wait(timeout=60) == 128 + signal.SIGTERM, Path("said").read_text()
+        assert started.wait(timeout=LONG_ENOUGH) == 128 + signal.SIGTERM, Path("said").read_text()
     finally:
         started.kill()
     assert Path("work/checkpoint-baseline").exists()
@@ -176,6 +178,21 @@ def test_a_signal_ends_all_with_their_checkpoints(
     assert json.loads(Path(".dvc/tmp/rwlock").read_text()) == {}
     last = Path("said").read_text().splitlines()[-1]
     assert last == "stopped; the same command goes on where it was"
+    monkeypatch.delenv("TOGETHER")
+    assert sorted(reproduced()) == ["train@V", "train@VA", "train@baseline"]
+
+
+@pytest.mark.slow
+def test_a_kill_of_the_program_stops_its_trainings_with_their_checkpoints(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOGETHER", "9")
+    command = [sys.executable, "scripts/train-models", "--jobs", "2"]
+    with Path("said").open("w") as said, subprocess.Popen(command, stdout=said) as started:
+        wait_for("work/began-baseline", "work/began-V")
+        started.kill()
+    wait_for("work/checkpoint-baseline", "work/checkpoint-V")
+    assert not Path("work/began-VA").exists()
     monkeypatch.delenv("TOGETHER")
     assert sorted(reproduced()) == ["train@V", "train@VA", "train@baseline"]
 

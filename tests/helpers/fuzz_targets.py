@@ -161,7 +161,10 @@ def prepare() -> None:
     (work / "seeds/V.fingerprint").write_text("this one")
     (work / "timings.json").write_text(json.dumps({"split": 1.5, "train V": 60.0}))
     (work / "rendered").mkdir(exist_ok=True)
-    marker = {"made_from": {"dataset": "iKala", "seed": 7}, "files": {"a.wav": "0" * 32, "b.wav": "1" * 32}}
+    marker = {
+        "made_from": {"dataset": "iKala", "seed": 7},
+        "files": {"a.wav": "0" * 32, "b.wav": "1" * 32},
+    }
     (work / "rendered/.rendered.json").write_text(json.dumps(marker))
     (work / "archive.zip.partial").write_text("abc")
     state = {"url": "https://example.org/archive.zip", "validator": '"5f1"'}

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ def music(channels: int, samples: int, rate: int = RATE, seed: int = 0) -> NDArr
     return tones.astype(np.float32)
 
 
+@cache
 def hiss(channels: int, samples: int, rate: int = RATE, seed: int = 0) -> NDArray[np.float32]:
     """Noise from 200 to 6000 Hz: lossy codecs keep it, and it correlates with itself at one lag only."""
     spectrum = np.fft.rfft(np.random.default_rng(seed).normal(size=(channels, samples)))

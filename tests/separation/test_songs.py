@@ -84,7 +84,7 @@ def test_in_bfloat16(model: Path, songs: Path, out: Path) -> None:
     assert 0 < np.abs(found - exact).max() < 0.05 * np.abs(exact).max()
 
 
-@pytest.mark.parametrize(("where", "format"), [("separated", "wav"), (".", "flac"), ("..", "wav")])
+@pytest.mark.parametrize(("where", "format"), [("separated", "wav"), (".", "flac")])
 def test_what_was_separated_before_is_no_song(
     model: Path, songs: Path, where: str, format: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,7 +92,7 @@ def test_what_was_separated_before_is_no_song(
     put(songs / "separated/mine.wav", SONG)
     (songs / "album/.DS_Store").touch()
     before = {path: path.read_bytes() for path in songs.rglob("*") if path.is_file()}
-    out = (songs / where).resolve()
+    out = songs / where
     for _ in range(2):
         assert separate_files([songs], model, out, overwrite=True, format=format) == 0
     results = [path for path in out.rglob(f"*.{format}") if path not in before]
@@ -103,10 +103,9 @@ def test_what_was_separated_before_is_no_song(
     results[0].rename(songs / f"album/renamed.{format}")
     elsewhere = songs.parent / "elsewhere"
     assert separate_files([songs], model, elsewhere) == 0
-    passed = 6 if where != ".." else 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("passed over: ")
-    assert {"1 .DS_Store", f"{passed} separated before"} <= set(line[13:].split(", "))
+    assert set(line[13:].split(", ")) == {"1 .DS_Store", "6 separated before"}
     # one that is named is a song
     assert separate_files([songs / f"album/renamed.{format}"], model, elsewhere) == 0
 
@@ -487,7 +486,7 @@ def test_a_gpu_that_is_not_there(model: Path, songs: Path, out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "said"), [("{", "no model.safetensors"), ('{"format": 2}', "no model.safetensors")]
+    ("config", "said"), [("{", "not valid JSON"), ('{"format": 2}', "model format 2")]
 )
 def test_a_model_that_is_none(
     songs: Path, model: Path, out: Path, config: str, said: str, tmp_path: Path

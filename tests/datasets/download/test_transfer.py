@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from pipeline.datasets.download import transfer
+from pipeline.datasets.download import pace, transfer
 from tests.helpers.loading import (
     CONTENT,
     HALF,
@@ -60,7 +60,10 @@ def test_a_later_process_goes_on(
     assert "50%" in capfd.readouterr().err
 
 
-def test_progress_resets_the_count(server: Server, get: Fetch, target: Path) -> None:
+def test_progress_resets_the_count(
+    server: Server, get: Fetch, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "LOWEST_SPEED", 1)  # whatever else the machine does
     drops = [Answer(drop=count) for count in (20_000, 0) * 10]
     get(server.serve("/x", CONTENT, *drops, Answer()), attempts=2)
     assert only(target)
