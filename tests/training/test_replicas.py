@@ -202,8 +202,10 @@ def test_a_full_disk_ends_all_processes_with_one_line(copied_models: Path) -> No
     with small_files_only(100_000):
         assert in_double(copied_models, "VA", 2) != 0
     said = output.read_text()
-    assert "VA/last.ckpt" in said
-    assert "cannot be written: File too large" in said
-    assert "Traceback" not in said
+    # once from each process, or only from the first if that has ended the other by then
+    (line,) = {line for line in said.splitlines() if line.startswith("error: ")}
+    assert "VA/last.ckpt" in line
+    assert "cannot be written: File too large" in line
+    assert said.count("Traceback") == 1, "torchrun's own"
     assert in_double(copied_models, "VA", 2) == 0
     assert (copied_models / "models/VA/model.safetensors").exists()
