@@ -59,8 +59,8 @@ class Description(BaseModel):
     """A folder that does not say is from before there was a choice."""
     sha256: dict[str, str] = {}
     """Of the files of weights, by name; a folder from before has none."""
-    model: Name | None = None
-    """Its name in params.yaml."""
+    model: str | None = None
+    """Its name in params.yaml, where it was trained."""
     critics: list[Name] = []
     """The sources that have one."""
     critic: Annotated[CriticSettings, _named("critics")] | None = None
@@ -77,8 +77,8 @@ class Description(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         check_sources(self.sources)
-        if self.critics and (self.critic is None or not set(self.critics) <= set(self.sources)):
-            raise ValueError("critics: expected names from sources, and settings under critic")
+        if not set(self.critics) <= set(self.sources):
+            raise ValueError("critics: expected names from sources")
         return self
 
 
@@ -136,7 +136,8 @@ def load_critics(folder: Path) -> dict[str, CriticNetwork]:
     critics: dict[str, CriticNetwork] = {}
     for source in config.critics:
         path = _critic(folder, source)
-        assert config.critic is not None
+        if config.critic is None:
+            raise UserError(f"{folder / CONFIG}: critic: expected settings; {_again(path)}")
         network = build_critic(config.critic.model_dump(), config.signal.bins)
         try:
             _load(network, path, config.sha256)

@@ -8,8 +8,14 @@ from pipeline.comparison import aggregation
 from pipeline.datasets.inventory import Inventory
 from pipeline.params import DATASETS
 from pipeline.report.finished_run import Run
+from pipeline.separation.model_folder import Description
 from tests.helpers.experiment import small_params
 from tests.helpers.score_tables import SOURCES, many_tracks, table_of
+
+CONFIG = Description.model_validate({
+    "format": 1, "sources": SOURCES, "separator": {"filters": 2, "depth": 2},
+    "signal": {"sample_rate": 8000, "fft_size": 512, "hop_size": 256},
+})  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         table=table_of(scores),
         split=pd.DataFrame({"dataset": ["CCMixter"] * 3, "role": ["test", "test", "unlabelled"]}),
         inventories=tuple(Inventory(dataset=name, origin="download") for name in DATASETS),
-        configs={},
+        configs=dict.fromkeys(data["models"], CONFIG),
         histories={name: {} for name in data["models"]},
         notes=(),
         models=nowhere / "models",

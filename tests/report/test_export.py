@@ -14,8 +14,6 @@ import soundfile
 import torch
 
 from pipeline.comparison import revisions
-from pipeline.datasets import inventory
-from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError, printable
 from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.report import card
@@ -114,21 +112,20 @@ def test_a_card_without_results_says_so(exported: Path) -> None:
 def test_no_name_in_a_card_becomes_markup(tmp_path: Path) -> None:
     """A model folder is anybody's, and so are the names in results, split and inventories."""
     name, other = "`V` | @user\n# <b>", "[x](https://e.org)"
+    # Those of inventories and of the split are refused as they are read.
     folder, data = tmp_path / "models/V", tmp_path / "data"
-    small_separator().save(folder, {"model": name, "critics": [other]})
+    small_separator().save(folder, {"model": name, "critics": ["vocals"]})
     (tmp_path / "results").mkdir()
     cells = {"tracks": 3, "SDR_vocals": 1.0}
-    metrics = {other: {"mixture": cells, name: cells, "oracle": cells}}
+    rows = {"mixture": cells, name: cells, "oracle": cells}
+    metrics = {"all": rows, other: rows}
     (tmp_path / "results/metrics.json").write_text(json.dumps(metrics))
-    save_split(pd.DataFrame([[other, "x", "x", "test", True]], columns=COLUMNS), data / "split.csv")
-    inventory.save(Inventory(dataset="#1", origin="folder"), data / "inventory/a.json")
-    inventory.save(Inventory(dataset="$x$", origin="synthetic"), data / "inventory/b.json")
+    save_split(pd.DataFrame([["x", "x", "x", "test", True]], columns=COLUMNS), data / "split.csv")
     text = card.card(folder, Separator.load(folder), tmp_path / "results").split("## Made with")[0]
     shown = printable(name)
     assert rendered.lines(text)[0] == shown
     assert rendered.codes(text).count(shown) == 3  # with the head of a table for each source
-    assert rendered.codes(text).count(other) == 1 + 1 + 6
-    assert {"#1", "$x$"} <= set(rendered.codes(text))
+    assert rendered.codes(text).count(other) == 6
 
 
 def test_the_card_of_an_experiment(experiment: Path, tmp_path: Path) -> None:
