@@ -54,8 +54,8 @@ def extract(
     expected = working_length(recording, signal.sample_rate)
     if waveforms.shape[1] != expected:
         raise UserError(
-            f"{root}: {track.id} has another length than data/inventory says; run"
-            f" `dvc repro -f download@{track.dataset}`"
+            f"{root}: {track.id} has another length than data/inventory says: the file, or what decodes"
+            f" it, has changed; run `dvc repro -f download@{track.dataset}`"
         )
     with NamedTemporaryFile(dir=folder, delete=False) as file:
         stored = waveforms if paired else waveforms[:0]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import rooms
+from pipeline.audio import decoding
 from pipeline.datasets.inventory import Inventory
 from pipeline.features import extraction
 from pipeline.features.extraction import Extracted, load_extracted, working_length
@@ -47,6 +48,7 @@ class Layout:
         common = {
             "format": FORMAT,
             "code": rooms.narrow_fingerprint(extraction.__name__),
+            "decoders": decoding.VERSIONS,
             "kinds": kinds,
             "signal": signal.model_dump(),
             "made_from": inventory.made_from,

@@ -147,7 +147,7 @@ REMEDIES = [
     Remedy("pipeline/features/store.py", "{}: no features of {}; run `dvc repro`",
            forget_a_track, MIXTURE),
     Remedy("pipeline/features/extraction.py",
-           "{}: {} has another length than data/inventory says; run `dvc repro -f download@{}`",
+           "or what decodes it, has changed; run `dvc repro -f download@{}`",
            longer_recording, FEATURES),
     Remedy(TRACK_SCORES, "run `dvc repro {}@{}`",
            remove("results/tracks/VA.csv"), COMPARE),
