@@ -27,7 +27,7 @@ from torch import Tensor
 from pipeline import files, rooms
 from pipeline.errors import Stopped, UserError
 from pipeline.params import Params
-from pipeline.training.module import AdversarialSeparation
+from pipeline.training.module import AdversarialSeparation, Curves
 from pipeline.training.replicas import ALONE, ProcessLost, Replica
 
 RUN = "pipeline.training.run"
@@ -93,6 +93,10 @@ class Checkpoints(Checkpoint):
             "lr_schedulers": [],
         }
         self.replica.from_first(lambda: self.write(trainer, pl_module))
+        if self.replica.first:
+            assert isinstance(pl_module, AdversarialSeparation)
+            # for whoever watches: the checkpoint has them
+            save_curves(pl_module.history, self.folder)
 
     def on_load_checkpoint(
         self,
@@ -121,6 +125,14 @@ class Checkpoints(Checkpoint):
         }
         module.on_save_checkpoint(checkpoint)
         write(checkpoint, self.folder, self.run, self.replica.rank)
+
+
+def save_curves(history: Curves, folder: Path) -> None:
+    """Write each curve to `folder`/history/<curve>.tsv: step and value, a line an epoch."""
+    for curve, points in history.items():
+        place = folder / "history" / f"{curve}.tsv"
+        lines = [f"step\t{place.stem}", *(f"{step}\t{value}" for step, value in points)]
+        files.write_text(place, "\n".join(lines) + "\n")
 
 
 def write(checkpoint: dict[str, Any], folder: Path, run: str, rank: int = 0) -> None:

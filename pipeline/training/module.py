@@ -23,6 +23,8 @@ from pipeline.training.pools import Pool
 from pipeline.training.replicas import ALONE, Replica
 from pipeline.training.step import Losses, State, critic_step, separator_step
 
+Curves = dict[str, list[tuple[int, float]]]
+"""Curve, for example training/L_s, to its points: separator steps and value, one an epoch."""
 MONITOR = "validation/L_s"
 """The loss that decides which epoch is the best one and when training ends."""
 
@@ -55,8 +57,7 @@ class AdversarialSeparation(lightning.LightningModule):
         """Of the running step, as far as it has come."""
         self.totals: Losses = {}
         """The losses of this epoch's steps, summed."""
-        self.history: dict[str, list[tuple[int, float]]] = {}
-        """Curve, for example training/L_s, to its points: separator steps and value, one an epoch."""
+        self.history: Curves = {}
         self.best: dict[str, Any] = {}
         """The best epoch so far, empty before the first: its number, steps, loss and weights."""
         self.already_done = 0

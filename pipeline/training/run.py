@@ -32,6 +32,7 @@ from pipeline.training.checkpoints import (
     fingerprint,
     open_checkpoints,
     remove_checkpoints,
+    save_curves,
 )
 from pipeline.training.module import AdversarialSeparation
 from pipeline.training.pool_loading import FramesOnDisk, load_pool
@@ -212,11 +213,7 @@ def finish(module: AdversarialSeparation, params: Params, name: str, target: Pat
                 "best": {key: best[key] for key in ("epoch", "steps")},
             },
         )
-        for curve, points in module.history.items():
-            place = folder / "history" / f"{curve}.tsv"
-            place.parent.mkdir(parents=True, exist_ok=True)
-            lines = [f"step\t{place.stem}", *(f"{step}\t{value}" for step, value in points)]
-            place.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+        save_curves(module.history, folder)
 
 
 def quiet() -> None:

@@ -263,6 +263,8 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(
     process.wait()
     process.stdout.close()
     assert last.exists()
+    watched = pd.read_csv(last.with_name("history") / "validation/L_s.tsv", sep="\t")
+    assert watched["step"].tolist() == [6]
     assert not (copied_models / "models/VA").exists()
     done = subprocess.run(
         command, cwd=copied_models, env=environment, capture_output=True, text=True
@@ -276,6 +278,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(
             assert torch.equal(value, resumed[key]), f"{name}: {key}"
     curve = pd.read_csv(copied_models / "models/VA/history/validation/L_s.tsv", sep="\t")
     assert curve["step"].tolist() == [6, 12, 18]
+    assert curve["L_s"][0] == watched["L_s"][0]
     assert not (copied_models / "work/checkpoints/VA").exists()
 
 
