@@ -18,7 +18,7 @@ from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.parallel.allocator import keep_freed_memory
 from pipeline.params import Params
 from pipeline.tracks import Role
-from pipeline.training.module import AdversarialSeparation
+from pipeline.training.module import MONITOR, AdversarialSeparation
 from pipeline.training.run import PRECISIONS, loader, quiet
 
 Lengths = dict[Role, list[float]]
@@ -75,7 +75,8 @@ def fit(
 ) -> dict[str, Tensor]:
     """Train an epoch of some steps as `pipeline.training.run` does, without checkpoints and curves.
 
-    Returns what the trainer logged. A module that was trained before would skip the steps it has done.
+    Returns the last point of each curve of training. A module that was trained before would skip the
+    steps it has done.
     """
     quiet()
     trainer = lightning.Trainer(
@@ -85,7 +86,11 @@ def fit(
         limit_val_batches=0, num_sanity_val_steps=0, callbacks=callbacks,
     )  # fmt: skip
     trainer.fit(module, loader(range(steps)))
-    return dict(trainer.callback_metrics)
+    return {
+        curve: torch.tensor(points[-1][1])
+        for curve, points in module.history.items()
+        if curve != MONITOR
+    }
 
 
 def straightforward(module: AdversarialSeparation) -> Experiment:

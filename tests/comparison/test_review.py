@@ -414,7 +414,7 @@ def test_mistakes_are_one_line(repository: Path, tmp_path: Path) -> None:
         assert "no such revision" in failure(lambda: review.review("main", "nonsense"))
         assert failure(lambda: review.review("empty", "main")) == (
             "results/metrics.json: not in empty: no results to compare;"
-            " run `make repro`, commit results/"
+            " run `make repro` and commit results/"
         )
     shallow = tmp_path / "shallow"
     git(tmp_path, "clone", "--quiet", "--depth", "1", repository.as_uri(), str(shallow))

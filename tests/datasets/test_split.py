@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import roles
 from pipeline.datasets import catalogue, split
-from pipeline.datasets.inventory import Inventory
+from pipeline.datasets.inventory import FileEntry, Inventory
 from pipeline.datasets.readers import ccmixter, dsd100, ikala, medleydb
 from pipeline.errors import UserError
 from pipeline.params import DATASETS, Model
@@ -40,7 +40,8 @@ def recording(
 
 def inventory(dataset: str, recordings: Iterable[Recording]) -> Inventory:
     ordered = tuple(sorted(recordings, key=lambda item: item.track.id))
-    return Inventory(dataset=dataset, origin="local", recordings=ordered, files={})
+    files = {name: FileEntry(bytes=9) for name in ("a.wav", "v.wav")}
+    return Inventory(dataset=dataset, origin="local", recordings=ordered, files=files)
 
 
 def published(dataset: str) -> Inventory:
@@ -235,7 +236,8 @@ def unpaired(name: str, holds: str, count: int) -> Inventory:
         )
         for n in range(count)
     ]  # fmt: skip
-    return Inventory(dataset=name, origin="folder", recordings=tuple(recordings))
+    files = {f"{n}.mp3": FileEntry(bytes=9) for n in range(count)}
+    return Inventory(dataset=name, origin="folder", recordings=tuple(recordings), files=files)
 
 
 @pytest.mark.parametrize("strategy", split.STRATEGIES)

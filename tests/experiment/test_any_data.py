@@ -159,7 +159,7 @@ def test_a_dataset_that_is_missing_is_left_out_loudly(
         assert set(frame["dataset"]) == {"DSD100", "CCMixter"}
         text = Path("results/table.md").read_text(encoding="utf-8")
         for name in ("iKala", "MedleyDB"):
-            assert f"- LEFT OUT: {name}: no recordings at DATA_ROOT/{name} when" in text
+            assert f"- LEFT OUT: {name}: `no recordings at DATA_ROOT/{name} when" in text
         assert str(tmp_path) not in text
         assert list(json.loads(Path("results/metrics.json").read_text())) == [
             "all", "DSD100", "CCMixter",

@@ -366,6 +366,6 @@ def test_the_holder_is_named_without_what_a_terminal_would_obey(tmp_path: Path) 
     lock = tmp_path / "lock"
     who = {"process": 1, "host": "h", "since": "now", "command": "python \x1b[2J"}
     lock.write_text(json.dumps(who))
-    assert files._holder(lock) == "process 1 on h (`python ?[2J`, since now)"
+    assert files._holder(lock) == "process 1 on h (`python \\x1b[2J`, since now)"
     lock.write_text("torn")
     assert files._holder(lock) == "another process"
