@@ -118,7 +118,7 @@ def test_songs_are_separated_without_ffmpeg_a_checkout_or_a_root_to_write_to(
     with av.open(tmp_path / "two.mp4", "w") as file:
         stream = file.add_stream("aac", rate=44100, layout="stereo")
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(song), "fltp", "stereo")
-        frame.rate = 44100
+        frame.rate, frame.pts = 44100, 0
         file.mux([*stream.encode(frame), *stream.encode(None)])
     with removed(tmp_path):
         as_root(f"chown -R {STRANGER} /experiment", tmp_path)
@@ -128,7 +128,7 @@ def test_songs_are_separated_without_ffmpeg_a_checkout_or_a_root_to_write_to(
         for name in ("one", "two"):
             for source in ("accompaniment", "vocals"):
                 estimate, rate = soundfile.read(tmp_path / "separated" / name / f"{source}.wav")
-                assert (estimate.shape, rate) == ((44100, 2), 44100)
+                assert (estimate.shape, rate) == ((8000,), 8000)
                 assert np.abs(estimate).max() > 0.001
 
 
