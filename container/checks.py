@@ -10,9 +10,9 @@ from container import gpu
 from container.command import Command
 
 PLACES = (
-    ".dvc", ".dvc/tmp", ".dvc/tmp/lock", ".dvc/tmp/rwlock", ".dvc/cache", "data", "data/inventory",
-    "data/ready", "data/features", "models", "results", "results/tracks", "work", "work/checkpoints",
-    "dvc.lock",
+    ".dvc", ".dvc/tmp", ".dvc/tmp/lock", ".dvc/tmp/rwlock", ".dvc/cache", "data", "data/synthetic",
+    "data/inventory", "data/ready", "data/features", "models", "results", "results/tracks", "work",
+    "work/checkpoints", "work/inspected", "work/locks", "dvc.lock",
 )  # fmt: skip
 """What the experiment writes, below the checkout."""
 MEGABYTE = 2**20

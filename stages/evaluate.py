@@ -21,11 +21,14 @@ def evaluate(
     from pipeline.errors import UserError
     from pipeline.evaluation.table_row import TableRow, score_row
     from pipeline.evaluation.track_scores import save_tracks
+    from pipeline.features.store import check_features
+    from pipeline.separation.model_folder import read_trained
     from pipeline.tracks import Role
 
     settings = params.load(common.PARAMS)
     if row not in params.REFERENCE_ROWS:
         common.known_model(settings, row)
+        read_trained(common.MODELS / row, settings)
     if role not in list(Role):
         raise UserError(f"--role {role}: expected one of {', '.join(Role)}")
     if role != Role.TEST and out is None:
@@ -33,6 +36,8 @@ def evaluate(
     frame = roles.load_split(common.SPLIT)
     if role not in set(frame["role"]):
         raise UserError(f"{common.SPLIT}: no track has the role {role}; add tracks or datasets")
+    datasets = frame.loc[frame["role"] == role, "dataset"].unique()
+    check_features(common.FEATURES, datasets, settings.sources, settings.signal)
     taps = settings.evaluation.filter_length
     scored = TableRow(row, common.FEATURES, common.MODELS, taps, device)
     target = out or common.TRACK_SCORES / f"{row}.csv"

@@ -15,11 +15,15 @@ def report(
 ) -> None:
     """Results, models, features and split -> results/report/index.html, audio/ and figures/."""
     from pipeline import files
+    from pipeline.features.store import check_features
     from pipeline.report import finished_run, page
+    from pipeline.tracks import Role
 
     run = finished_run.load(
         common.PARAMS, common.SPLIT.parent, common.MODELS, common.RESULTS, common.TIMINGS
     )
+    tested = run.split.loc[run.split["role"] == Role.TEST, "dataset"].unique()
+    check_features(common.FEATURES, tested, run.params.sources, run.params.signal)
     with common.claim(out):
         page.write(run, out, say=typer.echo)
         # What DVC tracks in place of the page, which names commit, machine and times.

@@ -23,7 +23,7 @@ import math
 import os
 import stat
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -251,6 +251,23 @@ class FeatureFile:
                 for begin, piece in rows.pieces(file.fileno()):
                     target[begin : begin + len(piece)] = piece
         return found
+
+
+def check_features(
+    folder: Path, datasets: Iterable[str], sources: Sequence[str], signal: Signal
+) -> None:
+    """Raise UserError unless the feature files of `datasets` are there, whole, and of these parameters.
+
+    Otherwise a run would learn or score what params.yaml does not say: DVC computes them again, a
+    stage that is run by hand does not.
+    """
+    for name in datasets:
+        found = FeatureFile.open(folder / f"{name}.h5")
+        # what stands alone has no waveforms of sources
+        if found.signal != signal or found.sources not in ((), tuple(sources)):
+            raise unusable(
+                found.path, "computed with other `signal` or `sources` than params.yaml has"
+            )
 
 
 def _checked(path: Path, file: BinaryIO) -> Seal:

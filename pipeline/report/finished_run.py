@@ -17,7 +17,8 @@ from pipeline.comparison import aggregation, histories
 from pipeline.comparison.aggregation import Means
 from pipeline.datasets import inventory
 from pipeline.datasets.inventory import Inventory
-from pipeline.evaluation.track_scores import load_tracks
+from pipeline.errors import UserError
+from pipeline.evaluation.track_scores import KEY, load_tracks
 from pipeline.params import DATASETS, REFERENCE_ROWS, Params
 from pipeline.roles import load_split
 from pipeline.separation import model_folder
@@ -90,16 +91,26 @@ def load(
     rows = (REFERENCE_ROWS[0], *settings.models, REFERENCE_ROWS[1])
     again = f"delete it and {COMPARE}"
     frames = {row: load_tracks(results / "tracks" / f"{row}.csv") for row in rows}
+    scores = aggregation.combine(frames, settings.sources)
+    split = load_split(data / "split.csv")
+    tested = split.loc[split["role"] == Role.TEST, KEY[:2]]
+    if set(tested.itertuples(index=False)) != set(scores[KEY[:2]].itertuples(index=False)):
+        raise UserError(
+            f"{results / 'tracks'}: not the scores of the test tracks in {data / 'split.csv'}; run"
+            " `dvc repro compare`"
+        )
     return Run(
         params=settings,
-        scores=aggregation.combine(frames, settings.sources),
+        scores=scores,
         means=aggregation.load_means(results / "metrics.json", again, COMPARE, rows),
         table=aggregation.load_long_table(results / "table.csv", again, COMPARE),
-        split=load_split(data / "split.csv"),
+        split=split,
         inventories=tuple(
             inventory.load(data / "inventory" / f"{name}.json") for name in settings.datasets
         ),
-        configs={name: model_folder.read_config(models / name) for name in settings.models},
+        configs={
+            name: model_folder.read_trained(models / name, settings) for name in settings.models
+        },
         histories={name: histories.read(models / name) for name in settings.models},
         notes=_notes(results / "table.md", again),
         models=models,

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    model_validator,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -18,6 +25,7 @@ from pipeline.networks.interfaces import CriticNetwork, SeparatorNetwork
 from pipeline.params import (
     CriticSettings,
     Name,
+    Params,
     Precision,
     SeparatorSettings,
     Signal,
@@ -26,7 +34,7 @@ from pipeline.params import (
 from pipeline.text_files import read_json, shown
 
 FORMAT = 1
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+WEIGHTS, CONFIG, OWN = "model.safetensors", "config.json", "config_sha256"
 
 
 def _named(kind: str) -> BeforeValidator:
@@ -59,6 +67,8 @@ class Description(BaseModel):
     """A folder that does not say is from before there was a choice."""
     sha256: dict[str, str] = {}
     """Of the files of weights, by name; a folder from before has none."""
+    config_sha256: str | None = None
+    """Of all that config.json says but this; a folder from before has none."""
     model: str | None = None
     """Its name in params.yaml, where it was trained."""
     critics: list[Name] = []
@@ -74,6 +84,15 @@ class Description(BaseModel):
             raise ValueError(f"model format {found}, this version reads {FORMAT}")
         return config
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _as_written(cls, config: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        """Swapped sources or another rate would be a model that says one thing and does another."""
+        found = read(config)
+        if found.config_sha256 not in (None, _own_digest(config)):
+            raise ValueError("not what was written (its SHA-256 differs)")
+        return found
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         check_sources(self.sources)
@@ -87,7 +106,8 @@ def save_separator(
 ) -> None:
     """Write weights and config.json: `settings` as `Description` has them, `details` beside them.
 
-    config.json has the digests of these weights and of the critics that `save_critic` wrote before.
+    config.json has the digests of these weights, of the critics that `save_critic` wrote before, and
+    of itself.
     Raises UserError when a weight is not finite.
     """
     if not isinstance(network, nn.Module) or not isinstance(network.settings, dict):
@@ -97,6 +117,7 @@ def save_separator(
     digests = {path.name: digest(path) for path in sorted(folder.glob("*.safetensors"))}
     config = {"format": FORMAT, **settings, "separator": network.settings, **details}
     config["sha256"] = digests
+    config[OWN] = _own_digest(config)
     write_text(folder / CONFIG, json.dumps(config, indent=1) + "\n")
 
 
@@ -157,9 +178,35 @@ def read_config(folder: Path) -> Description:
     return read_json(folder / CONFIG, Description, trained, run)
 
 
+def read_trained(folder: Path, params: Params) -> Description:
+    """The same of the model that `params` has under the folder's name.
+
+    Raises UserError also when it is another one: copied from elsewhere, it would be a row of the table
+    under a name that is not its own.
+    """
+    found = read_config(folder)
+    for key, trained, expected in (
+        ("model", found.model, folder.name), ("sources", found.sources, params.sources),
+        ("signal", found.signal, params.signal), ("separator", found.separator, params.separator),
+        ("critics", found.critics, params.models[folder.name].critics),
+    ):  # fmt: skip
+        if trained != expected:
+            raise UserError(
+                f"{folder / CONFIG}: another model than {folder.name} of params.yaml: its {key} is"
+                f" another; run `dvc repro train@{folder.name}`"
+            )
+    return found
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file of weights, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _own_digest(config: Mapping[str, Any]) -> str:
+    """SHA-256 of all that config.json says but this."""
+    said = {key: value for key, value in config.items() if key != OWN}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _save(network: nn.Module, path: Path) -> None:

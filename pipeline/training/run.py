@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline import files
 from pipeline.errors import Stopped, UserError
+from pipeline.features.store import check_features
 from pipeline.networks.builders import build_separator
 from pipeline.networks.devices import resolve_device
 from pipeline.networks.interfaces import SeparatorNetwork
@@ -155,6 +156,7 @@ def prepare(
 ) -> AdversarialSeparation:
     """Load what a model trains on and build it."""
     model, settings = params.models[name], params.training
+    check_features(features, split["dataset"].unique(), params.sources, params.signal)
     bins, sources = params.signal.bins, len(params.sources)
     built = build_separator(params.separator.model_dump(), bins, sources)
     network = cast(SeparatorNetwork, built)

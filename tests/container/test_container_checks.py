@@ -10,6 +10,7 @@ import pytest
 
 from container import checks, gpu, home
 from container.gpu import Gpus
+from stages import common
 from tests.helpers.stand_ins import run
 
 
@@ -60,6 +61,11 @@ def test_owners(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = only([*checks.folder(checkout, owner.st_uid or 7)])
     assert said.startswith("error: models: of uid ")
     assert said.endswith(f"sudo chown -R {theirs} .")
+
+
+def test_every_folder_that_the_stages_write_is_looked_at() -> None:
+    paths = [value for value in vars(common).values() if isinstance(value, Path)]
+    assert {str(path) for path in paths if not path.suffix} <= set(checks.PLACES)
 
 
 def test_a_read_only_mount(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """Every file of ours that is text, damaged at random: something usable or one line, nothing else.
 
-With the features (`tests/features`) and the checkpoints (`tests/training`) some 10,000 inputs. An input
+With the features (`tests/features`) and the checkpoints (`tests/training`) 10,800 inputs. An input
 that failed is printed with its seed; mended, it is kept in FOUND, which runs with the fast tests.
 """
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stages import common, compare, download, evaluate, preprocess, split, train
+from stages import common, compare, download, evaluate, preprocess, report, split, train
 from tests.helpers.command_line import failing
 from tests.helpers.experiment import small_params, write_params
 from tests.helpers.places import TOP, fingerprints, inside
@@ -48,6 +48,28 @@ def forget_a_track() -> None:
     frame.to_csv("data/split.csv", index=False)
 
 
+def other_rate() -> None:
+    """As after a change of params.yaml; the bins are as many."""
+    change_params("sample_rate: 8000", "sample_rate: 11025")
+
+
+def other_order() -> None:
+    change_params("- accompaniment\n- vocals\n", "- vocals\n- accompaniment\n")
+
+
+def change_params(old: str, new: str) -> None:
+    before = Path("params.yaml").read_text()
+    assert old in before
+    Path("params.yaml").write_text(before.replace(old, new, 1))
+
+
+def another_model() -> None:
+    shutil.rmtree("models/V")
+    shutil.copytree("models/VA", "models/V")
+
+
+OTHER_FEATURES = r"data/features/\w+\.h5: computed with other `signal` or `sources`"
+
 MISTAKES: list[tuple[Callable[..., None], list[str], Callable[[], None], str]] = [
     (download.download, ["Musdb"], nothing, "params.yaml: datasets: expected one of DSD100, .*'Musdb'"),
     (preprocess.preprocess, ["ikala"], nothing, "params.yaml: datasets: expected one of .*'ikala'"),
@@ -69,7 +91,15 @@ MISTAKES: list[tuple[Callable[..., None], list[str], Callable[[], None], str]] =
     (evaluate.evaluate, ["oracle"], remove("data/split.csv"), r"data/split\.csv: no such file"),
     (evaluate.evaluate, ["oracle"], forget_a_track, r"\.h5: no features of '.* \(demo\)'"),
     (evaluate.evaluate, ["oracle"], empty_test_role, r"data/split\.csv: no track has the role test"),
-    (evaluate.evaluate, ["V"], remove("models/V"), "models/V: not a model folder: no config.json"),
+    (evaluate.evaluate, ["V"], remove("models/V"), r"models/V/config\.json: no such file"),
+    (train.train, ["V"], other_rate, OTHER_FEATURES),
+    (evaluate.evaluate, ["oracle"], other_rate, OTHER_FEATURES),
+    (evaluate.evaluate, ["oracle"], other_order, OTHER_FEATURES),
+    (evaluate.evaluate, ["V"], other_order, r"models/V/config\.json: another model .*: its sources"),
+    (evaluate.evaluate, ["V"], another_model, r"models/V/config\.json: another model .*: its model is"),
+    (report.report, ["--out", "page"], other_rate, OTHER_FEATURES),
+    (report.report, ["--out", "page"], another_model, r"models/V/config\.json: another model than V"),
+    (report.report, ["--out", "page"], forget_a_track, "results/tracks: not the scores of the test"),
     (compare.main, [], remove("results/tracks/VA.csv"), r"results/tracks/VA\.csv: no such file; run"),
 ]  # fmt: skip
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 
 from pipeline.errors import UserError
 from pipeline.networks.critics.dcgan import DCGANCritic
-from pipeline.separation.model_folder import CONFIG, WEIGHTS, load_critics, save_critic
+from pipeline.separation.model_folder import CONFIG, OWN, WEIGHTS, load_critics, save_critic
 from pipeline.separation.separator import Separator
 from tests.helpers.limits import small_files_only
 from tests.helpers.small_separators import small_separator
@@ -49,6 +50,7 @@ def test_a_whole_folder_is_loaded_and_one_without_digests_too(model: Path) -> No
     load(model)
     config = json.loads((model / CONFIG).read_text())
     assert sorted(config.pop("sha256")) == [CRITIC, WEIGHTS]
+    del config[OWN]
     (model / CONFIG).write_text(json.dumps(config))
     load(model)
 
@@ -73,12 +75,28 @@ def test_another_models_weights_of_the_same_shapes_are_noticed(model: Path, name
     assert f"{model / name}: not the weights that were written with {CONFIG}" in refused(model)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("sources", ["vocals", "accompaniment"]), ("critics", []), ("sha256", {}),
+     ("signal", {"sample_rate": 16000, "fft_size": 512, "hop_size": 256})],
+)  # fmt: skip
+def test_a_configuration_that_was_changed_is_refused(model: Path, key: str, value: Any) -> None:
+    """Each is one that could be: the estimates would have the wrong names, or rate."""
+    config = json.loads((model / CONFIG).read_text())
+    (model / CONFIG).write_text(json.dumps(config | {key: value}))
+    assert refused(model).startswith(
+        f"{model / CONFIG}: not what was written (its SHA-256 differs); "
+    )
+    (model / CONFIG).write_text(json.dumps(config))  # how it is laid out says nothing
+    load(model)
+
+
 @pytest.mark.parametrize("name", [WEIGHTS, CRITIC])
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
 def test_weights_that_are_not_finite_are_refused(model: Path, name: str, value: float) -> None:
     """Also in a folder without digests."""
     config = json.loads((model / CONFIG).read_text())
-    del config["sha256"]
+    del config["sha256"], config[OWN]
     (model / CONFIG).write_text(json.dumps(config))
     weights = load_file(model / name)
     key = sorted(key for key in weights if weights[key].is_floating_point())[-1]

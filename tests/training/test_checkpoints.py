@@ -30,7 +30,9 @@ from pipeline.errors import Stopped, UserError
 from pipeline.training import checkpoints, run
 from pipeline.training.checkpoints import LAST, PREVIOUS, Unusable
 from pipeline.training.module import MONITOR, AdversarialSeparation
+from tests.helpers.damage import damaged
 from tests.helpers.experiment import small_params, write_params
+from tests.helpers.fuzzing import SECONDS, limited
 from tests.helpers.limits import small_files_only
 from tests.helpers.places import inside
 from tests.helpers.training import trained
@@ -39,6 +41,8 @@ EPOCHS, STEPS, PATIENCE = 4, 2, 2
 MODEL = "V"
 RUN, OTHER = "ab" * 32, "cd" * 32
 """Fingerprints of two runs."""
+FUZZED = 700
+"""Inputs of the fuzz test, of one damaged checkpoint or two."""
 STATE = {"state_dict": {"weight": torch.arange(6.0)}, "optimizer_states": [], "steps": 6}
 
 
@@ -152,10 +156,33 @@ def test_every_flipped_bit_and_every_missing_end_is_noticed(
     whole = (written / LAST).read_bytes()
     content = bytearray(whole)
     content[position % len(whole)] ^= 1 << bit
-    for damaged in (bytes(content), whole[: length % len(whole)]):
-        (written / "x.ckpt").write_bytes(damaged)
+    for bad in (bytes(content), whole[: length % len(whole)]):
+        (written / "x.ckpt").write_bytes(bad)
         with pytest.raises(Unusable):
             checkpoints.read(written / "x.ckpt", RUN)
+
+
+@pytest.mark.slow
+def test_checkpoints_damaged_at_random(written: Path) -> None:
+    """`open_checkpoints` never takes what is damaged, and sets it aside, in one line."""
+    sound = {name: (written / name).read_bytes() for name in (LAST, PREVIOUS)}
+    for number in range(FUZZED):
+        both = number % 2
+        found = {
+            name: damaged(content, "bytes", f"checkpoint 1 {number} {name}")
+            if name == LAST or both
+            else content
+            for name, content in sound.items()
+        }
+        for name, content in found.items():
+            (written / name).write_bytes(content)
+        with limited(SECONDS):
+            taken, (line,) = opened(written)
+        expected = next((name for name in found if found[name] == sound[name]), None)
+        assert taken == (expected and written / expected), (number, line)
+        assert len(line.splitlines()) == 1
+        for name in (LAST, PREVIOUS)[: 2 if expected is None else expected == PREVIOUS]:
+            assert (written / f"{name}.unusable").read_bytes() == found[name]
 
 
 def test_nothing_of_another_run_is_unpickled(

@@ -7,10 +7,16 @@ import shutil
 import time
 from pathlib import Path, PurePath
 
+import av
+import numpy as np
 import pytest
+import soundfile
 
-from tests.container.engine.docker import BASE, CLIENT, IMAGE, as_root, docker, run
+from tests.container.engine.clones import removed
+from tests.container.engine.docker import BASE, CLIENT, IMAGE, STRANGER, as_root, docker, run
 from tests.helpers.places import TOP
+from tests.helpers.small_recordings import music
+from tests.helpers.small_separators import small_separator
 
 TOOLS = {
     "gcc", "g++", "cc", "c++", "clang", "make", "cmake", "ninja", "ld", "as", "nvcc", "uv", "uvx",
@@ -99,6 +105,31 @@ def test_the_engine_reports_its_health() -> None:
     done = run("health", options=("--shm-size", "512k"))
     assert done.returncode == 1
     assert done.stderr.startswith("error: /dev/shm: 512 kB")
+
+
+def test_songs_are_separated_without_ffmpeg_a_checkout_or_a_root_to_write_to(
+    tmp_path: Path,
+) -> None:
+    """The MP3 and the MP4 need FFmpeg's libraries, which are in a package; no program is."""
+    assert run("sh", "-c", "command -v ffmpeg ffprobe").stdout == ""
+    song = music(2, 44100, 44100)
+    small_separator().save(tmp_path / "models/VA", {})
+    soundfile.write(tmp_path / "one.mp3", song.T, 44100)
+    with av.open(tmp_path / "two.mp4", "w") as file:
+        stream = file.add_stream("aac", rate=44100, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(song), "fltp", "stereo")
+        frame.rate, frame.pts = 44100, 0
+        file.mux([*stream.encode(frame), *stream.encode(None)])
+    with removed(tmp_path):
+        as_root(f"chown -R {STRANGER} /experiment", tmp_path)
+        words = "python -m pipeline separate one.mp3 two.mp4 --model models/VA --out separated"
+        done = run(*words.split(), mount=tmp_path, options=("--read-only", "--tmpfs", "/tmp"))
+        assert done.returncode == 0, done.stderr
+        for name in ("one", "two"):
+            for source in ("accompaniment", "vocals"):
+                estimate, rate = soundfile.read(tmp_path / "separated" / name / f"{source}.wav")
+                assert (estimate.shape, rate) == ((8000,), 8000)
+                assert np.abs(estimate).max() > 0.001
 
 
 def test_a_change_of_code_rebuilds_the_last_layers_only(tmp_path: Path) -> None:
