@@ -76,7 +76,7 @@ def stages() -> tuple[Stage, ...]:
 
 @dataclass
 class Tally:
-    """What became of the runs of one stage that were stopped."""
+    """What became of the runs of one stage, or of the inputs of one reader."""
 
     title: str
     runs: int = 0
