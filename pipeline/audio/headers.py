@@ -67,6 +67,8 @@ def wrong_length(file: BinaryIO, size: int) -> str:
     head = file.read(400)
     if head[:4] == b"OggS":
         return _wrong_ogg(file, start, size)
+    if _ends_in_a_packet(file, head, start, size):
+        return "truncated: it ends in the middle of a packet"
     layout = _LAYOUTS.get((head[:4], head[8:12]))
     if layout:
         return _wrong_chunks(file, start, size, layout)
@@ -151,6 +153,16 @@ def _unfinished(file: BinaryIO, place: int, size: int, layout: _Chunks) -> bool:
     for _, begin, length in _walk(file, place, size, layout):
         place = begin + length
     return not size - layout.align < place <= size
+
+
+def _ends_in_a_packet(file: BinaryIO, head: bytes, start: int, size: int) -> bool:
+    """Whether the last packet of an MPEG transport stream, plain or of a disc, is not whole."""
+    for length, before in ((188, 0), (192, 4)):
+        if head[before::length][:2] == b"GG":  # each begins so
+            rest = (size - start) % length
+            file.seek(size - rest + before)
+            return rest > before and file.read(1) == b"G"
+    return False
 
 
 def _announced(file: BinaryIO, head: bytes, start: int, size: int) -> int:

@@ -279,7 +279,7 @@ class Libav(Decoder):
         """Samples between two frames; negative: how many the second repeats."""
         # a page of Ogg has one timestamp: those in between, and before its last, are reckoned
         reckoned = _FRAME / 2 if "ogg" in self._formats else 0
-        if abs(step) <= max(min(tick + 1, 0.75 * count), count / 2, reckoned):
+        if abs(step) < count / 2 or abs(step) <= max(min(tick + 1, 0.75 * count), reckoned):
             return 0
         frames = round(step / count)
         missing = frames * count if abs(step - frames * count) <= 1.5 * tick else round(step)

@@ -306,6 +306,37 @@ def test_a_frame_that_was_taken_out(tmp_path: Path, options: str) -> None:
         whole(tmp_path / "x")
 
 
+def test_a_shorter_packet_in_place_of_another(tmp_path: Path) -> None:
+    """Half of an Opus frame: the first byte says how long it is."""
+    sound = whole(put(tmp_path / "sound", "-f mp4 -c:a libopus"))
+    content = bytearray((tmp_path / "sound").read_bytes())
+    with av.open(str(tmp_path / "sound")) as file:
+        packets = [packet for packet in file.demux(file.streams.audio[0]) if packet.size]
+    position = packets[20].pos
+    assert position is not None
+    assert content[position] >> 3 == 31  # CELT, full band, 20 ms
+    content[position] -= 8  # 10 ms
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(DamagedError, match=r"0\.010 s are missing at 0\.\d+ s"):
+        whole(tmp_path / "x")
+    read = whole(tmp_path / "x", salvage=True)
+    assert read.shape == sound.shape
+    assert lag(read[:, -RATE // 2 :], sound[:, -RATE // 2 :]) == 0
+
+
+@pytest.mark.parametrize("options", ["", "-mpegts_m2ts_mode 1"])
+def test_a_transport_stream_that_ends_in_a_packet(tmp_path: Path, options: str) -> None:
+    content = made(f"-f mpegts -c:a mp2 {options}")
+    for left in (1, 60):
+        (tmp_path / "x").write_bytes(content[:-left])
+        with pytest.raises(DamagedError, match="x: truncated: it ends in the middle of a packet; "):
+            whole(tmp_path / "x")
+    (tmp_path / "x").write_bytes(content + bytes(60))
+    np.testing.assert_array_equal(
+        whole(tmp_path / "x"), whole(put(tmp_path / "y", f"-f mpegts -c:a mp2 {options}"))
+    )
+
+
 def test_a_clock_that_jumps(tmp_path: Path) -> None:
     """Two recordings in one transport stream, as a receiver writes them."""
     options = "-f mpegts -c:a mp2"
