@@ -72,7 +72,7 @@ def test_stopped_it_leaves_a_checkpoint_within_10_seconds(checkout: Path) -> Non
         assert exit_status(name) == 143
     print(f"stopped after {seconds:.1f} s")
     assert seconds < 10
-    assert "stopping (SIGTERM): python -m stages.train V" in said
+    assert "stopping (SIGTERM): python -m stages.train --model V" in said
     assert "failed to reproduce 'train@V'" in said, said[-2000:]
     assert "Epoch 0: 100%" in said, "progress is shown"
     assert checkpoint.stat().st_size > 0
