@@ -49,14 +49,20 @@ class Stopped(Exception):
         return self.message
 
 
-MEMORY = "free some, or raise the limit (`ulimit -v`, a container's --memory)"
-THREADS = "raise the limit (`ulimit -u`, a container's --pids-limit; `ulimit -v` for their memory)"
+MEMORY = "free some, or raise the limit (`ulimit -v unlimited`, a container's --memory)"
+THREADS = (
+    "raise the limit (`ulimit -u unlimited`, a container's --pids-limit; `ulimit -v unlimited` for"
+    " their memory)"
+)
 ROOM = "make room"
 PERMISSION = "let this user read and write there"
 REMEDIES = {
     errno.ENOMEM: MEMORY,
     errno.EAGAIN: THREADS,
-    errno.EMFILE: "raise the limit of open files (`ulimit -n 1024`)",
+    # A program raises its own as far as it may.
+    errno.EMFILE: (
+        "raise the limit of open files (`ulimit -n 65536` as root, a container's --ulimit nofile=65536)"
+    ),
     errno.ENFILE: "end other programs: the whole system has too many open files",
     errno.ENOSPC: ROOM,
     errno.EDQUOT: f"{ROOM}, or ask for a larger quota",

@@ -7,6 +7,7 @@ parameter: dvc.lock records none, so it must not decide what is rerun.
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,7 +21,9 @@ DATASETS = ("DSD100", "MedleyDB", "CCMixter", "iKala")
 _HERE = Path(__file__).parent
 _COLLECTIONS = _HERE / "datasets/catalogue/collections.toml"
 _CATALOGUE = read_toml(
-    _COLLECTIONS, dict[str, dict[str, Any]], f"bring it back with `git checkout -- {_COLLECTIONS}`"
+    _COLLECTIONS,
+    dict[str, dict[str, Any]],
+    f"bring it back with `git checkout -- {quote(str(_COLLECTIONS))}`",
 )
 KNOWN = tuple(dict.fromkeys((*DATASETS, *_CATALOGUE)))
 """All datasets that have a reader: those of the catalogue."""
@@ -338,7 +341,7 @@ def load(path: Path = Path("params.yaml")) -> Params:
 
     Raises UserError: one line naming the file, the key, what was expected and what was found.
     """
-    again = f"correct it, or bring back the committed one with `git checkout -- {path}`"
+    again = f"correct it, or bring back the committed one with `git checkout -- {quote(str(path))}`"
     return parse(read_yaml(path, again, "run from the top of the repository"), str(path))
 
 

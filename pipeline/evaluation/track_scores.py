@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,8 @@ def save_tracks(frame: pd.DataFrame, path: Path) -> None:
 def load_tracks(path: Path) -> pd.DataFrame:
     """Read what `save_tracks` wrote. Raises UserError when it is missing or damaged."""
     stage = "reference" if path.stem in REFERENCE_ROWS else "evaluate"
-    run = f"run `dvc repro {stage}@{path.stem}`"
+    name = quote(f"{stage}@{path.stem}")
+    run = f"run `dvc repro {name}`"
     rerun = f"delete it and {run}"
     rows = read_table(path, COLUMNS, rerun, run)
     # Names stay text: a track may be called "007" or "nan".

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -165,7 +166,7 @@ def load_critics(folder: Path) -> dict[str, CriticNetwork]:
         except (OSError, RuntimeError, SafetensorError) as error:
             raise UserError(
                 f"{path}: critic cannot be read ({in_one_line(error)}); run"
-                f" `dvc repro -f train@{folder.name}`"
+                f" `dvc repro -f {_stage(folder)}`"
             ) from None
         critics[source] = network.eval()  # type: ignore[assignment]
     return critics
@@ -173,7 +174,7 @@ def load_critics(folder: Path) -> dict[str, CriticNetwork]:
 
 def read_config(folder: Path) -> Description:
     """What config.json says. Raises UserError when it is missing, damaged or of another format."""
-    run = f"run `dvc repro train@{folder.name}`"
+    run = f"run `dvc repro {_stage(folder)}`"
     trained = f"if the model was trained here, delete {folder} and {run}, else get the folder again"
     return read_json(folder / CONFIG, Description, trained, run)
 
@@ -241,9 +242,14 @@ def _not_finite(weights: Mapping[str, Tensor]) -> str | None:
 def _again(path: Path) -> str:
     # Not `dvc checkout`: it calls a file up to date when DVC's own copy has the same damage.
     return (
-        f"where it was trained, run `dvc repro -f train@{path.parent.name}`; otherwise copy the"
+        f"where it was trained, run `dvc repro -f {_stage(path.parent)}`; otherwise copy the"
         " folder again"
     )
+
+
+def _stage(folder: Path) -> str:
+    """The stage that trains a model, as one types it: anybody may have named the folder."""
+    return quote(f"train@{folder.name}")
 
 
 def _critic(folder: Path, source: str) -> Path:

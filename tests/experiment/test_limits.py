@@ -33,7 +33,7 @@ def limited(number: int, value: int) -> Limit:
 
 
 LIMITS: dict[str, tuple[Limit, str]] = {
-    "files": (limited(resource.RLIMIT_NOFILE, 24), "Too many open files; raise .*ulimit -n 1024"),
+    "files": (limited(resource.RLIMIT_NOFILE, 24), "Too many open files; raise .*ulimit -n"),
     "memory": (limited(resource.RLIMIT_AS, 600_000_000), "Cannot allocate memory; free some.*ulimit -v"),
     "file size": (
         limited(resource.RLIMIT_FSIZE, 200),

@@ -1,6 +1,7 @@
 """The command that an error names is the remedy: each error is provoked, its command is run."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 import soundfile
 from dvc.repo import Repo
+from safetensors.torch import load_file, save_file
 
 from tests.helpers.experiment import THREADS
 from tests.helpers.places import TOP, inside
@@ -66,12 +68,79 @@ def twice(name: str) -> Mistake:
     return mistake
 
 
-def longer_recording(folder: Path) -> None:
-    """A recording that was replaced after the inventory was taken; its features are not there."""
-    path = sorted((folder / "data/synthetic/iKala/Wavfile").glob("*.wav"))[0]
+def each(*mistakes: Mistake) -> Mistake:
+    def mistake(folder: Path) -> None:
+        for one in mistakes:
+            one(folder)
+
+    return mistake
+
+
+def replaced(name: str, put: Callable[[Path], object]) -> Mistake:
+    """Something else of the same name."""
+
+    def mistake(folder: Path) -> None:
+        remove(name)(folder)
+        put(folder / name)
+
+    return mistake
+
+
+def unread(recording: Callable[[Path], object]) -> Mistake:
+    """A mistake with an embedded recording whose features are not there."""
+
+    def mistake(folder: Path) -> None:
+        remove("data/features/iKala.h5")(folder)
+        recording(sorted((folder / "data/synthetic/iKala/Wavfile").glob("*.wav"))[0])
+
+    return mistake
+
+
+def longer(path: Path) -> None:
     samples, rate = soundfile.read(path)
     soundfile.write(path, [*samples, *samples], rate)
-    (folder / "data/features/iKala.h5").unlink()
+
+
+def folder_in_its_place(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def pipe_in_its_place(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def tone(level: float) -> Callable[[Path], object]:
+    return lambda path: soundfile.write(path, [level] * 22_050, 22_050, "FLOAT")
+
+
+def own_songs(folder: Path, level: float = 0.1) -> None:
+    """A folder of the user's beside the datasets, with an inventory."""
+    own = "datasets:\n  mine:\n    origin: folder\n    path: mine\n    holds: mixture\n"
+    replace("params.yaml", "datasets:\n", own)(folder)
+    (folder / "mine").mkdir()
+    tone(0.2)(folder / "mine/a.wav")
+    tone(level)(folder / "mine/b.wav")
+    status, said = run(folder, "python -m stages.download mine")
+    assert status == 0, said
+
+
+def critic_without_settings(folder: Path) -> None:
+    path = folder / "models/VA/config.json"
+    config = json.loads(path.read_text())
+    del config["critic"]
+    path.unlink()
+    path.write_text(json.dumps(config))
+
+
+def infinite_weights(folder: Path) -> None:
+    """In a model folder from before there were digests."""
+    name = "models/VA/model.safetensors"
+    weights = load_file(folder / name)
+    next(iter(weights.values())).fill_(float("inf"))
+    replaced(name, lambda path: save_file(weights, path))(folder)
+    replace("models/VA/config.json", '"sha256"', '"other"')(folder)
 
 
 def stale_clone(folder: Path) -> None:
@@ -112,6 +181,8 @@ class Remedy(NamedTuple):
     """Fails with the message, and succeeds after the command that this names."""
     again: str = ""
     """Instead of `command`, when the remedy gives something of another name."""
+    before: str = "true"
+    """What the user did before in the same shell."""
 
 
 SPLIT = "python -m stages.split"
@@ -120,9 +191,15 @@ COMPARE = "python -m stages.compare"
 REPORT = "python -m stages.report"
 FEATURES = "python -m stages.preprocess iKala"
 REVIEW = "python -m pipeline review HEAD"
+OWN_FEATURES = "python -m stages.preprocess mine"
 EXPORT = "python -m pipeline export models/VA --out {}"
 TRACK_SCORES = "pipeline/evaluation/track_scores.py"
 RUN = "pipeline/report/finished_run.py"
+ORIGINALS = "pipeline/features/originals.py"
+DOWNLOAD = "run `python -m stages.download {}`, and then the same command again"
+MODEL_FOLDER = "pipeline/separation/model_folder.py"
+TRAINED = "where it was trained, run `dvc repro -f {}`"
+LISTS = "pipeline/datasets/catalogue"
 
 QUICK = [
     Remedy("pipeline/datasets/inventory.py", "run `python -m stages.download {}`",
@@ -146,30 +223,69 @@ REMEDIES = [
            damage("data/features/DSD100.h5"), MIXTURE),
     Remedy("pipeline/features/store.py", "{}: no features of {}; run `dvc repro`",
            forget_a_track, MIXTURE),
+    Remedy("pipeline/features/store.py",
+           "not a file; remove it and run `python -m stages.preprocess {}`",
+           replaced("data/features/iKala.h5", os.mkfifo), MIXTURE),
+    Remedy("pipeline/features/store.py",
+           "not a file; remove it and run `python -m stages.preprocess {}`",
+           replaced("data/features/iKala.h5", Path.mkdir), MIXTURE),
     Remedy("pipeline/features/extraction.py",
            "or what decodes it, has changed; run `dvc repro -f download@{}`",
-           longer_recording, FEATURES),
-    Remedy(TRACK_SCORES, "run `dvc repro {}@{}`",
+           each(unread(Path.exists), replace("data/inventory/iKala.json", '"samples": ', '"samples": 1')),
+           FEATURES),
+    Remedy("pipeline/features/extraction.py", "replace it, or take it out of the folder and run",
+           lambda folder: own_songs(folder, 1e38), OWN_FEATURES),
+    Remedy(ORIGINALS, DOWNLOAD, unread(longer), FEATURES),
+    Remedy(ORIGINALS, DOWNLOAD, unread(Path.unlink), FEATURES),
+    Remedy(ORIGINALS, DOWNLOAD, unread(folder_in_its_place), FEATURES),
+    Remedy(ORIGINALS, DOWNLOAD, unread(pipe_in_its_place), FEATURES),
+    Remedy(ORIGINALS, DOWNLOAD,
+           each(unread(Path.exists), replace("data/inventory/iKala.json", '"seed": ', '"seed": 1')),
+           FEATURES),
+    Remedy(ORIGINALS, DOWNLOAD,
+           each(own_songs, replaced("mine/b.wav", tone(0.3))), OWN_FEATURES),
+    Remedy(ORIGINALS, DOWNLOAD, each(own_songs, remove("mine/b.wav")), OWN_FEATURES),
+    Remedy(ORIGINALS, DOWNLOAD, each(own_songs, replaced("mine/b.wav", os.mkfifo)), OWN_FEATURES),
+    Remedy("stages/preprocess.py", "not of params.yaml's {}; run `python -m stages.download {}`",
+           each(own_songs, replace("params.yaml", "holds: mixture", "holds: vocals")), OWN_FEATURES),
+    Remedy(f"{LISTS}/__init__.py", "bring it back with `git checkout -- {}`",
+           remove(f"{LISTS}/ikala.csv"), SPLIT),
+    Remedy(f"{LISTS}/__init__.py", "bring it back with `git checkout -- {}`",
+           replace(f"{LISTS}/ikala.csv", "clip", "clap"), SPLIT),
+    Remedy("pipeline/params.py", "bring it back with `git checkout -- {}`",
+           damage(f"{LISTS}/collections.toml"), SPLIT),
+    Remedy("pipeline/params.py", "or bring back the committed one with `git checkout -- {}`",
+           replace("params.yaml", "seed: 1", "seed: [1"), SPLIT),
+    Remedy("pipeline/errors.py", "raise the limit (`ulimit -v unlimited`",
+           remove("data/features/iKala.h5"), FEATURES, before="ulimit -Sv 600000"),
+    Remedy("pipeline/errors.py", "raise the limit of a file's size (`ulimit -f unlimited`)",
+           remove("data/features/iKala.h5"), FEATURES, before="ulimit -Sf 1"),
+    Remedy(TRACK_SCORES, "run `dvc repro {}`",
            remove("results/tracks/VA.csv"), COMPARE),
-    Remedy(TRACK_SCORES, "run `dvc repro {}@{}`",
+    Remedy(TRACK_SCORES, "run `dvc repro {}`",
            remove("results/tracks/mixture.csv"), COMPARE),
-    Remedy(TRACK_SCORES, "run `dvc repro {}@{}`",
+    Remedy(TRACK_SCORES, "run `dvc repro {}`",
            replace("results/tracks/VA.csv", "SDR", "SRD"), COMPARE),
-    Remedy(TRACK_SCORES, "run `dvc repro {}@{}`",
+    Remedy(TRACK_SCORES, "run `dvc repro {}`",
            twice("results/tracks/oracle.csv"), COMPARE),
     Remedy("pipeline/comparison/aggregation.py", "is out of date; delete it and run `dvc repro`",
            replace("results/tracks/VA.csv", "\niKala,", "\niKaly,"), COMPARE),
     Remedy("pipeline/comparison/histories.py",
            "delete {} and retrain with `dvc repro train@{}`",
            replace("models/VA/history/validation/L_s.tsv", "step", "stop"), COMPARE),
-    Remedy("pipeline/separation/model_folder.py",
-           "{}: critic cannot be read ({}); run `dvc repro -f train@{}`",
+    Remedy(MODEL_FOLDER,
+           "{}: critic cannot be read ({}); run `dvc repro -f {}`",
            damage("models/VA/critic-vocals.safetensors"), REPORT),
+    Remedy(MODEL_FOLDER, TRAINED,
+           replaced("models/VA/model.safetensors", lambda path: path.write_bytes(b"other")),
+           "python -m stages.evaluate VA"),
+    Remedy(MODEL_FOLDER, TRAINED, infinite_weights, "python -m stages.evaluate VA"),
+    Remedy(MODEL_FOLDER, TRAINED, critic_without_settings, REPORT),
     Remedy(RUN, "run `dvc repro compare`", remove("results/metrics.json"), REPORT),
-    Remedy("pipeline/separation/model_folder.py", "run `dvc repro train@{}`",
+    Remedy(MODEL_FOLDER, "run `dvc repro {}`",
            remove("models/VA"), REPORT),
     Remedy(RUN, "run `dvc repro compare`", damage("results/metrics.json"), REPORT),
-    Remedy("pipeline/separation/model_folder.py", "run `dvc repro train@{}`",
+    Remedy(MODEL_FOLDER, "run `dvc repro {}`",
            damage("models/VA/config.json"), REPORT),
     Remedy(RUN, "run `dvc repro compare`", remove("results/table.csv"), REPORT),
     Remedy(RUN, "run `dvc repro compare`",
@@ -197,6 +313,9 @@ REMEDIES = [
            never_committed_results, REVIEW),
     Remedy("scripts/lock-current", "run make repro and commit what it changes",
            another_parameter, "scripts/lock-current"),
+    Remedy("scripts/lock-current", "run git init (or clone the repository)",
+           remove(".git"), "scripts/lock-current"),
+    Remedy("Makefile", "run git init (or clone the repository)", remove(".git"), "make in-git"),
 ]  # fmt: skip
 
 NOT_TRIED = {
@@ -208,20 +327,9 @@ NOT_TRIED = {
     ("pipeline/comparison/revisions.py", "dvc: not installed; run `make setup`"),
     # A worker has to die of its memory, and all models be trained again. `make look` is run below.
     ("pipeline/features/preprocess.py", "or take the tracks out of the folder and run `make look`"),
-    # Not tried yet.
-    ("pipeline/datasets/catalogue/__init__.py", "bring it back with `git checkout -- {}`"),
-    ("pipeline/params.py", "bring it back with `git checkout -- {}`"),
-    ("pipeline/params.py", "or bring back the committed one with `git checkout -- {}`"),
-    ("pipeline/features/extraction.py", "replace it, or take it out of the folder and run"),
-    ("pipeline/features/originals.py", "run `python -m stages.download {}`, and then the same"),
-    (
-        "pipeline/features/store.py",
-        "not a file; remove it and run `python -m stages.preprocess {}`",
-    ),
-    ("pipeline/separation/model_folder.py", "where it was trained, run `dvc repro -f train@{}`"),
-    ("scripts/lock-current", "run git init (or clone the repository)"),
-    ("stages/preprocess.py", "not of params.yaml's {}; run `python -m stages.download {}`"),
-    # The beginning of git's own words, whose command is passed on.
+    # The command is put in: one that is tried above, and one of git's own words, tried in test_revisions.
+    ("pipeline/comparison/revisions.py", "in this shallow clone; run `{}`"),
+    ("pipeline/comparison/revisions.py", "if you trust it, run `{}`"),
     ("pipeline/comparison/revisions.py", "git config"),
     # Says what failed; the reason is above it.
     ("scripts/train-models", "dvc repro {} failed, so nothing was trained"),
@@ -229,6 +337,7 @@ NOT_TRIED = {
     ("container/checks.py", "single stages (python -m stages.train ...) run without"),
     ("container/checks.py", "look at CUDA_VISIBLE_DEVICES and nvidia-smi on the host"),
     ("container/gpu.py", "look at CUDA_VISIBLE_DEVICES and nvidia-smi on the host"),
+    ("container/checks.py", "on the host, sudo chown -R {} ."),
     ("container/locks.py", "or run this in it: docker exec {} python -I -m container"),
     # Names what failed.
     ("pipeline/comparison/revisions.py", "git archive --format=tar {}: {}"),
@@ -239,16 +348,17 @@ NOT_TRIED = {
     ("pipeline/comparison/review.py", "What another seed would give is not in it (`make seeds`)."),
     ("pipeline/comparison/several_seeds.py", "make seeds"),
     ("pipeline/report/card.py", "    python -m pipeline separate SONG --model THIS_FOLDER"),
+    ("Makefile", "fetched to DATA_ROOT (default data/raw). Then: make repro"),
+    ("Makefile", "under DATA_ROOT (docs/data.md), then: make repro"),
     ("stages/seeds.py", "make seeds"),
     ("stages/seeds.py", "python -m stages.seeds{}"),
     # Tried in test_same_numbers, and above with another message.
     ("scripts/same-numbers", "`python -m pipeline review HEAD` says what got better and worse."),
     ("scripts/same-numbers", "`git restore results data dvc.lock` brings the committed ones back."),
-    # A limit of the shell, not of the experiment.
-    ("pipeline/errors.py", "free some, or raise the limit (`ulimit -v`"),
-    ("pipeline/errors.py", "raise the limit (`ulimit -u`"),
-    ("pipeline/errors.py", "raise the limit of open files (`ulimit -n 1024`)"),
-    ("pipeline/errors.py", "raise the limit of a file's size (`ulimit -f unlimited`)"),
+    # The one does not hold for root, the other takes a root that may more than a container's.
+    ("pipeline/errors.py", "raise the limit (`ulimit -u unlimited`"),
+    ("pipeline/errors.py", "raise the limit of open files (`ulimit -n 65536` as root"),
+    # A disk has to fail.
     ("pipeline/errors.py", "see to the disk: it fails (`dmesg` says more)"),
 }
 """Messages whose command no test runs, by the reason."""
@@ -259,10 +369,10 @@ NOT_TRIED = {
 TARGETS = "|".join(re.findall(r"^([a-z-]+):", (TOP / "Makefile").read_text("utf-8"), re.MULTILINE))
 PROGRAM = re.compile(
     rf"\b(?:dvc (?!repository)[a-z]|make (?:{TARGETS})\b|python -[Im]|git (?!repository|has|is|does)[a-z]"
-    r"|pip install|docker (?:run|exec)|(?:apt|apt-get|brew) install|nvidia-smi)"
-    r"|`(?:dvc|make|python|git|pip|docker|scripts/|ulimit|dmesg)[ \w`]"
+    r"|pip install|docker (?:run|exec)|(?:apt|apt-get|brew) install|nvidia-smi|sudo |ulimit -)"
+    r"|`(?:dvc|make|python|git|pip|docker|scripts/|dmesg)[ \w`]|run `\{\}`"
 )
-SAID_IN_SHELL = re.compile(r'^\s*(?:@|test .*\|\| \{ )?echo "(.*)"', re.MULTILINE)
+SAID_IN_SHELL = re.compile(r'\becho "(.*?)"')
 
 
 def literals(code: str) -> Iterator[str]:
@@ -286,7 +396,7 @@ def messages() -> set[tuple[str, str]]:
         path for name in ("pipeline", "stages", "container") for path in (TOP / name).rglob("*.py")
     ]
     found = set()
-    for path in [*paths, *(TOP / "scripts").iterdir()]:
+    for path in [*paths, *(TOP / "scripts").iterdir(), TOP / "Makefile"]:
         if not path.is_file():
             continue
         code, name = path.read_text(encoding="utf-8"), path.relative_to(TOP).as_posix()
@@ -357,27 +467,27 @@ def run(folder: Path, command: str) -> tuple[int, str]:
 
 def the_remedy_works(folder: Path, case: Remedy) -> None:
     case.mistake(folder)
-    status, said = run(folder, case.command)
+    status, said = run(folder, f"{case.before}; {case.command}")
     assert status != 0, said
     pattern = re.escape(case.message).replace(r"\{\}", ".*")
     lines = [line for line in said.splitlines() if re.search(pattern, line)]
     assert len(lines) == 1, said
     (line,) = lines
     line = re.sub("\x1b.*?m", "", line).removeprefix("error: ")
-    for what in re.findall(r"delete (\S+) and", line):
-        path = folder / (line.partition(": ")[0] if what == "it" else what)
+    for what in re.findall(r"(?:delete|remove|take) (\S+) (?:and|out)", line):
+        path = folder / (re.split(": |, line ", line)[0] if what == "it" else what)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for remedy in commands_of(line):
-        status, said = run(folder, remedy)
-        assert status == 0, f"{remedy}: {said}"
-    status, said = run(folder, case.again or case.command)
+    remedies = commands_of(line)
+    assert remedies, line
+    again = case.again or case.command
+    status, said = run(folder, "\n".join(["set -ex", case.before, *remedies, again]))
     assert status == 0, said
 
 
 def commands_of(line: str) -> list[str]:
     """What a message tells to run: the command in backticks, and to commit what came of it."""
     found = [one for one in re.findall("`(.+?)`", line) if PROGRAM.search(f"`{one} ")]
-    found = found or re.findall(rf"make (?:{TARGETS})\b", line)
+    found = found or re.findall(rf"make (?:{TARGETS})\b|git init", line)
     if "see `" in line:  # the one to look with is not the one that mends
         found = found[1:]
     commit = ["git add --all && git commit --quiet --message results"] if "commit" in line else []

@@ -9,6 +9,7 @@ import csv
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,7 +19,7 @@ from pipeline.text_files import first_fault, read_text, read_toml, shown
 
 _FOLDER = Path(__file__).parent
 _COLLECTIONS = _FOLDER / "collections.toml"
-_AGAIN = f"bring it back with `git checkout -- {_FOLDER}`"
+_AGAIN = f"bring it back with `git checkout -- {quote(str(_FOLDER))}`"
 
 
 class Entry(NamedTuple):

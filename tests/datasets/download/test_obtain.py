@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import random
 import signal
 import subprocess
@@ -71,6 +72,9 @@ def test_other_parameters_files_or_code_render_again(
     (root / "0/x.wav").unlink()
     assert renders(rendered, "iKala", root, 1, 1.0, 8)
     (root / "0/x.wav").write_text("9")  # of the same length
+    assert renders(rendered, "iKala", root, 1, 1.0, 8)
+    (root / "0/x.wav").unlink()
+    os.mkfifo(root / "0/x.wav")
     assert renders(rendered, "iKala", root, 1, 1.0, 8)
     (root / MARKER).write_text("{")
     assert renders(rendered, "iKala", root, 1, 1.0, 8)
