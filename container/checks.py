@@ -16,8 +16,6 @@ PLACES = (
 )  # fmt: skip
 """What the experiment writes, below the checkout."""
 MEGABYTE = 2**20
-WORKERS_MEMORY = 1
-"""Megabytes of /dev/shm for the locks of worker processes."""
 NCCL_MEMORY = 1024
 """Megabytes of /dev/shm that NVIDIA recommends for processes with a GPU each."""
 
@@ -143,24 +141,16 @@ def device(asked: str, gpus: gpu.Gpus, needed: str) -> Finding:
 
 
 def shared_memory(place: Path, gpus: int) -> Iterator[Finding]:
-    """Whether processes have room to share memory; data are not loaded through it here.
+    """Whether processes with a GPU each have room to share memory; nothing else here shares any.
 
     gpus: how many are visible.
     """
-    if not os.access(place, os.W_OK):
-        yield error(
-            f"{place}: not writable, and worker processes lock through it: add --shm-size 64m"
-        )
+    if gpus < 2:
         return
-    usage = shutil.disk_usage(place)
-    if usage.free < WORKERS_MEMORY * MEGABYTE:
-        yield error(
-            f"{place}: {usage.free // 1024} kB of shared memory, too little for the locks of worker"
-            " processes: add --shm-size 64m"
-        )
-    elif gpus > 1 and usage.total < NCCL_MEMORY * MEGABYTE:
+    total = shutil.disk_usage(place).total if os.access(place, os.W_OK) else 0
+    if total < NCCL_MEMORY * MEGABYTE:
         yield Finding(
             "warning",
-            f"{place}: {usage.total // MEGABYTE} MB of shared memory, too little for training on"
+            f"{place}: {total // MEGABYTE} MB of shared memory, too little for training on"
             f" several GPUs together: add --shm-size 1g",
         )

@@ -88,16 +88,17 @@ def alone(target: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 
 @contextmanager
-def claimed(target: Path, lock: Path, say: Callable[[str], None]) -> Iterator[None]:
+def claimed(target: Path, say: Callable[[str], None], lock: Path | None = None) -> Iterator[None]:
     """Be the only process that makes `target`. Raises UserError, which names the other, if there is one.
 
     Raises it too when `target` could not be written, before hours are spent on it. lock: a file of
-    its own, gone afterwards; one that a killed process left holds nobody. Where there can be no
-    lock, the block runs all the same; `say` is told if the file system has none.
+    its own, by default beside `target`, gone afterwards; one that a killed process left holds nobody.
+    Where there can be no lock, the block runs all the same; `say` is told if the file system has none.
     """
     from filelock import FileLock, Timeout
 
     _require_writable(target)
+    lock = lock or target.with_name(f"{target.name}.lock{PARTIAL}")
     held = FileLock(lock, fallback_to_soft=False)
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)

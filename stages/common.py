@@ -94,7 +94,7 @@ def claim(target: Path) -> AbstractContextManager[None]:
     place = os.path.relpath(os.path.realpath(target))
     digest = hashlib.md5(os.fsencode(place), usedforsecurity=False).hexdigest()[:8]
     lock = LOCKS / f"{target.name[:40]}-{digest}.lock"
-    return claimed(target, lock, lambda line: typer.secho(line, fg=typer.colors.YELLOW, err=True))
+    return claimed(target, lambda line: typer.secho(line, fg=typer.colors.YELLOW, err=True), lock)
 
 
 def run(command: Callable[P, None]) -> NoReturn:

@@ -123,7 +123,9 @@ def _refuse(target: Path, new: NewFile, refused: Sequence[UserError]) -> None:
 def _scratch(target: Path) -> Iterator[Path]:
     """A new folder beside `target`; what a killed run has left there is removed."""
     folder = target.with_name(f"{target.name}.scratch{PARTIAL}")
-    remove(folder)
+    # the others are those of earlier versions, whose names said nothing of their targets
+    for left in (folder, *target.parent.glob(f"tmp{'[a-z0-9_]' * 8}{PARTIAL}")):
+        remove(left)
     folder.mkdir()
     try:
         yield folder

@@ -1,11 +1,13 @@
 """Worker processes of this machine: one item at a time each, and a death that concerns one item."""
 
+import atexit
 import errno
 import multiprocessing
 import os
 import pickle
 import shutil
 import signal
+import sys
 import threading
 import traceback
 from collections import deque
@@ -17,11 +19,19 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
+from tqdm import tqdm
+
 from pipeline.errors import UserError
 from pipeline.parallel.allocator import keep_freed_memory
 
 START: Final = "forkserver"
 """Not fork: a forked child of a process that runs torch's threads can deadlock."""
+SOCKETS = "PIPELINE_SOCKETS"
+"""Tells the fork server who started it, and the folder of its socket, which that one would delete."""
+PATIENCE = 60.0
+"""Seconds without an answer after which is looked at whether the workers compute at all."""
+IDLE = 0.1
+"""Seconds of computing in that time below which a worker has done nothing but wait."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Item = TypeVar("Item")
@@ -132,6 +142,10 @@ class _Slot(Generic[Item, Result]):
         """What the worker has been given: the first is under way, the others wait in the pipe."""
         self.process: ForkServerProcess | None = None
         self.pipe: Connection | None = None
+        self.computed = 0.0
+        """Seconds that the process had computed when it was last looked at."""
+        self.idle = ""
+        """The state in which it was said to do nothing."""
 
     def submit(self, item: Item) -> _Task[Item, Result]:
         task = _Task[Item, Result](item)
@@ -158,8 +172,30 @@ class _Slot(Generic[Item, Result]):
     def _send(self, item: Item) -> None:
         if self.pipe is None:
             self.process, self.pipe = _start(self.function)
+            self.computed, self.idle = 0.0, ""
         with suppress(ConnectionError):  # it is dead: `receive` will find that out
             self.pipe.send(item)
+
+    def look(self) -> None:
+        """Say so when the process has not computed since the last look; it may still go on.
+
+        A signal may have stopped it, or it waits for a disk or a shared folder.
+        """
+        import psutil
+
+        assert self.process
+        with suppress(psutil.Error):  # it has just ended
+            process = psutil.Process(self.process.pid)
+            before, self.computed = self.computed, sum(process.cpu_times()[:2])
+            state = process.status() if self.computed - before < IDLE else ""
+            if state and state != self.idle:
+                tqdm.write(
+                    f"warning: worker process {process.pid} has not computed for {PATIENCE:.0f} s"
+                    f" (its state: {state}); `kill -CONT {process.pid}` lets a stopped one go on,"
+                    f" after `kill -KILL {process.pid}` another does its work",
+                    file=sys.stderr,
+                )
+            self.idle = state
 
     def close(self) -> None:
         """End the process at once, whatever it does: nothing that it would still give is wanted."""
@@ -173,8 +209,13 @@ class _Slot(Generic[Item, Result]):
 
 def _receive(slots: "Sequence[_Slot[Item, Result]]", timeout: float | None = None) -> None:
     """Take the answers that have come; without a timeout (s), wait for the first."""
-    busy = {slot.pipe: slot for slot in slots if slot.tasks}
-    for pipe in wait([pipe for pipe in busy if pipe], timeout):
+    busy = {slot.pipe: slot for slot in slots if slot.pipe and slot.tasks}
+    while not (ready := wait(list(busy), PATIENCE if timeout is None else timeout)):
+        if timeout is not None:
+            return
+        for slot in busy.values():
+            slot.look()
+    for pipe in ready:
         busy[cast(Connection, pipe)].receive()
 
 
@@ -186,9 +227,11 @@ def import_ahead(module: str) -> None:
     """
     # Threads would not survive the fork, and workers compute on one.
     before = dict(os.environ)
-    os.environ.update(dict.fromkeys(THREADS, "1"))
+    os.environ.update(
+        dict.fromkeys(THREADS, "1") | {SOCKETS: f"{os.getpid()} {util.get_temp_dir()}"}
+    )
     try:
-        multiprocessing.get_context(START).set_forkserver_preload([module])
+        multiprocessing.get_context(START).set_forkserver_preload([__name__, module])
         forkserver.ensure_running()
     finally:
         os.environ.clear()
@@ -256,6 +299,17 @@ def _tidy_up_after_parent(sockets: str) -> None:
     parent = multiprocessing.parent_process()
     if parent and not parent.is_alive():
         shutil.rmtree(sockets, ignore_errors=True)
+
+
+def _end_server(parent: int, sockets: str) -> None:
+    """The same at the end of a fork server, whose parent may have been killed before any worker began."""
+    if os.getppid() != parent:
+        shutil.rmtree(sockets, ignore_errors=True)
+
+
+if SOCKETS in os.environ:  # this is the fork server, which imports this module first
+    _parent, _sockets = os.environ.pop(SOCKETS).split(" ", 1)
+    atexit.register(_end_server, int(_parent), _sockets)
 
 
 def _set_up(environment: dict[str, str]) -> None:

@@ -1,10 +1,12 @@
 """A model as it is given away: a folder that needs nothing else."""
 
 import shutil
+import sys
+from functools import partial
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.files import atomic_path
+from pipeline.files import atomic_path, claimed
 from pipeline.report.card import card
 from pipeline.separation.model_folder import CONFIG, WEIGHTS
 from pipeline.separation.onnx_network import ONNX, weights_digest, write_onnx
@@ -20,13 +22,18 @@ def export_model(model: Path, out: Path, results: Path) -> None:
     data/inventory beside `results`, as far as they are there. Raises UserError when `out` is there
     already, the model folder is no good, or one of these files is damaged.
     """
-    if out.exists():
-        raise UserError(f"{out}: is there already; remove it, or name another folder")
+    _require_new(out)
     separator = Separator.load(model)
     text = card(model, separator, results)
-    with atomic_path(out) as folder:
+    with claimed(out, partial(print, file=sys.stderr)), atomic_path(out) as folder:
+        _require_new(out)  # another process may have made it in the meantime
         folder.mkdir()
         for name in (WEIGHTS, CONFIG):
             shutil.copyfile(model / name, folder / name)
         write_onnx(separator, folder / ONNX, weights_digest(model))
         (folder / CARD).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _require_new(out: Path) -> None:
+    if out.exists():
+        raise UserError(f"{out}: is there already; remove it, or name another folder")

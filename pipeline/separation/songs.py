@@ -21,7 +21,7 @@ from pipeline.audio.reading import BLOCK
 from pipeline.datasets.readers.base import in_words, suffix
 from pipeline.datasets.readers.folder import SUFFIXES, list_tracks
 from pipeline.errors import UserError, printable
-from pipeline.files import PARTIAL, atomic_path, existing
+from pipeline.files import PARTIAL, atomic_path, claimed, existing
 from pipeline.networks.devices import resolve_device
 from pipeline.params import Precision
 from pipeline.separation.separator import NonFiniteError, Separator
@@ -244,7 +244,7 @@ def separate_song(
         stream = make_stream(separator, decoder.sample_rate, decoder.channels)
         if format == "flac":
             _check_flac(song, stream)
-        with atomic_path(target) as folder, _disk(target):
+        with claimed(target, _say), atomic_path(target) as folder, _disk(target):
             folder.mkdir()
             waves = [folder / f"{source}.wav" for source in separator.sources]
             try:

@@ -394,7 +394,8 @@ def test_the_temporary_folder_of_a_dead_run_is_cleared(
 ) -> None:
     """Others' are left alone: that of another dataset may be at work."""
     dead, other = (tmp_path / f"{name}.h5.scratch.partial" for name in ("iKala", "DSD100"))
-    for folder in (dead, other):
+    older = tmp_path / "tmp_x2ab9zq.partial"
+    for folder in (dead, other, older):
         folder.mkdir()
         (folder / "tmp1").write_bytes(b"of a track")
     nothing = taken(with_features, "iKala").model_copy(update={"recordings": ()})

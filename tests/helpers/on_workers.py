@@ -50,6 +50,14 @@ def die_once_on_three(number: int, folder: Path) -> int:
     return number
 
 
+def stop_once_on_three(number: int, folder: Path) -> int:
+    """As after `kill -STOP`, or when a shared folder does not answer."""
+    if number == 3 and not (folder / "three").exists():
+        (folder / "three").touch()
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return number
+
+
 def die_beside_others(number: int, folder: Path) -> int:
     """As when there is memory for one: 3 dies when it has company, and only then."""
     here = folder / str(number)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ import pytest
 from pipeline.datasets import survey
 from pipeline.errors import UserError
 from pipeline.evaluation import table_row
+from pipeline.parallel import workers
 from pipeline.parallel.mapping import parallel_map
 from pipeline.parallel.workers import worker_count
 from pipeline.tracks import TrackName
@@ -206,3 +208,38 @@ def test_a_table_never_lacks_a_lost_track(
     assert f"1 of {len(tested)} tracks are lost: {TrackName(*lost)}: its worker process" in message
     assert "\n" not in message
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("remedy", ["CONT", "KILL"])
+def test_a_worker_that_does_nothing_is_named_and_the_remedies_hold(
+    two: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remedy: str
+) -> None:
+    said = []
+
+    def obey(line: str, **_: Any) -> None:
+        if "(its state: stopped)" in line:  # on a busy machine others may have had no turn
+            said.append(line)
+            (command,) = re.findall(rf"`(kill -{remedy} \d+)`", line)
+            subprocess.run(command, shell=True, check=True)
+
+    monkeypatch.setattr(workers, "PATIENCE", 0.5)
+    monkeypatch.setattr(workers.tqdm, "write", obey)
+    stopping = partial(on_workers.stop_once_on_three, folder=tmp_path)
+    assert list(parallel_map(stopping, range(6), "x")) == [*range(6)]
+    assert len(said) == 1
+
+
+def test_a_kill_before_the_first_worker_leaves_nothing(tmp_path: Path) -> None:
+    program = (
+        "import time; from pipeline.parallel.workers import import_ahead\n"
+        "import_ahead('tests.helpers.waiting'); print('begun', flush=True); time.sleep(600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(TOP), "TMPDIR": str(tmp_path)},
+    ) as process:  # fmt: skip
+        assert process.stdout
+        assert process.stdout.readline() == b"begun\n"
+        assert len(list(tmp_path.iterdir())) == 1
+        process.kill()
+    until(lambda: not list(tmp_path.iterdir()))

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import torch
 
+from pipeline import files
 from pipeline.comparison import revisions
 from pipeline.errors import UserError, printable
 from pipeline.networks.separators.unet import SpectrogramUNet
@@ -41,6 +42,15 @@ def exported(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("exported") / "given"
     export_model(model, out, model / "no results")
     return out
+
+
+def test_of_two_exports_one_makes_the_folder(model: Path, tmp_path: Path) -> None:
+    with (
+        files.claimed(tmp_path / "given", print),
+        pytest.raises(UserError, match=r"given: process \d+ on .* is at work on it"),
+    ):
+        export_model(model, tmp_path / "given", tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("samples", [1, 500, 5000, 256 * 64, 256 * 1024 + 1, 300_000])

@@ -1,6 +1,7 @@
 """Songs into files: what goes wrong is a line, what is written is whole."""
 
 import os
+import re
 import subprocess
 import sys
 import unicodedata
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline import files
 from pipeline.errors import UserError
 from pipeline.separation import songs as module
 from pipeline.separation import streams
@@ -75,6 +77,20 @@ def test_files_and_folders(
         assert (info.samplerate, info.channels, info.subtype) == (8000, 1, "FLOAT")
         np.testing.assert_array_equal(read(out / f"album/one/{source}.wav")[0], expected[source])
     assert "2 songs separated, 0.1 min of audio in" in capsys.readouterr().out
+
+
+def test_of_two_runs_one_makes_a_song(
+    model: Path, songs: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with files.claimed(out / "two", print):
+        assert separate_files([songs], model, out) == 1
+    said = capsys.readouterr()
+    assert "1 song separated, 1 failed" in said.out
+    assert re.search(
+        rf"error: {out}/two: process {os.getpid()} on .* is at work on it; wait", said.err
+    )
+    assert written(out) == [f"album/one/{source}.wav" for source in SOURCES]
+    assert separate_files([songs / "two.wav"], model, out) == 0
 
 
 def test_in_bfloat16(model: Path, songs: Path, out: Path) -> None:

@@ -46,7 +46,6 @@ def test_libraries_find_a_home_for_an_unknown_user(checkout: Path) -> None:
     ("user", "options", "line"),
     [
         ("1000:1000", (), "/experiment: belongs to uid 12345, and uid 1000 may not write there"),
-        ("12345:12345", ("--shm-size", "512k"), "/dev/shm: 512 kB of shared memory, too little"),
         (
             "12345:12345",
             ("-e", "NVIDIA_VISIBLE_DEVICES=all"),
@@ -54,7 +53,7 @@ def test_libraries_find_a_home_for_an_unknown_user(checkout: Path) -> None:
         ),
         ("12345:12345", ("--read-only",), "/tmp: not writable, and temporary files go there"),
     ],
-    ids=["foreign owner", "shared memory", "no GPU", "read-only container"],
+    ids=["foreign owner", "no GPU", "read-only container"],
 )
 def test_a_fault_is_a_line(checkout: Path, user: str, options: tuple[str, ...], line: str) -> None:
     done = run(mount=checkout, user=user, options=options)
