@@ -114,7 +114,11 @@ def run(command: Callable[P, None]) -> NoReturn:
         try:
             with shortages_named():
                 machine.require_resources()
-                command(*args, **kwargs)
+                try:
+                    command(*args, **kwargs)
+                except OSError:
+                    _flush()  # was it the output? What it did not take is still to be written
+                    raise
             _note_time(command.__module__, sys.argv[1:], time.monotonic() - began)
             _flush()
         except UserError as error:

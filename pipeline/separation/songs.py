@@ -21,7 +21,7 @@ from pipeline.audio.reading import BLOCK
 from pipeline.datasets.readers.base import in_words, suffix
 from pipeline.datasets.readers.folder import SUFFIXES, list_tracks
 from pipeline.errors import UserError, printable
-from pipeline.files import PARTIAL, atomic_path, claimed, existing
+from pipeline.files import PARTIAL, atomic_path, claimed, existing, reserve
 from pipeline.networks.devices import resolve_device
 from pipeline.params import Precision
 from pipeline.separation.separator import NonFiniteError, Separator
@@ -244,7 +244,7 @@ def separate_song(
         stream = make_stream(separator, decoder.sample_rate, decoder.channels)
         if format == "flac":
             _check_flac(song, stream)
-        with claimed(target, _say), atomic_path(target) as folder, _disk(target):
+        with claimed(target, _say), atomic_path(target) as folder, _disk(target, folder):
             folder.mkdir()
             waves = [folder / f"{source}.wav" for source in separator.sources]
             try:
@@ -313,12 +313,15 @@ def write_flac(wave: Path, factor: float) -> None:
 
 
 @contextmanager
-def _disk(target: Path) -> Iterator[None]:
-    """Writing with soundfile: what goes wrong is a UserError."""
+def _disk(target: Path, folder: Path) -> Iterator[None]:
+    """Writing with soundfile into `folder`: what goes wrong is a UserError, or the system's OSError."""
     try:
         yield
     # soundfile asserts that every sample was written; on a full disk not every one is
     except (soundfile.LibsndfileError, AssertionError) as error:
+        # libsndfile does not say what the system said, so the system is asked for as much again
+        written = max((path.stat().st_size for path in folder.iterdir()), default=0)
+        reserve(folder / "again", written + BLOCK)
         unsaid = "not all samples were written, is the disk full?"
         reason = getattr(error, "error_string", "") or unsaid
         raise UserError(f"{printable(target)}: cannot be written: {reason.rstrip('.')}") from error

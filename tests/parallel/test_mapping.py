@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from tqdm import tqdm
 
 from pipeline.datasets import survey
 from pipeline.errors import UserError
@@ -223,7 +224,7 @@ def test_a_worker_that_does_nothing_is_named_and_the_remedies_hold(
             subprocess.run(command, shell=True, check=True)
 
     monkeypatch.setattr(workers, "PATIENCE", 0.5)
-    monkeypatch.setattr(workers.tqdm, "write", obey)
+    monkeypatch.setattr(tqdm, "write", obey)
     stopping = partial(on_workers.stop_once_on_three, folder=tmp_path)
     assert list(parallel_map(stopping, range(6), "x")) == [*range(6)]
     assert len(said) == 1
