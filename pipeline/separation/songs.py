@@ -288,7 +288,10 @@ def write_waves(
             samples = decoder.read(BLOCK)
             last = samples.shape[1] < BLOCK
             for sources in stream.push(samples, last):
-                peak = max(peak, float(np.abs(sources).max(initial=0)))
+                loudest = float(np.abs(sources).max(initial=0))
+                if not np.isfinite(loudest):
+                    raise NonFiniteError("its sources would be infinite or no numbers; replace it")
+                peak = max(peak, loudest)
                 written += sources.shape[2]
                 for file, source in zip(files, sources, strict=True):
                     file.write(np.ascontiguousarray(source.T))

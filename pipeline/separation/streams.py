@@ -67,7 +67,8 @@ class ModelRate(SourceStream):
 
     def push(self, samples: FloatArray, last: bool = False) -> Iterator[FloatArray]:
         """As `SourceStream.push`."""
-        mono = samples.mean(axis=0, keepdims=True, dtype=np.float32)
+        with np.errstate(over="ignore"):  # the model says what it cannot take
+            mono = samples.mean(axis=0, keepdims=True, dtype=np.float32)
         low = self._resampler.push(mono, last)
         self._taken += low.shape[1]
         for patch in self._patches.push(low, last):
@@ -175,10 +176,11 @@ def masked(patch: Patch, signal: Signal) -> tuple[FloatArray, NDArray[np.float64
     # where no source has anything, all share alike
     masks = torch.where(total > 0, magnitudes / total, 1 / len(magnitudes))
     mix = patch.spectrum.mean(dim=0)[signal.fft_size // 4 :]
-    energies = (masks[:, signal.fft_size // 4 :] * mix.abs() ** 2).sum(dim=1)
+    # in double precision: the square of what is far beyond full scale is not infinite
+    energies = (masks[:, signal.fft_size // 4 :] * mix.abs().double() ** 2).sum(dim=1)
     logs = torch.log1p(masks[:, None] * patch.spectrum.abs())
     low = reconstruct(logs, patch.spectrum, signal)
-    return low.cpu().numpy(), energies.double().cpu().numpy()
+    return low.cpu().numpy(), energies.cpu().numpy()
 
 
 def separate(

@@ -420,6 +420,27 @@ def test_a_model_whose_estimates_are_no_sound(
     assert written(out) == []
 
 
+def test_sources_that_are_no_sound_are_not_written(
+    songs: Path,
+    model: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever made them so, here after the model."""
+    monkeypatch.setattr(
+        streams.Shares, "at", lambda self, frames: np.full((2, len(frames)), np.nan, np.float32)
+    )
+    assert separate_files([songs], model, out, rate="input") == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines
+    for line in lines:
+        assert re.fullmatch(
+            r"error: .*: its sources would be infinite or no numbers; replace it", line
+        )
+    assert not list(out.rglob("*.*"))
+
+
 @pytest.mark.parametrize("format", ["wav", "flac"])
 @pytest.mark.parametrize("room", [0, 20_000])
 def test_a_full_disk(

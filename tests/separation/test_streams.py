@@ -148,6 +148,18 @@ def test_silence_is_shared_alike_and_stays_silence(unet: Separator) -> None:
     assert [np.abs(estimate).max() for estimate in found.values()] == [0, 0]
 
 
+@pytest.mark.parametrize("factor", [1e18, 1e25, 1e33])
+def test_far_beyond_full_scale_sources_still_sum_to_the_recording(
+    rule: Separator, factor: float
+) -> None:
+    """Files of floating point may be scaled to anything; its square is not in single precision."""
+    recording = noise(2, 20_000)
+    large = recording * np.float32(factor)
+    found = streamed(InputRate, rule, large, 22_050, 7919)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found.sum(axis=0) / factor, recording, atol=1e-5)
+
+
 def test_shares_are_energies_smoothed_by_hand() -> None:
     energies = np.random.default_rng(3).random((2, 30))
     shares = Shares(2)
