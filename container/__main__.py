@@ -41,7 +41,7 @@ def main(words: list[str]) -> int:
 
 def health(checkout: Path) -> list[checks.Finding]:
     """What can go wrong while a command runs: the mount and its owner."""
-    if not (checkout / "dvc.yaml").exists():
+    if os.access(checkout, os.X_OK) and not (checkout / "dvc.yaml").exists():
         return []
     return [*checks.folder(checkout, os.geteuid()), *checks.history(checkout)]
 

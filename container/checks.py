@@ -58,14 +58,20 @@ def look(command: Command, checkout: Path, environ: Mapping[str, str]) -> list[F
 
 def folder(checkout: Path, user: int) -> Iterator[Finding]:
     """Whether there is a checkout, and whether this user may write what the experiment writes."""
+    owner = checkout.stat()
+    theirs = f"{owner.st_uid}:{owner.st_gid}"
+    if not os.access(checkout, os.X_OK):
+        yield error(
+            f"{checkout}: belongs to uid {owner.st_uid}, and uid {user} may not look into it: add"
+            f" --user {theirs}"
+        )
+        return
     if not (checkout / "dvc.yaml").exists():
         yield error(
             f'{checkout}: no checkout here (dvc.yaml is missing): add -v "$PWD":{checkout}, called in'
             " the repository's folder"
         )
         return
-    owner = checkout.stat()
-    theirs = f"{owner.st_uid}:{owner.st_gid}"
     if os.statvfs(checkout).f_flag & os.ST_RDONLY:
         yield error(f"{checkout}: mounted read-only: take :ro (or readonly) from the mount")
     elif not os.access(checkout, os.W_OK | os.X_OK):
@@ -91,13 +97,14 @@ def folder(checkout: Path, user: int) -> Iterator[Finding]:
 
 def writable(path: Path) -> bool:
     """Whether a path can be written to, or does not exist."""
-    return not path.exists() or os.access(path, os.W_OK)
+    # asked of os: pathlib raises below a folder that this user may not look into
+    return not os.access(path, os.F_OK) or os.access(path, os.W_OK)
 
 
 def history(checkout: Path) -> Iterator[Finding]:
     """Whether DVC finds the git repository that it needs."""
     git = checkout / ".git"
-    if not (checkout / "dvc.yaml").exists():
+    if not os.access(checkout / "dvc.yaml", os.F_OK):
         return
     if not git.exists():
         yield error(

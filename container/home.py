@@ -33,7 +33,7 @@ def environment(
             home.mkdir(mode=0o700, exist_ok=True)
             result["HOME"] = str(home)
     dvc = checkout / ".dvc"
-    if dvc.is_dir() and os.access(dvc, os.W_OK):
+    if os.access(dvc, os.W_OK | os.X_OK):
         result.setdefault("DVC_SITE_CACHE_DIR", str(checkout / SITE_CACHE))
     return result, said
 
@@ -46,4 +46,4 @@ def _name(user: int) -> str | None:
 
 
 def _own_folder(path: Path) -> bool:
-    return path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+    return os.access(path, os.W_OK | os.X_OK) and path.is_dir()

@@ -49,15 +49,19 @@ def test_owners(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     owner = checkout.stat()
     theirs = f"{owner.st_uid}:{owner.st_gid}"
 
-    def closed(name: str) -> Callable[[Path, int], bool]:
-        return lambda path, mode: Path(path).name != name
+    def closed(name: str, forbidden: int = os.W_OK) -> Callable[[Path, int], bool]:
+        return lambda path, mode: Path(path).name != name or not mode & forbidden
 
     monkeypatch.setattr(os, "access", closed(checkout.name))
     said = only([*checks.folder(checkout, 7)])
     assert "and uid 7 may not write there" in said
     assert said.endswith(f"add --user {theirs}")
-    (checkout / "models").mkdir()
+    monkeypatch.setattr(os, "access", closed(checkout.name, os.X_OK))
+    said = only([*checks.folder(checkout, 7)])
+    assert "and uid 7 may not look into it" in said
+    assert said.endswith(f"add --user {theirs}")
     monkeypatch.setattr(os, "access", closed("models"))
+    (checkout / "models").mkdir()
     said = only([*checks.folder(checkout, owner.st_uid or 7)])
     assert said.startswith("error: models: of uid ")
     assert said.endswith(f"sudo chown -R {theirs} .")

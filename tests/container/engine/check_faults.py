@@ -70,6 +70,18 @@ def test_a_read_only_mount_is_a_line(checkout: Path) -> None:
     ]
 
 
+def test_a_folder_that_only_its_owner_may_look_into_is_a_line(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    owner = tmp_path.stat().st_uid
+    for words in ((), ("health",)):
+        done = run(*words, mount=tmp_path)
+        assert done.returncode == 1
+        assert errors(done) == [
+            f"error: /experiment: belongs to uid {owner}, and uid 12345 may not look into it: add"
+            f" --user {owner}:{tmp_path.stat().st_gid}"
+        ], done.stderr
+
+
 def test_no_checkout_is_a_line() -> None:
     assert errors(run())[0].startswith("error: /experiment: no checkout here (dvc.yaml is missing)")
 
