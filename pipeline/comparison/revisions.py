@@ -195,6 +195,7 @@ def _run(
     return subprocess.run(
         command,
         cwd=folder,
+        stdin=subprocess.DEVNULL,  # a question would be waited on for ever
         capture_output=True,
         env={**os.environ, **english, **(environment or {})},
     )

@@ -194,7 +194,7 @@ def read_trained(folder: Path, params: Params) -> Description:
         if trained != expected:
             raise UserError(
                 f"{folder / CONFIG}: another model than {folder.name} of params.yaml: its {key} is"
-                f" another; run `dvc repro train@{folder.name}`"
+                f" another; run `dvc repro {_stage(folder)}`"
             )
     return found
 

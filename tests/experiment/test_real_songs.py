@@ -77,19 +77,19 @@ def test_from_layout_to_scores(
 
     data = small_params()
     data["datasets"] = {"DSD100": {"origin": "local"}}
-    data["models"] = {"baseline": data["models"]["baseline"]}
+    data["models"] = {"V": data["models"]["V"]}
     write_params(data, songs)
     monkeypatch.setenv("DATA_ROOT", str(songs / "raw"))
     with inside(songs):
         download.download("DSD100")
         preprocess.preprocess("DSD100")
-        shutil.copytree(experiment / "models/V", "models/baseline")
+        shutil.copytree(experiment / "models/V", "models/V")
         pd.DataFrame(
             {
                 "dataset": "DSD100", "track": IDS, "artist": "x", "role": "test", "has_vocals": True,
             }
         ).to_csv("data/split.csv", index=False)  # fmt: skip
-        for row in ("mixture", "baseline", "oracle"):
+        for row in ("mixture", "V", "oracle"):
             evaluate.evaluate(row, role="test", out=None, device="cpu")
         compare.main()
     found = inventories.load(songs / "data/inventory/DSD100.json")
@@ -98,7 +98,7 @@ def test_from_layout_to_scores(
 
     tables = {
         model: pd.read_csv(songs / f"results/tracks/{model}.csv")
-        for model in ("mixture", "baseline", "oracle")
+        for model in ("mixture", "V", "oracle")
     }
     store = FeatureFile.open(songs / "data/features/DSD100.h5")
     separator = Separator.load(experiment / "models/V")
@@ -124,7 +124,7 @@ def test_from_layout_to_scores(
         gain = scores["oracle"]["SDR"].to_numpy() - scores["mixture"]["SDR"].to_numpy()
         assert (gain > 5).all()
         assert (scores["oracle"]["SDR"].to_numpy() > 5).all()
-        assert (scores["oracle"]["SDR"].to_numpy() > scores["baseline"]["SDR"].to_numpy()).all()
+        assert (scores["oracle"]["SDR"].to_numpy() > scores["V"]["SDR"].to_numpy()).all()
     table = (songs / "results/table.md").read_text()
     assert "synthetic" not in table  # nothing embedded is in this table
 

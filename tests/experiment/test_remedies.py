@@ -170,6 +170,11 @@ def another_parameter(folder: Path) -> None:
     replace("params.yaml", "bootstrap_samples: 200", "bootstrap_samples: 100")(folder)
 
 
+def another_model(folder: Path) -> None:
+    shutil.rmtree(folder / "models/VA")
+    shutil.copytree(folder / "models/V", folder / "models/VA")
+
+
 class Remedy(NamedTuple):
     """A message that names a command, and how to come by it."""
 
@@ -279,6 +284,8 @@ REMEDIES = [
     Remedy(MODEL_FOLDER, TRAINED,
            replaced("models/VA/model.safetensors", lambda path: path.write_bytes(b"other")),
            "python -m stages.evaluate VA"),
+    Remedy(MODEL_FOLDER, "is another; run `dvc repro {}`",
+           another_model, "python -m stages.evaluate VA"),
     Remedy(MODEL_FOLDER, TRAINED, infinite_weights, "python -m stages.evaluate VA"),
     Remedy(MODEL_FOLDER, TRAINED, critic_without_settings, REPORT),
     Remedy(RUN, "run `dvc repro compare`", remove("results/metrics.json"), REPORT),

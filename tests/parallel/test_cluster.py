@@ -20,6 +20,7 @@ from pipeline import rooms
 from pipeline.errors import UserError
 from pipeline.parallel import cluster
 from pipeline.parallel.mapping import parallel_map
+from pipeline.separation.separator import Separator
 from stages import evaluate, preprocess
 from tests.helpers import clusters, on_workers
 from tests.helpers.on_workers import die_on_three, fail_on_three, square_slowly
@@ -253,6 +254,6 @@ def test_features_and_scores_are_the_same_to_the_byte(
             assert path.read_bytes() == (experiment / path).read_bytes()
         # Workers keep models open, and live on: the next stage finds another one at the same path.
         shutil.rmtree("models/baseline")
-        shutil.copytree("models/V", "models/baseline")
+        Separator.load(Path("models/V")).save(Path("models/baseline"), {"model": "baseline"})
         evaluate.evaluate("baseline", role="test", out=None, device="cpu")
         assert scores.read_bytes() == (experiment / "results/tracks/V.csv").read_bytes()
