@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from hypothesis import settings
 
 from pipeline.comparison import aggregation
 from pipeline.datasets import survey
@@ -17,6 +18,11 @@ from pipeline.features import preprocess
 from tests.helpers import score_tables, small_recordings
 from tests.helpers.experiment import THREADS, shared
 from tests.helpers.places import REAL_SONGS
+
+
+# The same examples in every run, however busy the machine: a change is judged by what it changes.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pipeline.errors import printable
 
 _WORD = re.compile(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*|-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
-_LINKED = re.compile(r"[0-9a-f]{7,40}|[A-Za-z]+-[0-9]+")
+_LINKED = re.compile(r"\b[0-9a-f]{7,40}\b|\b[a-z]+-[0-9]", re.IGNORECASE)
 """Words that GitHub may take for a commit, or for an entry of an issue tracker (GH-1)."""
 
 
@@ -31,7 +31,7 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int
 
 def escaped(text: str) -> str:
     """A name or value, which may be anybody's, as text: a plain word as it is, all else as code."""
-    plain = _WORD.fullmatch(text) and not _LINKED.fullmatch(text)
+    plain = _WORD.fullmatch(text) and not _LINKED.search(text)
     return text if plain else as_code(text)
 
 
