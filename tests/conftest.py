@@ -19,7 +19,6 @@ from tests.helpers import score_tables, small_recordings
 from tests.helpers.experiment import THREADS, shared
 from tests.helpers.places import REAL_SONGS
 
-
 # The same examples in every run, however busy the machine: a change is judged by what it changes.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
