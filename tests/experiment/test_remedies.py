@@ -126,21 +126,31 @@ def own_songs(folder: Path, level: float = 0.1) -> None:
     assert status == 0, said
 
 
-def critic_without_settings(folder: Path) -> None:
+def without(folder: Path, *keys: str) -> None:
+    """config.json of VA without these keys, as before there were digests."""
     path = folder / "models/VA/config.json"
     config = json.loads(path.read_text())
-    del config["critic"]
+    for key in (*keys, "config_sha256"):
+        del config[key]
     path.unlink()
     path.write_text(json.dumps(config))
 
 
+def critic_without_settings(folder: Path) -> None:
+    without(folder, "critic")
+
+
+def damaged_critic(folder: Path) -> None:
+    without(folder, "sha256")
+    damage("models/VA/critic-vocals.safetensors")(folder)
+
+
 def infinite_weights(folder: Path) -> None:
-    """In a model folder from before there were digests."""
     name = "models/VA/model.safetensors"
     weights = load_file(folder / name)
     next(iter(weights.values())).fill_(float("inf"))
     replaced(name, lambda path: save_file(weights, path))(folder)
-    replace("models/VA/config.json", '"sha256"', '"other"')(folder)
+    without(folder, "sha256")
 
 
 def stale_clone(folder: Path) -> None:
@@ -280,7 +290,7 @@ REMEDIES = [
            replace("models/VA/history/validation/L_s.tsv", "step", "stop"), COMPARE),
     Remedy(MODEL_FOLDER,
            "{}: critic cannot be read ({}); run `dvc repro -f {}`",
-           damage("models/VA/critic-vocals.safetensors"), REPORT),
+           damaged_critic, REPORT),
     Remedy(MODEL_FOLDER, TRAINED,
            replaced("models/VA/model.safetensors", lambda path: path.write_bytes(b"other")),
            "python -m stages.evaluate VA"),
