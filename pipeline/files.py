@@ -223,6 +223,12 @@ def write_text(target: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
+def state(path: Path) -> list[int]:
+    """What changes when a file is written to or replaced: size, inode and times of change (ns)."""
+    seen = path.stat()
+    return [seen.st_size, seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns]
+
+
 def md5(path: Path) -> str:
     """MD5 of a file's bytes in hexadecimal: the checksum that the datasets publish and DVC uses."""
     with path.open("rb") as file:

@@ -23,8 +23,9 @@ from av.audio.frame import AudioFrame
 from av.stream import Disposition
 
 from pipeline.audio.decoder import Decoder, Samples, shown, unusable
+from pipeline.audio.frame_headers import FLAC_HEADER, flac_number, mpeg_frame_bytes
 from pipeline.audio.headers import compared
-from pipeline.errors import UserError
+from pipeline.errors import UserError, printable
 
 STALL_SECONDS = 60.0
 """A file of which reading gives nothing for as long is given up."""
@@ -220,20 +221,19 @@ class Libav(Decoder):
         if packet.is_corrupt or any(said in message for *_, message in logs):
             return "marked as corrupt"
         # libav decodes the first part of a frame as if it were all
-        if self._codec in ("mp1", "mp2", "mp3") and packet.size < _mpeg_frame(bytes(packet)[:4]):
+        if self._codec in ("mp1", "mp2", "mp3") and packet.size < mpeg_frame_bytes(
+            bytes(packet)[:4]
+        ):
             return "incomplete frame" if packet.size else ""
         return ""
 
     def _number(self, packet: Any) -> None:
         """Give a FLAC frame the time that its header says: libav counts those that it finds."""
-        data = bytes(packet)[:12]
-        if len(data) < 12:
+        header = bytes(packet)[:FLAC_HEADER]
+        if len(header) < FLAC_HEADER:
             return
-        ones = f"{data[4]:08b}".index("0") if data[4] != 0xFF else 8
-        number = data[4] & (0x7F >> ones)
-        for byte in data[5 : 4 + ones]:
-            number = number << 6 | byte & 0x3F
-        if not data[1] & 1:  # frames of one size, counted
+        number, counts_frames = flac_number(header)
+        if counts_frames:
             self._block = self._block or packet.duration or 0
             number *= self._block
         packet.pts = number
@@ -426,30 +426,4 @@ def _reason(logs: list[Any], error: Exception | None) -> str:
         said.insert(0, error.strerror)
     elif error is not None:
         said.append(str(error))
-    words = said[-1].strip(" .:\n") if said else "cannot be decoded"
-    # A file's own words may be in it.
-    return "".join(letter if letter.isprintable() else "?" for letter in words)[:200]
-
-
-# kbit/s of MPEG audio by the header's number: version 1 by layer, version 2's first layer, its others
-_BITRATES = {
-    (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
-    (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
-    (1, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    (2, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
-    (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-
-
-def _mpeg_frame(header: bytes) -> int:
-    """Bytes of an MPEG audio frame (ISO 11172-3, 13818-3); 0 if its header does not say."""
-    bits = int.from_bytes(header, "big")
-    version, layer = bits >> 19 & 3, 4 - (bits >> 17 & 3)
-    rate, speed, padding = bits >> 12 & 15, bits >> 10 & 3, bits >> 9 & 1
-    if bits >> 21 != 0x7FF or version == 1 or layer == 4 or rate in (0, 15) or speed == 3:
-        return 0
-    first = version == 3
-    hertz = (44_100, 48_000, 32_000)[speed] // {3: 1, 2: 2, 0: 4}[version]
-    kilobits = _BITRATES[1 if first else 2, layer if first else min(layer, 2)][rate - 1]
-    slots = 12 if layer == 1 else 72 if layer == 3 and not first else 144
-    return (slots * kilobits * 1000 // hertz + padding) * (4 if layer == 1 else 1)
+    return printable(said[-1].strip(" .:\n") if said else "cannot be decoded")[:200]

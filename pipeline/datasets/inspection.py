@@ -41,6 +41,8 @@ class Inspection(NamedTuple):
     recording: Recording | None
     files: dict[str, FileEntry]
     rejected: Rejected | None
+    state: list[list[int]] | None = None
+    """`files.state` of the files, as they were when they were read."""
 
 
 def inspect(
@@ -69,6 +71,9 @@ def without(root: Path, rejected: Rejected) -> Rejected:
 
 def _inspect(track: Track, expected: Expected, root: Path, names: Sequence[str]) -> Inspection:
     every = sorted(track.sources)
+    parts = [part for parts in track.sources.values() for part in parts]
+    paths = sorted({part.file for part in parts})
+    before = _state(root, paths)
     info = reading.track_info(track, root, every)
     sounding = dict.fromkeys(every, False)
     mixture, samples = False, 0
@@ -78,8 +83,6 @@ def _inspect(track: Track, expected: Expected, root: Path, names: Sequence[str])
         for name, source in zip(every, block, strict=True):
             sounding[name] |= bool(source.any())
         mixture |= bool(mixture_of(block[asked]).any())
-    parts = [part for parts in track.sources.values() for part in parts]
-    paths = sorted({part.file for part in parts})
     if any(part.channel is not None for part in parts):
         expected = expected._replace(channels=None)  # the reader asked for exactly its channels
     _compare(root / paths[0], info, samples, expected)
@@ -96,6 +99,8 @@ def _inspect(track: Track, expected: Expected, root: Path, names: Sequence[str])
                 f"{path}: its MD5 differs from the published one: a damaged or altered copy;"
                 " replace it"
             )
+    if _state(root, paths) != before:
+        raise UserError("changed while it was read; run the same command again")
     recording = Recording(
         track=track,
         sample_rate=info.sample_rate,
@@ -103,7 +108,7 @@ def _inspect(track: Track, expected: Expected, root: Path, names: Sequence[str])
         samples=samples,
         silent=tuple(name for name in every if not sounding[name]),
     )
-    return Inspection(recording, entries, None)
+    return Inspection(recording, entries, None, before)
 
 
 def _compare(path: Path, info: AudioInfo, samples: int, expected: Expected) -> None:
@@ -127,7 +132,7 @@ class _Sound(BaseModel):
     recording: dict[str, Any]
     files: dict[str, FileEntry]
     state: list[list[int]] | None
-    """`_state` of the files."""
+    """`files.state` of the files."""
 
 
 class InspectionCache:
@@ -180,7 +185,7 @@ class InspectionCache:
         if found.recording is None:
             return
         recording = found.recording.model_dump(mode="json", exclude={"track"})
-        sound = _Sound(recording=recording, files=found.files, state=_state(root, found.files))
+        sound = _Sound(recording=recording, files=found.files, state=found.state)
         self.now[_key(found.recording.track, expected, names)] = sound.model_dump_json()
 
 
@@ -190,9 +195,8 @@ def _key(track: Track, expected: Expected, names: Sequence[str] | None) -> str:
 
 
 def _state(root: Path, names: Iterable[str]) -> list[list[int]] | None:
-    """What changes when a file does, per file; None when one is gone."""
+    """`files.state` of each file; None when one is gone."""
     try:
-        found = [(root / name).stat() for name in names]
+        return [files.state(root / name) for name in names]
     except (OSError, ValueError):  # a name that no file can have: what is remembered is damaged
         return None
-    return [[s.st_size, s.st_ino, s.st_mtime_ns, s.st_ctime_ns] for s in found]

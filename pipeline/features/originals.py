@@ -1,6 +1,5 @@
 """Whether recordings are, at the moment they are read, what their inventory says."""
 
-import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -44,22 +43,22 @@ def unchanged(root: Path, expected: Mapping[str, FileEntry], dataset: str) -> It
     yield
     for name, state in before.items():
         try:
-            same = _state((root / name).stat()) == state
+            same = files.state(root / name) == state
         except FileNotFoundError:
             same = False
         if not same:
             raise UserError(f"{root / name}: changed while it was read; run the same command again")
 
 
-def _look(path: Path, entry: FileEntry, dataset: str) -> tuple[int, ...]:
+def _look(path: Path, entry: FileEntry, dataset: str) -> list[int]:
     """The state that a file had before it was found to be the expected one."""
     wrong = "not the recording that data/inventory describes: its content is another"
     try:
-        found = path.stat()
+        found, state = path.stat(), files.state(path)
         if not stat.S_ISREG(found.st_mode):  # opening a named pipe would wait for a writer
             wrong = "not a file"
         elif found.st_size == entry.bytes and entry.md5 in (None, files.md5(path)):
-            return _state(found)
+            return state
     except FileNotFoundError:
         wrong = "no such file"
     except OSError as error:
@@ -67,11 +66,6 @@ def _look(path: Path, entry: FileEntry, dataset: str) -> tuple[int, ...]:
             raise
         wrong = f"cannot be read ({error.strerror})"
     raise UserError(f"{path}: {wrong}; put the recording back, or {_remedy(dataset)}")
-
-
-def _state(seen: os.stat_result) -> tuple[int, ...]:
-    """What changes when a file is written to or replaced."""
-    return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
 
 
 def _remedy(dataset: str) -> str:

@@ -1,7 +1,6 @@
 """Every way in which an audio file can be bad: one line with its name and a remedy."""
 
 import errno
-import os
 import socket
 import struct
 import subprocess
@@ -14,6 +13,7 @@ import soundfile
 
 from pipeline.audio import libav, reading
 from pipeline.errors import UserError
+from tests.helpers.damage import instead
 from tests.helpers.places import inside
 from tests.helpers.small_recordings import (
     PAIR,
@@ -166,30 +166,10 @@ def test_sources_without_any_file_and_unknown_sources_are_errors(pair: Path) -> 
 # -------------------------------------------------------------------------- what is no sound file
 
 
-def fifo(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
 def bound_socket(path: Path) -> None:
     path.unlink()
     with socket.socket(socket.AF_UNIX) as server, inside(path.parent):
         server.bind(path.name)  # a whole path may be too long
-
-
-def device(path: Path) -> None:
-    path.unlink()
-    path.symlink_to("/dev/zero")
-
-
-def broken_link(path: Path) -> None:
-    path.unlink()
-    path.symlink_to("nowhere.wav")
-
-
-def link_loop(path: Path) -> None:
-    path.unlink()
-    path.symlink_to(path.name)
 
 
 def image(path: Path) -> None:
@@ -235,11 +215,11 @@ def run_ffmpeg(*arguments: str | Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (fifo, "not a regular file but a named pipe"),
+        (instead("a pipe"), "not a regular file but a named pipe"),
         (bound_socket, "not a regular file but a socket"),
-        (device, "not a regular file but a device"),
-        (broken_link, "a link to a file that does not exist"),
-        (link_loop, "cannot be read (Too many levels of symbolic links)"),
+        (instead("an endless file"), "not a regular file but a device"),
+        (instead("a link to nothing"), "a link to a file that does not exist"),
+        (instead("a link to itself"), "cannot be read (Too many levels of symbolic links)"),
         (image, "not an audio file"),
         (video, "has no audio stream"),
         (too_many_channels, "65 channels, expected 1 to 64"),

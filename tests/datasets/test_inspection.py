@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from pipeline import files
 from pipeline.audio import decoding, reading
 from pipeline.datasets import survey
+from pipeline.datasets.inspection import InspectionCache
 from pipeline.datasets.inventory import Inventory
-from tests.helpers.small_copies import SOURCES, noise, put, song
+from tests.helpers.small_copies import SOURCES, noise, put, reasons, song
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +97,49 @@ def test_another_decoder_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert reads() == ["a_-_b"]
     assert samples() == [whole - 9]
     assert reads() == []
+
+
+@pytest.mark.parametrize("moment", ["while it is read", "before it is remembered"])
+def test_a_file_that_is_replaced_in_the_meantime_is_not_remembered_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Else the next run would believe the old content, and preprocess refuse the new one, for ever."""
+    root, memory = tmp_path / "raw", tmp_path / "CCMixter.txt"
+    song(root, "a_-_b")
+    song(root, "c_-_d", noise(2, 2000, 1))
+    vocals = root / "ccmixter_corpus/a_-_b/source-02.wav"
+    reads = Reads(monkeypatch)
+
+    def replace(track: str) -> None:
+        if track == "a_-_b":
+            put(vocals, noise(2, 2000, 78))
+
+    def take() -> Inventory:
+        return survey.take("CCMixter", "local", root, SOURCES, memory=memory)
+
+    with monkeypatch.context() as patch:
+        if moment == "while it is read":
+            stream = reading.stream_sources
+
+            def replaced(*given: Any) -> Iterator[Any]:
+                yield from stream(*given)
+                replace(given[0].id)
+
+            patch.setattr(reading, "stream_sources", replaced)
+        else:
+            remember = InspectionCache.remember
+
+            def late(*given: Any) -> None:
+                replace(given[1].recording.track.id)
+                remember(*given)
+
+            patch.setattr(InspectionCache, "remember", late)
+        first = take()
+    if moment == "while it is read":
+        assert "changed while it was read" in reasons(first)["a_-_b"]
+    reads()
+    assert take().files[f"{vocals.relative_to(root)}"].md5 == files.md5(vocals)
+    assert reads() == ["a_-_b"]
 
 
 @pytest.mark.parametrize("harm", ["", "0\n", "version\nkey\t{}\n", "half a li"])

@@ -17,6 +17,7 @@ import soundfile
 from dvc.repo import Repo
 from safetensors.torch import load_file, save_file
 
+from tests.helpers.damage import instead
 from tests.helpers.experiment import THREADS
 from tests.helpers.places import TOP, inside
 from tests.helpers.revision_control import git
@@ -99,16 +100,6 @@ def unread(recording: Callable[[Path], object]) -> Mistake:
 def longer(path: Path) -> None:
     samples, rate = soundfile.read(path)
     soundfile.write(path, [*samples, *samples], rate)
-
-
-def folder_in_its_place(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def pipe_in_its_place(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
 
 
 def tone(level: float) -> Callable[[Path], object]:
@@ -252,8 +243,8 @@ REMEDIES = [
            lambda folder: own_songs(folder, 1e38), OWN_FEATURES),
     Remedy(ORIGINALS, DOWNLOAD, unread(longer), FEATURES),
     Remedy(ORIGINALS, DOWNLOAD, unread(Path.unlink), FEATURES),
-    Remedy(ORIGINALS, DOWNLOAD, unread(folder_in_its_place), FEATURES),
-    Remedy(ORIGINALS, DOWNLOAD, unread(pipe_in_its_place), FEATURES),
+    Remedy(ORIGINALS, DOWNLOAD, unread(instead("a folder")), FEATURES),
+    Remedy(ORIGINALS, DOWNLOAD, unread(instead("a pipe")), FEATURES),
     Remedy(ORIGINALS, DOWNLOAD,
            each(unread(Path.exists), replace("data/inventory/iKala.json", '"seed": ', '"seed": 1')),
            FEATURES),

@@ -13,6 +13,7 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
+from pipeline import files
 from pipeline.comparison import aggregation
 from pipeline.evaluation.track_scores import load_tracks, save_tracks
 from tests.helpers import programs, score_tables
@@ -101,12 +102,22 @@ def no_committed_results(folder: Path) -> None:
     git(folder, "commit", "--quiet", "--message", "none")
 
 
+def by_hand(folder: Path) -> None:
+    """dvc.lock knows what the last run has written."""
+    path = folder / "results/metrics.json"
+    written = f"    - {{path: results/metrics.json, md5: {files.md5(path)}, size: 1}}\n"
+    (folder / "dvc.lock").write_text(LOCK + written)
+    another_processor(folder)
+
+
 CHANGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "nothing": (lambda folder: None, [SAME]),
     "a picture": (lambda folder: (folder / "results/report").mkdir(exist_ok=True), [SAME]),
     "a processor": (another_processor, [
         OTHER, "by at most 0.50 dB (SIR of vocals, VA, iKala), a score of a track by 1.50 dB",
         "this is expected: another processor", "nothing to commit"]),
+    "a hand": (by_hand, [
+        OTHER, "not what the last run has written (results/metrics.json)", "make repro"]),
     "features": (in_lock("md5: 1,", "md5: 9,"), [OTHER, "this is expected: another processor"]),
     "weights": (in_lock("3.dir", "9.dir"), [OTHER, "this is expected: another processor"]),
     "code": (in_lock("2.dir", "9.dir"), [OTHER, "other code or parameters (train@VA)", "review HEAD"]),

@@ -20,6 +20,7 @@ from pipeline.files import md5
 from pipeline.params import Params
 from stages import common, download
 from stages import preprocess as stage
+from tests.helpers.damage import instead
 from tests.helpers.places import inside
 from tests.helpers.small_recordings import music, put
 
@@ -95,28 +96,13 @@ def test_features_that_are_there_need_no_recordings(
     assert compute() == 0
 
 
-def a_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def a_pipe(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def a_loop(path: Path) -> None:
-    path.unlink()
-    path.symlink_to(path)
-
-
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
         (Path.unlink, "no such file"),
-        (a_folder, "not a file"),
-        (a_pipe, "not a file"),
-        (a_loop, r"cannot be read \(Too many levels"),
+        (instead("a folder"), "not a file"),
+        (instead("a pipe"), "not a file"),
+        (instead("a link to itself"), r"cannot be read \(Too many levels"),
         (lambda path: path.write_bytes(path.read_bytes() + b"x"), "not the recording that"),
     ],
 )

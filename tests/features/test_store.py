@@ -1,6 +1,5 @@
 """The feature store: what is stored is what is read, or one line with a remedy that works."""
 
-import os
 import random
 import re
 import shutil
@@ -17,6 +16,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.features.store import FORMAT, PIECE, USER_BLOCK, FeatureFile
 from stages import preprocess
+from tests.helpers.damage import instead, put_instead
 from tests.helpers.places import inside
 
 AGAIN = "run `python -m stages.preprocess iKala`, which computes it again"
@@ -77,32 +77,6 @@ def another_format(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(old, new, 1))
 
 
-def a_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def a_pipe(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def a_device(path: Path) -> None:
-    path.unlink()
-    path.symlink_to("/dev/zero")
-
-
-def a_loop(path: Path) -> None:
-    path.unlink()
-    path.symlink_to(path.name)
-
-
-def unreadable(path: Path) -> None:
-    """For root too: an error of input and output."""
-    path.unlink()
-    path.symlink_to("/proc/self/mem")
-
-
 INDEX = re.escape("damaged (its index is not what was written)")
 
 
@@ -115,8 +89,8 @@ INDEX = re.escape("damaged (its index is not what was written)")
         (empty, "damaged"),
         (earlier_version, "of an earlier version"),
         (another_format, f"feature format {FORMAT + 1}, expected {FORMAT}"),
-        (a_loop, r"cannot be read \(Too many levels of symbolic links\)"),
-        (unreadable, r"cannot be read \(Input/output error\)"),
+        (instead("a link to itself"), r"cannot be read \(Too many levels of symbolic links\)"),
+        (instead("an unreadable file"), r"cannot be read \(Input/output error\)"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line(path: Path, harm: Harm, said: str) -> None:
@@ -132,7 +106,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     assert str(caught.value) == f"{tmp_path}/iKala.h5: no such file; run `dvc repro preprocess`"
 
 
-@pytest.mark.parametrize("harm", [truncate, earlier_version, unreadable])
+@pytest.mark.parametrize("harm", [truncate, earlier_version, instead("an unreadable file")])
 def test_the_command_that_the_line_names_helps(
     with_features: Path, path: Path, harm: Harm, one_process: None
 ) -> None:
@@ -144,7 +118,9 @@ def test_the_command_that_the_line_names_helps(
     assert not path.is_symlink()
 
 
-@pytest.mark.parametrize("harm", [a_folder, a_pipe, a_device])
+@pytest.mark.parametrize(
+    "harm", [instead("a folder"), instead("a pipe"), instead("an endless file")]
+)
 def test_what_is_no_file_is_to_be_removed_first(path: Path, harm: Harm) -> None:
     """A pipe would be waited for, and a device read, for ever."""
     harm(path)
@@ -155,7 +131,7 @@ def test_what_is_no_file_is_to_be_removed_first(path: Path, harm: Harm) -> None:
 
 
 def test_no_folder_is_computed_for_in_vain(path: Path) -> None:
-    a_folder(path)
+    put_instead(path, "a folder")
     with inside(path.parents[2]), pytest.raises(UserError, match=r"iKala\.h5: a folder, expected"):
         preprocess.preprocess("iKala")
 

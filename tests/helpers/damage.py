@@ -11,6 +11,7 @@ import json
 import os
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,11 @@ def put_instead(path: Path, what: str) -> None:
             file.truncate(2**40)  # a hole: no room is taken
     else:
         raise ValueError(what)
+
+
+def instead(what: str) -> Callable[[Path], None]:
+    """`put_instead` as a harm to a path."""
+    return partial(put_instead, what=what)
 
 
 INSTEAD = (
