@@ -3,7 +3,16 @@
 import typer
 
 from pipeline.errors import printable
-from stages.common import MODELS, PARAMS, RESULTS, TRACK_SCORES, claim, inventory_path, run
+from stages.common import (
+    MODELS,
+    PARAMS,
+    RESULTS,
+    SPLIT,
+    TRACK_SCORES,
+    claim,
+    inventory_path,
+    run,
+)
 
 
 def main() -> None:
@@ -11,9 +20,10 @@ def main() -> None:
 
     Beside them results/curves.csv: how the models were trained, from models/*/history.
     """
-    from pipeline import params
+    from pipeline import params, roles
     from pipeline.comparison import aggregation, histories, table
-    from pipeline.datasets import inventory
+    from pipeline.comparison.markdown import escaped
+    from pipeline.datasets import inventory, split
     from pipeline.evaluation.track_scores import load_tracks
     from pipeline.files import write_text
 
@@ -44,7 +54,12 @@ def main() -> None:
         confidence=evaluation.confidence,
         filter_length=evaluation.filter_length,
         sample_rate=settings.signal.sample_rate,
-        notes=table.about_data(inventories),
+        notes=[
+            *table.about_data(inventories),
+            *split.notices(
+                roles.load_split(SPLIT), inventories, settings.split.strategy, escaped, limit=1000
+            ),
+        ],
     )
     with claim(RESULTS / "metrics.json"):
         aggregation.save_means(means, RESULTS / "metrics.json")
