@@ -240,7 +240,6 @@ class Evaluation(Section):
 
     filter_length: Annotated[int, Field(gt=0, le=2048)]
     """The equations of a track are a matrix of (sources * filter_length) squared."""
-    bootstrap_samples: Annotated[int, Field(gt=0, le=100_000)]
     confidence: Annotated[float, Field(ge=0.01, le=0.9999)]
 
 

@@ -166,7 +166,6 @@ BOUNDS: list[tuple[str, Any, Any]] = [
     ("models.V.alpha", 0.0, 1e6),
     ("models.V.beta", 0.0, 1e6),
     ("evaluation.filter_length", 1, 2048),
-    ("evaluation.bootstrap_samples", 1, 100_000),
     ("evaluation.confidence", 0.01, 0.9999),
 ]
 

@@ -12,7 +12,7 @@ from pipeline.evaluation.metrics import MEASURED
 from pipeline.evaluation.scoring import SILENT_ESTIMATE, UNSCORED, Score
 from pipeline.files import write_text
 from pipeline.params import REFERENCE_ROWS
-from pipeline.text_files import printed, read_table, shown
+from pipeline.text_files import printed, read_table, read_text, shown
 from pipeline.tracks import TrackName
 
 KEY = ["seed", "dataset", "track", "source"]
@@ -41,18 +41,26 @@ def save_tracks(frame: pd.DataFrame, path: Path) -> None:
     write_text(path, rounded.to_csv(index=False, float_format="%.2f", lineterminator="\n"))
 
 
-def load_tracks(path: Path) -> pd.DataFrame:
-    """Read what `save_tracks` wrote. Raises UserError when it is missing or damaged."""
+def load_tracks(path: Path, *, before_seeds: bool = False) -> pd.DataFrame:
+    """Read what `save_tracks` wrote. Raises UserError when it is missing or damaged.
+
+    before_seeds: accept a file from when a model was trained once; its seed is NO_SEED.
+    """
     stage = "reference" if path.stem in REFERENCE_ROWS else "evaluate"
     name = quote(f"{stage}@{path.stem}")
     run = f"run `dvc repro {name}`"
     rerun = f"delete it and {run}"
-    rows = read_table(path, COLUMNS, rerun, run)
+    old = read_text(path, rerun, run).partition("\n")[0].strip() == ",".join(COLUMNS[1:])
+    if old and not before_seeds:
+        raise UserError(f"{path}: scores from before seeds (no column seed); {run}")
+    rows = read_table(path, COLUMNS[1:] if old else COLUMNS, rerun, run)
+    if old:
+        rows = [["", *row] for row in rows]
     # Names stay text: a track may be called "007" or "nan".
     frame = pd.DataFrame(
         [
             (
-                _seed(path, row, rerun),
+                NO_SEED if old else _seed(path, row, rerun),
                 *row[1:4],
                 *(_score(path, row, cell, rerun) for cell in row[4:-1]),
                 row[-1],

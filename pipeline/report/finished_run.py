@@ -47,7 +47,7 @@ class Run:
 
     params: Params
     scores: pd.DataFrame
-    """`aggregation.combine`: a row per model, track and source."""
+    """`aggregation.over_seeds`: a row per model, track and source, the mean over seeds."""
     means: Means
     table: pd.DataFrame
     """results/table.csv: means, intervals and differences."""
@@ -94,10 +94,11 @@ def load(
     rows = (REFERENCE_ROWS[0], *settings.models, REFERENCE_ROWS[1])
     again = f"delete it and {COMPARE}"
     frames = {row: load_tracks(results / "tracks" / f"{row}.csv") for row in rows}
-    scores = aggregation.combine(frames, settings.sources)
+    collected = aggregation.combine(frames, settings.sources, settings.seeds)
+    scores = aggregation.over_seeds(collected)
     split = load_split(data / "split.csv")
-    tested = split.loc[split["role"] == Role.TEST, KEY[:2]]
-    if set(tested.itertuples(index=False)) != set(scores[KEY[:2]].itertuples(index=False)):
+    tested = split.loc[split["role"] == Role.TEST, KEY[1:3]]
+    if set(tested.itertuples(index=False)) != set(scores[KEY[1:3]].itertuples(index=False)):
         raise UserError(
             f"{results / 'tracks'}: not the scores of the test tracks in {data / 'split.csv'}; run"
             " `dvc repro compare`"

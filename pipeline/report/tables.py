@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.comparison.aggregation import winners
+from pipeline.comparison.aggregation import CELL
 from pipeline.evaluation.metrics import HEADLINE, REPORTED
 from pipeline.params import REFERENCE_ROWS
 from pipeline.report.finished_run import Run, paper_values
@@ -56,10 +56,10 @@ class TrackRow:
 def mean_rows(run: Run, source: str, metric: str) -> list[MeanRow]:
     """The comparison of one source and metric: a row per test set, a cell per row of the table."""
     paper = paper_values(run)
+    best = set(run.table.loc[run.table["best"] == 1, CELL].itertuples(index=False, name=None))
     rows = []
     for test_set, cells in run.means.items():
         values = {model: one.get(f"{metric}_{source}") for model, one in cells.items()}
-        best = winners(metric, values)
         drawn = []
         for model, value in values.items():
             found = difference_of(run.table, test_set, model, source, metric)
@@ -68,7 +68,7 @@ def mean_rows(run: Run, source: str, metric: str) -> list[MeanRow]:
                 Cell(
                     value=math.nan if value is None else float(value),
                     text="–" if value is None else plain(value),
-                    best=model in best,
+                    best=(test_set, model, source, metric) in best,
                     difference=_difference(*found),
                     verdict=side_of_zero(*found[1:]),
                     paper="" if printed is None else plain(printed),

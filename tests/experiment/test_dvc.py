@@ -100,7 +100,7 @@ def test_nothing_is_to_do_after_a_run(finished: Path) -> None:
             {"train@VA", "compare", "report"},
         ),
         ({"split": {"strategy": "by_artist", "seed": 3}}, {"split"}),
-        ({"evaluation": {"bootstrap_samples": 100}}, {"compare"}),
+        ({"evaluation": {"confidence": 0.9}}, {"compare"}),
         ({"evaluation": {"filter_length": 256}}, SCORED | {"compare"}),
         ({"training": {"patience": 9}}, TRAINED),
         ({"synthetic": {"seed": 8}}, DOWNLOADED),

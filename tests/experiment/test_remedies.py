@@ -168,7 +168,7 @@ def never_committed_results(folder: Path) -> None:
 
 
 def another_parameter(folder: Path) -> None:
-    replace("params.yaml", "bootstrap_samples: 200", "bootstrap_samples: 100")(folder)
+    replace("params.yaml", "confidence: 0.95", "confidence: 0.9")(folder)
 
 
 def another_model(folder: Path) -> None:

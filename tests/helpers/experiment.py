@@ -29,7 +29,6 @@ SMALL: dict[str, Any] = {
         "batch_size": 4, "steps_per_epoch": 6, "max_epochs": 3, "critic_steps": 2,
         "learning_rate": 1e-3,
     },
-    "evaluation": {"bootstrap_samples": 200},
 }  # fmt: skip
 TRACKS = {"DSD100": 8, "MedleyDB": 6, "CCMixter": 3, "iKala": 3}
 

@@ -68,12 +68,13 @@ def use_scores() -> None:
     settings = params.load()
     frames = {row: load_tracks(Path(f"results/tracks/{row}.csv")) for row in ROWS}
     scores = aggregation.combine(frames, settings.sources)
-    means = aggregation.means(scores, settings.sources)
+    split = roles.load_split(Path("data/split.csv"))
+    means = aggregation.means(scores, settings.sources, aggregation.unseen_datasets(split))
     aggregation.save_means(means, Path("work/metrics.json"))
     assert aggregation.load_means(Path("work/metrics.json"), "", rows=ROWS) == means
-    long = aggregation.long_table(scores, settings.sources, "baseline", 20, 0.95, 1)
+    long = aggregation.long_table(scores, settings.sources, split, "baseline", 0.95)
     table.as_markdown(
-        scores, means, long, settings.sources, baseline="baseline", confidence=0.95,
+        scores, long, settings.sources, baseline="baseline", confidence=0.95,
         filter_length=512, sample_rate=8000,
     )  # fmt: skip
 
