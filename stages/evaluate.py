@@ -1,4 +1,4 @@
-"""Score one row of the table: a model, or a reference row (mixture, oracle)."""
+"""Score one row of the table: a model, or one that needs none (mixture, oracle and the like)."""
 
 from pathlib import Path
 
@@ -8,7 +8,9 @@ from stages import common
 
 
 def evaluate(
-    row: str = typer.Argument(help="a name under models: in params.yaml, mixture or oracle"),
+    row: str = typer.Argument(
+        help="a name under models: in params.yaml; mixture, irm, magnitude or oracle"
+    ),
     role: str = typer.Option("test", help="test; validation for choosing parameters"),
     out: Path | None = typer.Option(None, help="[default: results/tracks/<row>.csv]"),
     device: str = typer.Option("cpu", help="cpu or cuda"),

@@ -23,6 +23,7 @@ from pipeline.evaluation.track_scores import KEY, MOST
 from pipeline.files import write_text
 from pipeline.params import DATASETS, REFERENCE_ROWS, Model
 from pipeline.text_files import printed, read_json, read_table, shown
+from pipeline.tracks import MIXTURE
 
 _OF_DIFFERENCE = ["difference", "difference_low", "difference_high"]
 DECIBELS = ["mean", "median", "std", "low", "high", *_OF_DIFFERENCE]
@@ -57,7 +58,7 @@ def stacked(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     parts = []
     for model, frame in frames.items():
         part = frame.set_index(KEY)
-        mixture = frames.get(REFERENCE_ROWS[0], frame).set_index(KEY).reindex(part.index)
+        mixture = frames.get(MIXTURE, frame).set_index(KEY).reindex(part.index)
         # The difference of two infinite ratios is no number, and no reason for a warning.
         with np.errstate(invalid="ignore"):
             for improvement, metric in IMPROVEMENTS.items():

@@ -19,7 +19,7 @@ from pipeline.datasets import inventory
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
 from pipeline.evaluation.track_scores import KEY, load_tracks
-from pipeline.params import DATASETS, REFERENCE_ROWS, Params
+from pipeline.params import DATASETS, Params, table_rows
 from pipeline.roles import load_split
 from pipeline.separation import model_folder
 from pipeline.separation.model_folder import Description
@@ -88,7 +88,7 @@ def load(
     data: holds split.csv, inventory/ and features/; timings: what `stages.common` notes.
     """
     settings = params.load(params_file)
-    rows = (REFERENCE_ROWS[0], *settings.models, REFERENCE_ROWS[1])
+    rows = table_rows(settings.models)
     again = f"delete it and {COMPARE}"
     frames = {row: load_tracks(results / "tracks" / f"{row}.csv") for row in rows}
     scores = aggregation.combine(frames, settings.sources)

@@ -177,7 +177,8 @@ def compare(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]"
 
 def test_stage(tmp_path: Path, frames: dict[str, pd.DataFrame]) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    for model, scores in {**frames, "old": frames["V"]}.items():
+    others = dict.fromkeys(("irm", "magnitude"), frames["oracle"]) | {"old": frames["V"]}
+    for model, scores in (frames | others).items():
         save_tracks(scores, tmp_path / f"results/tracks/{model}.csv")
     for name in DATASETS:
         found = Inventory(dataset=name, origin="synthetic")
@@ -191,7 +192,7 @@ def test_stage(tmp_path: Path, frames: dict[str, pd.DataFrame]) -> None:
     assert set(results) == {"metrics.json", "table.csv", "table.md"}
     assert results["table.md"] in done.stdout
     assert json.loads(results["metrics.json"])["iKala"]["V"]["NSDR_vocals"] == 3.0
-    assert len(results["table.csv"].splitlines()) == 1 + 3 * 5 * 2 * 4
+    assert len(results["table.csv"].splitlines()) == 1 + 3 * 7 * 2 * 4
 
     (tmp_path / "results/tracks/V.csv").unlink()
     failed = compare(tmp_path)
