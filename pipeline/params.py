@@ -4,6 +4,7 @@ All parameter files (params*.yaml) have exactly these keys. The machine (device,
 parameter: dvc.lock records none, so it must not decide what is rerun.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -39,6 +40,7 @@ IDEAL_ROWS = {
 REFERENCE_ROWS = {MIXTURE: "the mixture as the estimate", **IDEAL_ROWS}
 """The rows of the table that need no model, and what their estimates are."""
 RESERVED = (*REFERENCE_ROWS, "all", *DATASETS)
+OF_SEED = "seed-"
 WIDEST = 4096
 """Filters of a separator's lowest level: 250 million weights."""
 
@@ -204,6 +206,8 @@ class Training(Section):
     max_epochs: Annotated[int, Field(gt=0, le=10_000)]
     patience: Annotated[int, Field(gt=0, le=10_000)]
     learning_rate: Annotated[float, Field(ge=1e-9, le=1)]
+    schedule: Literal["constant", "cosine"]
+    """Of the learning rate: it stays, or falls to zero at the last update of `max_epochs`."""
     critic_steps: Annotated[int, Field(gt=0, le=100)]
     gain: Annotated[
         list[Annotated[float, Field(ge=0.001, le=100)]], Field(min_length=2, max_length=2)
@@ -211,6 +215,8 @@ class Training(Section):
     divergence: Annotated[str, _one_of("training/divergences")]
     penalty_weight: Weight
     additivity_domain: Literal["linear", "log"]
+    validation: Literal["supervised", "all"]
+    """The datasets whose validation tracks choose the epoch: those with supervised tracks, or all."""
     precision: Precision
     """Of the convolutions: of separator and critics in training, of the separator where the model is
     applied; all else is float32 either way."""
@@ -247,7 +253,8 @@ class Evaluation(Section):
 class Params(Section):
     """The whole file."""
 
-    seed: Seed
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=100)]
+    """Of batches and initial weights: every model is trained and scored with each."""
     sources: Annotated[list[Name], Field(min_length=1, max_length=16)]
     datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
     synthetic: Synthetic
@@ -261,6 +268,9 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        twice = [seed for seed, count in Counter(self.seeds).items() if count > 1]
+        if twice:
+            raise ValueError(f"seeds: {twice[0]} is there twice; leave one of them out")
         check_sources(self.sources)
         _distinct("datasets", self.datasets)
         _distinct("models", self.models)
@@ -311,6 +321,11 @@ class Params(Section):
             raise ValueError(f"{key}.collection: {dataset.collection} has no songs of {name}")
         if dataset.origin == "synthetic" and name not in self.synthetic.tracks:
             raise ValueError(f"synthetic.tracks.{name}: expected a number of tracks, found nothing")
+
+
+def of_seed(model: Path, seed: int) -> Path:
+    """The folder of what a model has learned with one of its seeds: models/VA/seed-1."""
+    return model / f"{OF_SEED}{seed}"
 
 
 def check_sources(names: Sequence[str]) -> None:

@@ -32,9 +32,9 @@ def main() -> None:
         baseline,
         evaluation.bootstrap_samples,
         evaluation.confidence,
-        settings.seed,
+        settings.seeds[0],
     )
-    trained = histories.all_curves(MODELS, settings.models)
+    trained = histories.all_curves(MODELS, settings.models, settings.seeds)
     text = table.as_markdown(
         scores,
         means,

@@ -15,22 +15,24 @@ def evaluate(
     out: Path | None = typer.Option(None, help="[default: results/tracks/<row>.csv]"),
     device: str = typer.Option("cpu", help="cpu or cuda"),
 ) -> None:
-    """Features, split and model -> results/tracks/<row>.csv: a line per track and source."""
+    """Features, split and model -> results/tracks/<row>.csv: a line per seed, track and source."""
     from pipeline.parallel.workers import import_ahead
 
     import_ahead("pipeline.evaluation.table_row")
     from pipeline import params, roles
     from pipeline.errors import UserError
     from pipeline.evaluation.table_row import TableRow, score_row
-    from pipeline.evaluation.track_scores import save_tracks
+    from pipeline.evaluation.track_scores import NO_SEED, save_tracks
     from pipeline.features.store import check_features
     from pipeline.separation.model_folder import read_trained
     from pipeline.tracks import Role
 
     settings = params.load(common.PARAMS)
+    seeds = (NO_SEED,) if row in params.REFERENCE_ROWS else tuple(settings.seeds)
     if row not in params.REFERENCE_ROWS:
         common.known_model(settings, row)
-        read_trained(common.MODELS / row, settings)
+        for seed in seeds:
+            read_trained(common.MODELS / row, seed, settings)
     if role not in list(Role):
         raise UserError(f"--role {role}: expected one of {', '.join(Role)}")
     if role != Role.TEST and out is None:
@@ -41,7 +43,7 @@ def evaluate(
     datasets = frame.loc[frame["role"] == role, "dataset"].unique()
     check_features(common.FEATURES, datasets, settings.sources, settings.signal)
     taps = settings.evaluation.filter_length
-    scored = TableRow(row, common.FEATURES, common.MODELS, taps, device)
+    scored = TableRow(row, common.FEATURES, common.MODELS, taps, seeds, device)
     target = out or common.TRACK_SCORES / f"{row}.csv"
     with common.claim(target):
         save_tracks(score_row(scored, frame, Role(role)), target)

@@ -1,6 +1,7 @@
 """The curves of training in one table that DVC plots: results/curves.csv."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,10 @@ import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.files import write_text
+from pipeline.params import of_seed
 from pipeline.text_files import read_table, shown
 
-COLUMNS = ["model", "curve", "step", "value"]
+COLUMNS = ["model", "seed", "curve", "step", "value"]
 ORDER = ["validation/L_s", "training/L_s", "training/L_add"]
 """What people look at first; the others follow by name."""
 UNPLOTTED = ("L", "L_u")
@@ -21,16 +23,18 @@ epoch to epoch, and cancels in the distance, which has it on both sides."""
 HISTORY = "history"
 
 
-def all_curves(models: Path, names: Iterable[str]) -> pd.DataFrame | None:
-    """Rows of COLUMNS of the models `models`/<name>; None when one of them has no history.
+def all_curves(models: Path, names: Iterable[str], seeds: Sequence[int]) -> pd.DataFrame | None:
+    """Rows of COLUMNS of the models `models`/<name>/seed-<n>; None when one has no history.
 
     Raises UserError for a file that is no curve.
     """
     parts = []
-    for name in names:
-        if not (curves := read(models / name)):
+    for name, seed in product(names, seeds):
+        if not (curves := read(of_seed(models / name, seed))):
             return None
-        parts += [points.assign(model=name, curve=curve) for curve, points in curves.items()]
+        parts += [
+            points.assign(model=name, seed=seed, curve=curve) for curve, points in curves.items()
+        ]
     table = pd.concat(parts, ignore_index=True)[COLUMNS]
     ranks = {curve: f"{k}" for k, curve in enumerate(ORDER)}
     return table.sort_values(
@@ -39,7 +43,7 @@ def all_curves(models: Path, names: Iterable[str]) -> pd.DataFrame | None:
 
 
 def read(model: Path) -> dict[str, pd.DataFrame]:
-    """The curves in a model's folder by the name of their file, `training/L_s`; none without any.
+    """The curves in the folder of a model with one seed, by the name of their file, `training/L_s`.
 
     Columns step (updates of the separator) and value. All but UNPLOTTED. Raises UserError for a file
     that is no curve.
@@ -48,7 +52,7 @@ def read(model: Path) -> dict[str, pd.DataFrame]:
     for path in sorted(folder.rglob("*.tsv")):
         if path.stem in UNPLOTTED:
             continue
-        again = f"delete {model} and retrain with `dvc repro train@{model.name}`"
+        again = f"delete {model} and retrain with `dvc repro train@{model.parent.name}`"
         rows = read_table(path, ["step", path.stem], again, mark="\t")
         points = pd.DataFrame(
             [_point(path, step, value, again) for step, value in rows], columns=["step", "value"]

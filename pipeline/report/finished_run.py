@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -57,12 +58,14 @@ class Run:
     split: pd.DataFrame
     inventories: tuple[Inventory, ...]
     configs: Mapping[str, Description]
-    """config.json of each model."""
+    """config.json of each model, of the folder that is shown."""
     histories: Mapping[str, History]
-    """Training curves of each model; empty where a model has none."""
+    """Training curves of each model, of the folder that is shown; empty where it has none."""
     notes: tuple[str, ...]
     """The notes of results/table.md."""
-    models: Path
+    folders: Mapping[str, Path]
+    """Of each model the folder that is seen and heard: of its seeds the one with the lowest validation
+    loss. Scores are of all seeds."""
     features: Path
     timings: Mapping[str, float] = field(default_factory=dict)
     """Seconds that each stage took when it last ran here."""
@@ -97,12 +100,15 @@ def load(
     frames = {row: load_tracks(results / "tracks" / f"{row}.csv") for row in rows}
     scores = aggregation.combine(frames, settings.sources)
     split = load_split(data / "split.csv")
-    tested = split.loc[split["role"] == Role.TEST, KEY[:2]]
-    if set(tested.itertuples(index=False)) != set(scores[KEY[:2]].itertuples(index=False)):
+    tested = split.loc[split["role"] == Role.TEST, KEY[1:3]]
+    if set(tested.itertuples(index=False)) != set(scores[KEY[1:3]].itertuples(index=False)):
         raise UserError(
             f"{results / 'tracks'}: not the scores of the test tracks in {data / 'split.csv'}; run"
             " `dvc repro compare`"
         )
+    for name, seed in product(settings.models, settings.seeds):
+        model_folder.read_trained(models / name, seed, settings)
+    folders = {name: model_folder.chosen(models / name) for name in settings.models}
     return Run(
         params=settings,
         scores=scores,
@@ -112,12 +118,10 @@ def load(
         inventories=tuple(
             inventory.load(data / "inventory" / f"{name}.json") for name in settings.datasets
         ),
-        configs={
-            name: model_folder.read_trained(models / name, settings) for name in settings.models
-        },
-        histories={name: histories.read(models / name) for name in settings.models},
+        configs={name: model_folder.read_config(folder) for name, folder in folders.items()},
+        histories={name: histories.read(folder) for name, folder in folders.items()},
         notes=_notes(results / "table.md", again),
-        models=models,
+        folders=folders,
         features=data / "features",
         timings=(timings and remembered(timings, Timings)) or {},
     )

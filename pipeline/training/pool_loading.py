@@ -27,6 +27,8 @@ PLACES = ("auto", "device", "memory", "disk")
 """Where the frames of a pool can be."""
 SHARE = 0.5
 """Of the memory that is free, what one pool may take before it goes one place further out."""
+SIDE_BY_SIDE = "TRAINING_SIDE_BY_SIDE"
+"""The environment variable that says how many runs share the memory."""
 OPEN_FILES = 256
 READERS = 8
 """Threads that read excerpts: on a cold or distant disk they wait for each other's blocks."""
@@ -87,9 +89,10 @@ def choose(place: str, size: int, device: torch.device) -> str:
         raise UserError(f"--features-in {place}: expected one of {', '.join(PLACES)}")
     if place != "auto":
         return place
-    if device.type == "cuda" and size <= SHARE * torch.cuda.mem_get_info(device)[0]:
+    share = SHARE / int(os.environ.get(SIDE_BY_SIDE, "1"))
+    if device.type == "cuda" and size <= share * torch.cuda.mem_get_info(device)[0]:
         return "device"
-    return "memory" if size <= SHARE * free_memory() else "disk"
+    return "memory" if size <= share * free_memory() else "disk"
 
 
 def free_memory() -> int:

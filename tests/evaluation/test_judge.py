@@ -110,10 +110,10 @@ def test_museval_judges_a_track_with_a_silent_stem(monkeypatch: pytest.MonkeyPat
     references = rng.standard_normal((4, 600)) * [[1], [0], [1], [1]]
     estimates = references + 0.5 * rng.standard_normal((4, 600))
     stems = Compared(references, estimates, ["vocals", "drums", "bass", "other"], 8)
-    monkeypatch.setattr(judge, "compared_waveforms", lambda track, row: stems)
-    found = judge.confirm_track(TrackName("DSD100", "a"), TableRow("V", Path(), Path(), 8))
-    assert [row[2] for row in found[::3]] == ["vocals", "bass", "other"]
-    ours, judged = np.array([row[4:] for row in found]).T
+    monkeypatch.setattr(judge, "compared_waveforms", lambda track, row, seed: stems)
+    found = judge.confirm_track((1, TrackName("DSD100", "a")), TableRow("V", Path(), Path(), 8))
+    assert [row[3] for row in found[::3]] == ["vocals", "bass", "other"]
+    ours, judged = np.array([row[5:] for row in found]).T
     np.testing.assert_allclose(ours, judged, atol=TOLERANCE)
 
 

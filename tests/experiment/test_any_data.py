@@ -119,7 +119,7 @@ def test_dsd100_alone_is_enough_for_the_baseline(
     shutil.copytree(experiment / "data", tmp_path / "data", copy_function=os.link)
     with inside(tmp_path):
         split.split()
-        train.train("baseline", device="cpu", features_in="auto")
+        train.train("baseline", 1, device="cpu", features_in="auto", jobs=0)
         for row in table_rows(["baseline"]):
             evaluate.evaluate(row, role="test", out=None, device="cpu")
         compare.main()
@@ -291,9 +291,9 @@ def test_folders_of_unpaired_audio_feed_the_critics(
         store = FeatureFile.open(tmp_path / f"data/features/{name}.h5")
         assert (store.kinds, store.sources) == ((signal,), ())
         assert (store.index["frames"] > 100).all()
-    config = json.loads((tmp_path / "models/V/config.json").read_text())
+    config = json.loads((tmp_path / "models/V/seed-1/config.json").read_text())
     assert config["critics"] == ["vocals"]
-    assert (tmp_path / "models/V/critic-vocals.safetensors").exists()
+    assert (tmp_path / "models/V/seed-1/critic-vocals.safetensors").exists()
     text = (tmp_path / "results/table.md").read_text(encoding="utf-8")
     assert "- radio: 4 unpaired recordings (mixture), unlabelled." in text
     assert "- DAMP: 3 unpaired recordings (vocals), unlabelled." in text

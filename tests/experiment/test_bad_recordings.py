@@ -168,7 +168,7 @@ def test_bad_recordings_are_listed_and_the_others_go_all_the_way(
     store = FeatureFile.open(odd / "data/features/CCMixter.h5")
     assert store.index.loc[list(ODD), "samples"].tolist() == [2400] * 3
 
-    train.train("V", device="cpu", features_in="auto")
+    train.train("V", 1, device="cpu", features_in="auto", jobs=0)
     for row in table_rows(["V"]):
         evaluate.evaluate(row, role="test", out=None, device="cpu")
     compare.main()

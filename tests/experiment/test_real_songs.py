@@ -145,7 +145,7 @@ def test_beside_the_embedded_recordings(
         assert f"{8 + 2} tracks can be used" in capsys.readouterr().out
         split.split()
         preprocess.preprocess("DSD100")
-        train.train("baseline", device="cpu", features_in="auto")
+        train.train("baseline", 1, device="cpu", features_in="auto", jobs=0)
         for row in params.table_rows(["baseline"]):
             evaluate.evaluate(row, role="test", out=None, device="cpu")
         compare.main()

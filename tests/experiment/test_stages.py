@@ -122,7 +122,7 @@ def test_a_fourth_model_is_a_fourth_row_without_code(copied: Path) -> None:
     write_params(data, copied)
     before = json.loads((copied / "results/metrics.json").read_text())
     with inside(copied):
-        train.train("A", device="cpu", features_in="auto")
+        train.train("A", 1, device="cpu", features_in="auto", jobs=0)
         evaluate.evaluate("A", role="test", out=None, device="cpu")
         compare.main()
     config = json.loads((copied / "models/A/config.json").read_text())

@@ -4,6 +4,7 @@ import csv
 import os
 import shutil
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def small_params() -> dict[str, Any]:
     for section, values in SMALL.items():
         data[section] |= values
     data["synthetic"]["tracks"] = dict(TRACKS)
+    data["seeds"] = [1, 2]
     return data  # type: ignore[no-any-return]
 
 
@@ -72,8 +74,8 @@ def _features(settings: Params) -> None:
 
 
 def _models(settings: Params) -> None:
-    for model in settings.models:
-        train.train(model, device="cpu", features_in="auto")
+    for model, seed in product(settings.models, settings.seeds):
+        train.train(model, seed, device="cpu", features_in="auto", jobs=0)
 
 
 def _scores(settings: Params) -> None:

@@ -22,7 +22,7 @@ from pipeline.networks.builders import build_critic, build_separator
 from pipeline.report import card, finished_run, tables, words
 from pipeline.separation import model_folder
 from pipeline.text_files import remembered
-from stages import common, seeds
+from stages import common
 from tests.helpers.fuzzing import Target
 
 ROWS = tuple(params.table_rows(("baseline", "V", "VA")))
@@ -79,13 +79,13 @@ def use_scores() -> None:
 
 
 def use_history() -> None:
-    found = histories.all_curves(Path("models"), ["V"])
+    found = histories.all_curves(Path("models"), ["V"], [1, 2])
     if found is not None:
         histories.save(found, Path("work/curves.csv"))
 
 
 def use_config() -> None:
-    found = model_folder.read_config(Path("models/VA"))
+    found = model_folder.read_config(Path("models/VA/seed-1"))
     with torch.device("meta"):
         build_separator(found.separator.model_dump(), found.signal.bins, len(found.sources))
         if found.critic:
@@ -138,10 +138,6 @@ def use_inspected() -> None:
         found.recall(recording.track, Expected(), Path("data/synthetic/iKala"), None)
 
 
-def use_kept_scores() -> None:
-    seeds.kept_scores(Path("work/seeds/V.csv"), Path("work/seeds/V.fingerprint"), "this one")
-
-
 def use_timings() -> None:
     found = remembered(common.TIMINGS, finished_run.Timings) or {}
     assert all(0 <= value < math.inf for value in found.values())
@@ -156,9 +152,6 @@ def prepare() -> None:
     """What a finished experiment has not, or not in this place."""
     work = Path("work")
     work.mkdir(exist_ok=True)
-    (work / "seeds").mkdir(exist_ok=True)
-    (work / "seeds/V.csv").write_bytes(Path("results/tracks/V.csv").read_bytes())
-    (work / "seeds/V.fingerprint").write_text("this one")
     (work / "timings.json").write_text(json.dumps({"split": 1.5, "train V": 60.0}))
     (work / "rendered").mkdir(exist_ok=True)
     marker = {
@@ -181,8 +174,8 @@ _ALL: dict[str, tuple[str, str, Callable[[], object]]] = {
     "inventory": ("data/inventory/iKala.json", "json", use_inventory),
     "split": ("data/split.csv", "csv", use_split),
     "scores": ("results/tracks/V.csv", "csv", use_scores),
-    "history": ("models/V/history/validation/L_s.tsv", "tsv", use_history),
-    "config": ("models/VA/config.json", "json", use_config),
+    "history": ("models/V/seed-1/history/validation/L_s.tsv", "tsv", use_history),
+    "config": ("models/VA/seed-1/config.json", "json", use_config),
     "metrics": ("results/metrics.json", "json", use_metrics),
     "table": ("results/table.csv", "csv", use_table),
     "notes": ("results/table.md", "bytes", use_notes),
@@ -193,8 +186,6 @@ _FORGIVING: dict[str, tuple[str, str, Callable[[], object]]] = {
     "rendered": ("work/rendered/.rendered.json", "json", use_rendered),
     "state": ("work/archive.zip.state.partial", "json", use_state),
     "inspected": ("work/inspected/iKala.txt", "bytes", use_inspected),
-    "kept": ("work/seeds/V.csv", "csv", use_kept_scores),
-    "fingerprint": ("work/seeds/V.fingerprint", "bytes", use_kept_scores),
 }
 TARGETS = {name: Target(*of) for name, of in _ALL.items()} | {
     name: Target(*of, forgiving=True) for name, of in _FORGIVING.items()

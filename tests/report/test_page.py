@@ -207,13 +207,13 @@ def test_what_fails_halfway_leaves_the_last_report(
     shutil.rmtree(target)
     target.mkdir()
     (target / "index.html").write_text("the last one")
-    (copied / "models/V/critic-vocals.safetensors").unlink()
+    (copied / "models/V/seed-1/critic-vocals.safetensors").unlink()
     monkeypatch.setattr(excerpts, "choose", lambda run: choices(run)[:1])
     with inside(copied):
         said = failing(report.report, [], capsys)
-        assert "models/V/critic-vocals.safetensors: critic cannot be read" in said
+        assert "models/V/seed-1/critic-vocals.safetensors: critic cannot be read" in said
         shutil.rmtree("models/VA")
-        assert "models/VA/config.json: no such file" in failing(report.report, [], capsys)
+        assert "models/VA/seed-1/config.json: no such file" in failing(report.report, [], capsys)
     assert list(fingerprints(target)) == ["index.html"]
     assert [path.name for path in target.parent.glob("*.partial")] == []
 
