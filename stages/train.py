@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 def train(
     model: str = typer.Argument(help="a name under models: in params.yaml"),
-    seed: int | None = typer.Option(None, help="one of seeds: in params.yaml [default: all]"),
+    seed: int | None = typer.Option(
+        None,
+        help="one of seeds: in params.yaml, trained even if it is there [default: all that are not]",
+    ),
     device: str = typer.Option("auto", help="auto, cpu or cuda"),
     features_in: str = typer.Option(
         "auto", help="where training reads from: device, memory or disk; auto: where there is room"
@@ -38,6 +41,8 @@ def train(
     settings = params.load(common.PARAMS)
     common.known_model(settings, model)
     frame = roles.load_split(common.SPLIT)
+    if seed is None and "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UserError("torchrun: its processes train one seed together; name it with --seed")
     if seed is None:
         all_seeds(settings, model, frame, device, features_in, jobs)
     elif seed not in settings.seeds:

@@ -123,7 +123,7 @@ class AdversarialSeparation(lightning.LightningModule):
         rate, steps = settings.learning_rate, settings.max_epochs * settings.steps_per_epoch
         if settings.schedule == "cosine":
             rate *= (1 + math.cos(math.pi * self.state.steps / steps)) / 2
-        for optimiser in self.trainer.optimizers:
+        for optimiser in self.state.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = rate
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.features.store import FeatureFile, Rows, reading
+from pipeline.parallel.machine import side_by_side
 from pipeline.tracks import Role
 from pipeline.training.pools import Pool, silence, width
 
@@ -27,8 +28,6 @@ PLACES = ("auto", "device", "memory", "disk")
 """Where the frames of a pool can be."""
 SHARE = 0.5
 """Of the memory that is free, what one pool may take before it goes one place further out."""
-SIDE_BY_SIDE = "TRAINING_SIDE_BY_SIDE"
-"""The environment variable that says how many runs share the memory."""
 OPEN_FILES = 256
 READERS = 8
 """Threads that read excerpts: on a cold or distant disk they wait for each other's blocks."""
@@ -89,7 +88,7 @@ def choose(place: str, size: int, device: torch.device) -> str:
         raise UserError(f"--features-in {place}: expected one of {', '.join(PLACES)}")
     if place != "auto":
         return place
-    share = SHARE / int(os.environ.get(SIDE_BY_SIDE, "1"))
+    share = SHARE / side_by_side()
     if device.type == "cuda" and size <= share * torch.cuda.mem_get_info(device)[0]:
         return "device"
     return "memory" if size <= share * free_memory() else "disk"

@@ -13,7 +13,6 @@ from tqdm import tqdm
 from pipeline.errors import Stopped, UserError, listing
 from pipeline.networks.devices import resolve_device
 from pipeline.parallel import machine
-from pipeline.training.pool_loading import SIDE_BY_SIDE
 from pipeline.training.progress import AS_LINES, parse
 
 ERROR = "error: "
@@ -27,7 +26,9 @@ def places(device: str, jobs: int, runs: int) -> list[str | None]:
     core, where two threads of one run mostly wait for each other.
     """
     if resolve_device(device) == "cpu":
-        return [None] * min(runs, jobs or len(os.sched_getaffinity(0)))
+        # whoever trains several models at the same time has shared out the cores
+        cores = max(1, len(os.sched_getaffinity(0)) // machine.side_by_side())
+        return [None] * min(runs, jobs or cores)
     import torch
 
     count = torch.cuda.device_count()
@@ -101,7 +102,7 @@ class Run:
         )  # fmt: skip
         self.running[seed] = process
         if self.ended_by:
-            process.terminate()
+            process.terminate()  # the signal came before the process was known
         assert process.stdout is not None
         assert process.stderr is not None
         told, complaints = await asyncio.gather(
@@ -154,7 +155,8 @@ class Run:
 
     def environment(self, place: str | None) -> dict[str, str]:
         """What a run sees of the machine: its GPU, its share of cores and memory."""
-        environment = dict(os.environ) | {AS_LINES: "lines", SIDE_BY_SIDE: str(len(self.places))}
+        beside_it = str(len(self.places) * machine.side_by_side())
+        environment = dict(os.environ) | {AS_LINES: "lines", machine.SIDE_BY_SIDE: beside_it}
         if place is not None:
             environment["CUDA_VISIBLE_DEVICES"] = place
         if len(self.places) > 1:

@@ -97,7 +97,7 @@ MISTAKES: list[tuple[Callable[..., None], list[str], Callable[[], None], str]] =
     (evaluate.evaluate, ["oracle"], other_order, OTHER_FEATURES),
     (evaluate.evaluate, ["V"], other_order, r"V/seed-1/config\.json: another model .*: its sources"),
     (evaluate.evaluate, ["V"], another_model, r"V/seed-1/config\.json: another model .*: its model is"),
-    (report.report, ["--out", "page"], other_rate, r"models/\w+/seed-1/config\.json: another .*: its signal"),
+    (report.report, ["--out", "page"], other_rate, r"/seed-1/config\.json: another .*: its signal"),
     (report.report, ["--out", "page"], another_model, r"V/seed-1/config\.json: another model than V"),
     (report.report, ["--out", "page"], forget_a_track, "results/tracks: not the scores of the test"),
     (compare.main, [], remove("results/tracks/VA.csv"), r"results/tracks/VA\.csv: no such file; run"),

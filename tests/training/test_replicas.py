@@ -116,7 +116,7 @@ def test_a_run_that_is_stopped_in_validation_validates_again(
 
 def in_double(folder: Path, model: str, processes: int, dies: str = "") -> int:
     """A training in double precision; its exit status. What it says is added to the file `output`."""
-    module = ["-m", "tests.helpers.train_in_double", model, "--device", "cpu"]
+    module = ["-m", "tests.helpers.train_in_double", model, "--seed=1", "--device", "cpu"]
     launcher = [sys.executable]
     if processes > 1:
         torchrun = Path(sys.executable).with_name("torchrun")
@@ -207,7 +207,7 @@ def test_a_full_disk_ends_all_processes_with_one_line(copied_models: Path) -> No
     said = output.read_text()
     # once from each process, or only from the first if that has ended the other by then
     (line,) = {line for line in said.splitlines() if line.startswith("error: ")}
-    assert "VA/last.ckpt" in line
+    assert "VA/seed-1/last.ckpt" in line
     assert "cannot be written: File too large" in line
     assert said.count("Traceback") == 1, "torchrun's own"
     assert in_double(copied_models, "VA", 2) == 0

@@ -25,6 +25,7 @@ from pipeline.training import losses, run, step
 from pipeline.training.batches import CriticBatch
 from pipeline.training.fingerprint import fingerprints
 from pipeline.training.module import AdversarialSeparation
+from pipeline.training.pools import Pool
 from pipeline.training.step import critic_step, separator_losses
 from tests.helpers.experiment import THREADS, small_params, write_params
 from tests.helpers.places import TOP
@@ -178,8 +179,11 @@ def test_the_saved_model_is_the_one_that_was_validated(with_models: Path) -> Non
     assert sum(map(float, errors)) == pytest.approx(curve["L_s"].min(), rel=1e-4)
 
 
-def test_early_stopping_after_patience_epochs(copied_models: Path) -> None:
-    """With a learning rate that moves no weight the first epoch stays the best."""
+def test_it_stops_after_more_than_patience_epochs(copied_models: Path) -> None:
+    """With a learning rate that moves no weight the first epoch stays the best.
+
+    "More than six epochs" (section 4.3) is the seventh.
+    """
     data = small_params()
     data["training"] |= {"max_epochs": 30, "patience": 2}
     settings = write_params(data, copied_models)
@@ -189,7 +193,55 @@ def test_early_stopping_after_patience_epochs(copied_models: Path) -> None:
         copied_models / "models/baseline/seed-1/history/validation/L_s.tsv", sep="\t"
     )
     losses = curve["L_s"].to_list()
-    assert losses == losses[:1] * 3
+    assert losses == losses[:1] * 4
+
+
+def test_the_learning_rate_falls_as_a_cosine(
+    with_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As PyTorch's own schedule has it, for every network, whatever step a run goes on from."""
+    built = module(with_models, schedule="cosine", learning_rate=0.01)
+    optimisers = by_hand(built, monkeypatch)
+    steps = built.params.training.steps_per_epoch * built.params.training.max_epochs
+    sgd = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.01)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, steps)
+    for number in range(steps):
+        if number in (0, 1, steps // 2, steps - 1):
+            built.state.steps, built.state.critic_updates = number, 2 * number
+            built.training_step(number % 6, 0)
+            for optimiser in optimisers:
+                assert optimiser.param_groups[0]["lr"] == pytest.approx(theirs.get_last_lr()[0])
+        sgd.step()
+        theirs.step()
+
+
+def test_the_validation_loss_counts_tracks(with_models: Path) -> None:
+    """A long track weighs no more than a short one."""
+    pool = module(with_models).validation
+    _, weights = pool.tiles()
+    assert float(weights.sum()) == pytest.approx(len(pool.lengths))
+    long = Pool(torch.zeros(1, 500, 4), torch.tensor([5, 205]), torch.tensor([100, 10]), 20, 5)
+    starts, weights = long.tiles()
+    assert starts.tolist() == [5, 25, 45, 65, 85, 205]
+    assert weights.tolist() == [0.2] * 5 + [1.0]
+
+
+@pytest.mark.parametrize("which", ["supervised", "all"])
+def test_the_epoch_is_chosen_by_the_corpora_that_are_asked_for(
+    with_models: Path, which: str
+) -> None:
+    """`supervised` keeps the premise: no paired recording of the others is used at all."""
+    split = roles.load_split(with_models / "data/split.csv")
+    expected = {"DSD100"} if which == "supervised" else set(split["dataset"])
+    kept = run.validated(split, which)
+    assert set(kept.loc[kept["role"] == "validation", "dataset"]) == expected
+    assert len(kept[kept["role"] != "validation"]) == (split["role"] != "validation").sum()
+    tracks = len(module(with_models, validation=which).validation.lengths)
+    assert tracks == (kept["role"] == "validation").sum()
+    alone = split[(split["dataset"] != "DSD100") | (split["role"] == "supervised")]
+    if which == "supervised":
+        with pytest.raises(UserError, match=r"training\.validation: supervised: no dataset"):
+            run.validated(alone, which)
 
 
 def test_in_bfloat16_the_critics_update_is_near(

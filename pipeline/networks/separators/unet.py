@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from pipeline.networks.pool_and_crop import crop, memory_format, pool_and_crop
 
-
 RANDOM_PART = 0.1
 """Of the output layer's weights at the start, beside the mixture's share."""
 
