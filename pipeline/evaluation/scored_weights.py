@@ -15,7 +15,7 @@ import pandas as pd
 from pipeline.errors import UserError
 from pipeline.evaluation.track_scores import save_tracks
 from pipeline.files import write_text
-from pipeline.params import OF_SEED
+from pipeline.params import OF_SEED, of_seed
 from pipeline.separation.model_folder import WEIGHTS, digest
 from pipeline.text_files import read_text, shown
 
@@ -63,6 +63,15 @@ def load(scores: Path) -> dict[int, str]:
             raise UserError(f"{path}: {expected}; delete it and {run}")
         found[int(match[2])] = match[1]
     return found
+
+
+def check(model: Path, seed: int, scores: Path) -> None:
+    """UserError when the weights of a model's seed are not those whose scores are in `scores`."""
+    weights = of_seed(model, seed) / WEIGHTS
+    if weights.exists() and load(scores).get(seed) != digest(weights):
+        raise UserError(
+            f"{weights}: not the weights whose scores are in {scores}; run `dvc repro report`"
+        )
 
 
 def scored_as(weights: Path, tracks: Path) -> tuple[str, int] | None:

@@ -46,6 +46,12 @@ def test_scores_are_found_by_weights_whatever_the_models_are_called(tmp_path: Pa
         (v[0] / WEIGHTS).write_bytes(b"trained again")
         assert scored_weights.scored_as(v[0] / WEIGHTS, TRACKS) is None
         assert list(scored_weights.load(TRACKS / "V.csv")) == [1, 12]
+        scored_weights.check(Path("models/V"), 12, TRACKS / "V.csv")
+        scored_weights.check(Path("models/V"), 2, TRACKS / "V.csv")  # its absence is others' affair
+        with pytest.raises(
+            UserError, match=r"^models/V/seed-1/model\.safetensors: not the weights"
+        ):
+            scored_weights.check(Path("models/V"), 1, TRACKS / "V.csv")
 
 
 def test_sha256sum_says_whether_the_models_are_those_that_were_scored(tmp_path: Path) -> None:
