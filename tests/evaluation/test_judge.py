@@ -16,11 +16,14 @@ import pytest
 from pipeline.evaluation import judge
 from pipeline.evaluation.bss_eval import energy_ratios
 from pipeline.evaluation.judge import COLUMNS, TOLERANCE, confirm, objections, summary
+from pipeline.evaluation.metrics import Compared
 from pipeline.evaluation.scoring import CEILING, SILENT_REFERENCE
 from pipeline.evaluation.table_row import TableRow
 from pipeline.evaluation.track_scores import NO_SEED, load_tracks, save_tracks
+from pipeline.tracks import TrackName
 from tests.helpers import programs
 from tests.helpers.command_line import failing
+from tests.helpers.experiment import ROWS
 from tests.helpers.places import TOP, inside
 
 SCRIPT = TOP / "scripts/confirm-scores"
@@ -84,7 +87,7 @@ def test_without_ffmpeg_one_line_says_what_to_install(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------ scores computed now
 
 
-@pytest.mark.parametrize("row", ["mixture", "V", "oracle"])
+@pytest.mark.parametrize("row", ["mixture", "V", "irm", "magnitude", "oracle"])
 def test_every_scored_track_of_a_row_is_compared(with_scores: Path, row: str) -> None:
     committed = load_tracks(with_scores / f"results/tracks/{row}.csv")
     split = pd.read_csv(with_scores / "data/split.csv")
@@ -103,6 +106,18 @@ def test_every_scored_track_of_a_row_is_compared(with_scores: Path, row: str) ->
     assert summary(found).startswith(
         f"{len(scored) // 2 // len(seeds)} tracks, largest difference "
     )
+
+
+def test_museval_judges_a_track_with_a_silent_stem(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(6)
+    references = rng.standard_normal((4, 600)) * [[1], [0], [1], [1]]
+    estimates = references + 0.5 * rng.standard_normal((4, 600))
+    stems = Compared(references, estimates, ["vocals", "drums", "bass", "other"], 8)
+    monkeypatch.setattr(judge, "compared_waveforms", lambda track, row, seed: stems)
+    found = judge.confirm_track((1, TrackName("DSD100", "a")), TableRow("V", Path(), Path(), 8))
+    assert [row[3] for row in found[::3]] == ["vocals", "bass", "other"]
+    ours, judged = np.array([row[5:] for row in found]).T
+    np.testing.assert_allclose(ours, judged, atol=TOLERANCE)
 
 
 # -------------------------------------------------------------------------------------- objections
@@ -165,10 +180,10 @@ def test_all_rows_that_are_there(
     with inside(copied):
         script.confirm_scores([], device="cpu")
     lines = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
-    assert list(lines) == ["mixture", "baseline", "V", "VA", "oracle"]
+    assert list(lines) == list(ROWS)
     assert lines["baseline"] == "left out, without results/tracks/baseline.csv"
     assert lines["VA"] == "left out, without models/VA"
-    assert all("largest difference" in lines[row] for row in ("mixture", "V", "oracle"))
+    assert all("largest difference" in lines[row] for row in set(ROWS) - {"baseline", "VA"})
 
 
 def test_a_wrong_digit_is_found(
@@ -194,7 +209,7 @@ def test_rows_that_cannot_be_compared(
     shutil.rmtree(copied / "results/tracks")
     with inside(copied):
         said = failing(script.confirm_scores, ["W"], capsys)
-        assert said == "error: W: no row of the table, which has mixture, baseline, V, VA, oracle"
+        assert said == f"error: W: no row of the table, which has {', '.join(ROWS)}"
         said = failing(script.confirm_scores, ["V"], capsys)
         assert said.startswith("error: results/tracks/V.csv: no such file; run `dvc repro`")
         said = failing(script.confirm_scores, [], capsys)

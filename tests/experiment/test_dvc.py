@@ -14,6 +14,7 @@ import pytest
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
+from pipeline import params
 from tests.helpers.experiment import small_params, start_repository, write_params
 from tests.helpers.places import TOP, inside
 
@@ -22,7 +23,8 @@ DATASETS = ("DSD100", "MedleyDB", "CCMixter", "iKala")
 DOWNLOADED = {f"download@{name}" for name in DATASETS}
 PREPROCESSED = {f"preprocess@{name}" for name in DATASETS}
 TRAINED = {f"train@{name}" for name in MODELS}
-SCORED = {f"evaluate@{name}" for name in MODELS} | {"reference@mixture", "reference@oracle"}
+REFERENCES = {f"reference@{row}" for row in params.REFERENCE_ROWS}
+SCORED = {f"evaluate@{name}" for name in MODELS} | REFERENCES
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -89,7 +89,7 @@ def test_from_layout_to_scores(
                 "dataset": "DSD100", "track": IDS, "artist": "x", "role": "test", "has_vocals": True,
             }
         ).to_csv("data/split.csv", index=False)  # fmt: skip
-        for row in ("mixture", "V", "oracle"):
+        for row in params.table_rows(["V"]):
             evaluate.evaluate(row, role="test", out=None, device="cpu")
         compare.main()
     found = inventories.load(songs / "data/inventory/DSD100.json")
@@ -98,7 +98,7 @@ def test_from_layout_to_scores(
 
     tables = {
         model: pd.read_csv(songs / f"results/tracks/{model}.csv")
-        for model in ("mixture", "V", "oracle")
+        for model in params.table_rows(["V"])
     }
     store = FeatureFile.open(songs / "data/features/DSD100.h5")
     separator = Separator.load(experiment / "models/V")
@@ -146,7 +146,7 @@ def test_beside_the_embedded_recordings(
         split.split()
         preprocess.preprocess("DSD100")
         train.train("baseline", 1, device="cpu", features_in="auto", jobs=0)
-        for row in ("mixture", "baseline", "oracle"):
+        for row in params.table_rows(["baseline"]):
             evaluate.evaluate(row, role="test", out=None, device="cpu")
         compare.main()
 
