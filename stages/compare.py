@@ -3,16 +3,7 @@
 import typer
 
 from pipeline.errors import printable
-from stages.common import (
-    MODELS,
-    PARAMS,
-    RESULTS,
-    SPLIT,
-    TRACK_SCORES,
-    claim,
-    inventory_path,
-    run,
-)
+from stages.common import MODELS, PARAMS, RESULTS, SPLIT, TRACK_SCORES, claim, inventory_path, run
 
 
 def main() -> None:
@@ -23,31 +14,25 @@ def main() -> None:
     from pipeline import params, roles
     from pipeline.comparison import aggregation, histories, table
     from pipeline.comparison.markdown import escaped
-    from pipeline.datasets import inventory, split
+    from pipeline.datasets import inventory
+    from pipeline.datasets.split import notices
     from pipeline.evaluation.track_scores import load_tracks
     from pipeline.files import write_text
 
     settings = params.load(PARAMS)
     evaluation, sources = settings.evaluation, settings.sources
-    rows = ["mixture", *settings.models, "oracle"]
+    rows = params.table_rows(settings.models)
     _warn_of_strangers(rows)
     frames = {row: load_tracks(TRACK_SCORES / f"{row}.csv") for row in rows}
     inventories = [inventory.load(inventory_path(name)) for name in settings.datasets]
-    scores = aggregation.combine(frames, sources)
-    means = aggregation.means(scores, sources)
+    split = roles.load_split(SPLIT)
+    scores = aggregation.combine(frames, sources, settings.seeds)
+    means = aggregation.means(scores, sources, aggregation.unseen_datasets(split))
     baseline = aggregation.baseline(settings.models)
-    long = aggregation.long_table(
-        scores,
-        sources,
-        baseline,
-        evaluation.bootstrap_samples,
-        evaluation.confidence,
-        settings.seed,
-    )
-    trained = histories.all_curves(MODELS, settings.models)
+    long = aggregation.long_table(scores, sources, split, baseline, evaluation.confidence)
+    trained = histories.all_curves(MODELS, settings.models, settings.seeds)
     text = table.as_markdown(
         scores,
-        means,
         long,
         sources,
         baseline=baseline,
@@ -56,9 +41,7 @@ def main() -> None:
         sample_rate=settings.signal.sample_rate,
         notes=[
             *table.about_data(inventories),
-            *split.notices(
-                roles.load_split(SPLIT), inventories, settings.split.strategy, escaped, limit=1000
-            ),
+            *notices(split, inventories, settings.split.strategy, escaped, limit=1000),
         ],
     )
     with claim(RESULTS / "metrics.json"):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.audio import fingerprints
+from pipeline.audio import landmarks
 from pipeline.datasets.inventory import Inventory
 from pipeline.tracks import MIXTURE, Role, TrackName
 
@@ -35,7 +35,7 @@ def find(frame: pd.DataFrame, inventories: Sequence[Inventory]) -> list[Duplicat
 
     Whatever is a test track once more, and not itself one; then whatever is a validation track. The
     same are two tracks when all files of one are files of the other, byte for byte, or when they sound
-    the same (`audio.fingerprints.same`): their mixtures, or the one kind of recordings that a folder
+    the same (`audio.landmarks.same`): their mixtures, or the one kind of recordings that a folder
     holds and the other's recording of this kind. `frame` may still have these tracks or not.
     """
     known = dict(_known(inventories))
@@ -77,13 +77,13 @@ class _Index:
     def __init__(self, tracks: Mapping[TrackName, _Known]) -> None:
         self.tracks = list(tracks)
         self.by_md5: dict[str, set[int]] = {}
-        self.heard: dict[str, list[tuple[int, fingerprints.Hashes]]] = {}
+        self.heard: dict[str, list[tuple[int, landmarks.Hashes]]] = {}
         for number, track in enumerate(tracks.values()):
             for md5 in track.md5s:
                 self.by_md5.setdefault(md5, set()).add(number)
             for kind, text in track.heard.items():
-                self.heard.setdefault(kind, []).append((number, fingerprints.hashes(text)))
-        self.hashes: dict[str, fingerprints.Hashes] = {}
+                self.heard.setdefault(kind, []).append((number, landmarks.hashes(text)))
+        self.hashes: dict[str, landmarks.Hashes] = {}
         self.owners: dict[str, NDArray[np.intp]] = {}
         for kind, ones in self.heard.items():
             hashes = np.concatenate([one for _, one in ones])
@@ -103,12 +103,12 @@ class _Index:
 
     def _heard(self, kind: str, text: str) -> int | None:
         """The number of the first track that sounds the same."""
-        mine = fingerprints.hashes(text)
+        mine = landmarks.hashes(text)
         low, high = (np.searchsorted(self.hashes[kind], mine, side) for side in ("left", "right"))
         hits = [self.owners[kind][i:j] for i, j in zip(low, high, strict=True) if i < j]
         counts = np.bincount(np.concatenate(hits)) if hits else np.zeros(0, np.intp)
-        for one in np.flatnonzero(counts >= fingerprints.FEWEST):
+        for one in np.flatnonzero(counts >= landmarks.FEWEST):
             number, its = self.heard[kind][one]
-            if fingerprints.same(mine, its):
+            if landmarks.same(mine, its):
                 return number
         return None

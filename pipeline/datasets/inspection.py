@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline import files, rooms
 from pipeline.audio import decoding, reading
-from pipeline.audio.fingerprints import Listener
+from pipeline.audio.landmarks import Listener
 from pipeline.audio.reading import AudioInfo
 from pipeline.datasets.inventory import FileEntry
 from pipeline.datasets.readers.base import Rejected
@@ -45,7 +45,7 @@ class Inspection(NamedTuple):
     state: list[list[int]] | None = None
     """`files.state` of the files, as they were when they were read."""
     fingerprints: dict[str, str] | None = None
-    """How the mixture and each source sound, or what a folder holds (`audio.fingerprints`)."""
+    """How the mixture and each source sound, or what a folder holds (`audio.landmarks`)."""
 
 
 def inspect(

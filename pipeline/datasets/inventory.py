@@ -12,7 +12,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from pipeline import files
-from pipeline.audio import fingerprints
+from pipeline.audio import landmarks
 from pipeline.datasets.readers.base import Rejected
 from pipeline.errors import UserError
 from pipeline.params import FOLDER, Name, Origin
@@ -21,7 +21,7 @@ from pipeline.tracks import Recording
 
 
 def _fingerprint(text: str) -> str:
-    fingerprints.hashes(text)
+    landmarks.hashes(text)
     return text
 
 

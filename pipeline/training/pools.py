@@ -90,10 +90,11 @@ class Pool:
         ends = self.shares.cumsum(0)[:-1].numpy()
         return np.searchsorted(ends, random.random(count), side="right")
 
-    def tiles(self) -> Tensor:
-        """First output frames of excerpts that cover every track, the last one of each shifted back.
+    def tiles(self) -> tuple[Tensor, Tensor]:
+        """Excerpts that cover every track, the last one of each shifted back: first frames and weights.
 
-        A track shorter than an excerpt has one, at whose beginning it is.
+        The weights of a track's excerpts add up to 1, whatever its length. A track shorter than an
+        excerpt has one, at whose beginning it is.
         """
         places = [
             first
@@ -102,7 +103,8 @@ class Pool:
             )
             for first, positions in zip(self.first, self.positions, strict=True)
         ]
-        return torch.cat(places)
+        weights = [torch.full((len(own),), 1 / len(own), dtype=torch.float64) for own in places]
+        return torch.cat(places), torch.cat(weights)
 
     def gather(self, starts: Tensor, kind: int, context: bool = False) -> Tensor:
         """Excerpts of one kind (n, bins, frames), with the frames around them if `context`."""

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from pipeline.audio.fingerprints import Listener
+from pipeline.audio.landmarks import Listener
 from pipeline.datasets import duplicates, split, survey
 from pipeline.datasets.inventory import FileEntry, Inventory, load, save
 from pipeline.errors import UserError

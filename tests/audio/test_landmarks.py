@@ -11,18 +11,18 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from pipeline.audio import fingerprints
-from pipeline.audio.fingerprints import Listener
+from pipeline.audio import landmarks
+from pipeline.audio.landmarks import Listener
 from tests.helpers.melodies import RATE, melody
 
 Audio = NDArray[np.float32]
 
 
-def heard(samples: Audio, rate: int = RATE, block: int = 100_000) -> fingerprints.Hashes:
+def heard(samples: Audio, rate: int = RATE, block: int = 100_000) -> landmarks.Hashes:
     listener = Listener(rate)
     for start in range(0, len(samples), block):
         listener.push(samples[start : start + block])
-    return fingerprints.hashes(listener.fingerprint())
+    return landmarks.hashes(listener.fingerprint())
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def songs() -> list[Audio]:
 
 
 @pytest.fixture(scope="module")
-def known(songs: list[Audio]) -> list[fingerprints.Hashes]:
+def known(songs: list[Audio]) -> list[landmarks.Hashes]:
     return [heard(song) for song in songs]
 
 
@@ -55,17 +55,17 @@ ALTERED: dict[str, Callable[[Audio], Audio]] = {
 
 
 @pytest.mark.parametrize("name", ALTERED)
-def test_a_copy_is_known(songs: list[Audio], known: list[fingerprints.Hashes], name: str) -> None:
+def test_a_copy_is_known(songs: list[Audio], known: list[landmarks.Hashes], name: str) -> None:
     for number, song in enumerate(songs[:3]):
         mine = heard(ALTERED[name](song))
-        assert [fingerprints.same(mine, one) for one in known] == [n == number for n in range(6)]
-        assert fingerprints.same(known[number], mine)
+        assert [landmarks.same(mine, one) for one in known] == [n == number for n in range(6)]
+        assert landmarks.same(known[number], mine)
 
 
 @pytest.mark.parametrize("rate", [8000, 16_000, 22_050, 48_000])
-def test_at_another_rate(songs: list[Audio], known: list[fingerprints.Hashes], rate: int) -> None:
+def test_at_another_rate(songs: list[Audio], known: list[landmarks.Hashes], rate: int) -> None:
     mine = heard(soxr.resample(songs[0], RATE, rate), rate)
-    assert [fingerprints.same(mine, one) for one in known] == [True, *[False] * 5]
+    assert [landmarks.same(mine, one) for one in known] == [True, *[False] * 5]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_at_another_rate(songs: list[Audio], known: list[fingerprints.Hashes], r
 )
 def test_in_another_format(
     songs: list[Audio],
-    known: list[fingerprints.Hashes],
+    known: list[landmarks.Hashes],
     tmp_path: Path,
     coding: str,
     ending: str,
@@ -85,22 +85,22 @@ def test_in_another_format(
     subprocess.run([*ffmpeg, str(coded), str(after)], check=True)
     samples, rate = soundfile.read(after, dtype="float32")
     mine = heard(samples, rate)
-    assert [fingerprints.same(mine, one) for one in known] == [True, *[False] * 5]
+    assert [landmarks.same(mine, one) for one in known] == [True, *[False] * 5]
 
 
-def test_others_are_others(known: list[fingerprints.Hashes]) -> None:
-    assert not any(fingerprints.same(one, other) for one, other in combinations(known, 2))
+def test_others_are_others(known: list[landmarks.Hashes]) -> None:
+    assert not any(landmarks.same(one, other) for one, other in combinations(known, 2))
 
 
 def test_two_singers_with_one_backing_are_two_recordings(songs: list[Audio]) -> None:
     backing, *voices = songs[:3]
     one, other = (heard(backing + voice) for voice in voices)
-    assert not fingerprints.same(one, other)
+    assert not landmarks.same(one, other)
 
 
 def test_pieces_do_not_matter(songs: list[Audio]) -> None:
     long = np.tile(songs[0], 6)
-    assert len(long) / RATE * fingerprints.RATE > fingerprints.CHUNK
+    assert len(long) / RATE * landmarks.RATE > landmarks.CHUNK
     np.testing.assert_array_equal(heard(long, block=3001), heard(long, block=len(long)))
 
 
@@ -108,17 +108,17 @@ def test_pieces_do_not_matter(songs: list[Audio]) -> None:
 def test_where_nothing_is_heard_nothing_is_the_same(samples: int) -> None:
     for quiet in (np.zeros(samples, np.float32), np.full(samples, 0.5, np.float32)):
         mine = heard(quiet)
-        assert len(mine) < fingerprints.FEWEST
-        assert not fingerprints.same(mine, mine)
+        assert len(mine) < landmarks.FEWEST
+        assert not landmarks.same(mine, mine)
 
 
-def test_a_fingerprint_is_small_and_ordered(known: list[fingerprints.Hashes]) -> None:
+def test_a_fingerprint_is_small_and_ordered(known: list[landmarks.Hashes]) -> None:
     for one in known:
-        assert len(one) == fingerprints.KEPT
+        assert len(one) == landmarks.KEPT
         assert (np.diff(one.astype(np.int64)) > 0).all()
 
 
 @pytest.mark.parametrize("text", ["?", "AAA", "AAAA", "AAAAAAA="])
 def test_another_text_is_no_fingerprint(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        fingerprints.hashes(text)
+        landmarks.hashes(text)
