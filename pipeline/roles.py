@@ -1,8 +1,8 @@
 """data/split.csv: which track has which role. Written by `datasets.split`, read by all after it."""
 
+import math
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from pipeline.errors import UserError
@@ -44,8 +44,8 @@ def load_split(path: Path) -> pd.DataFrame:
                 f"{path}, line {int(wrong.index[0]) + 2}: {column}: expected"
                 f" {' or '.join(allowed)}, found {shown(wrong.iloc[0])}; {_AGAIN}"
             )
-    weight = pd.to_numeric(frame["weight"].replace("", "nan"), errors="coerce")
-    wrong = frame.loc[(frame["weight"] != "") & ~((weight > 0) & np.isfinite(weight)), "weight"]
+    weight = frame["weight"].map(_number).astype(float)
+    wrong = frame.loc[(frame["weight"] != "") & ~(weight.between(0, math.inf, "neither")), "weight"]
     if len(wrong):
         raise UserError(
             f"{path}, line {int(wrong.index[0]) + 2}: weight: expected a positive number or nothing,"
@@ -58,7 +58,15 @@ def load_split(path: Path) -> pd.DataFrame:
             f" {_AGAIN}"
         )
     has_vocals = frame["has_vocals"].map(_BOOLEANS).astype(bool)
-    return frame.assign(has_vocals=has_vocals, weight=weight.astype(float))
+    return frame.assign(has_vocals=has_vocals, weight=weight)
+
+
+def _number(text: str) -> float:
+    """The number of a cell; NaN where there is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def check_roles(frame: pd.DataFrame, needs_unlabelled: bool) -> None:

@@ -130,7 +130,9 @@ def test_no_name_in_a_card_becomes_markup(tmp_path: Path) -> None:
     rows = {"mixture": cells, name: cells, "oracle": cells}
     metrics = {"all": rows, other: rows}
     (tmp_path / "results/metrics.json").write_text(json.dumps(metrics))
-    save_split(pd.DataFrame([["x", "x", "x", "test", True]], columns=COLUMNS), data / "split.csv")
+    save_split(
+        pd.DataFrame([["x", "x", "x", "test", True, None]], columns=COLUMNS), data / "split.csv"
+    )
     text = card.card(folder, Separator.load(folder), tmp_path / "results").split("## Made with")[0]
     shown = printable(name)
     assert rendered.lines(text)[0] == shown
