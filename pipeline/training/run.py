@@ -70,6 +70,8 @@ def train(
     """
     check_roles(split, needs_unlabelled=params.models[name].unlabelled)
     accelerator = resolve_device(device)
+    if device == "auto" and accelerator == "cpu" and torch.cuda.is_available():
+        say("on the CPU: arithmetic in params.yaml is portable; native uses the GPU")
     with together(accelerator) as replica:
         local = f"cuda:{replica.local_rank}" if accelerator == "cuda" else "cpu"
         module = prepare(params, name, split, features, torch.device(local), replica, features_in)
