@@ -101,14 +101,14 @@ def say() -> None:
     print({name: os.environ[name] for name in os.environ if name.startswith(machine.LIBRARIES)})
     print(machine.arithmetic())
 
-machine.processor_flags = lambda: {flags}
+machine.processor_flags = lambda: FLAGS
 common.run(say)
 """
 
 
 def test_native_leaves_the_environment_alone(tmp_path: Path) -> None:
     folder = folder_with("native", tmp_path)
-    done = run(SETTINGS.format(flags={"avx2", "fma"}), folder, **STRANGE)
+    done = run(SETTINGS.replace("FLAGS", "{'avx2', 'fma'}"), folder, **STRANGE)
     assert done.stdout.splitlines()[-1] == "native"
     settings = eval(done.stdout.splitlines()[0])
     assert settings.items() >= STRANGE.items()
@@ -116,7 +116,7 @@ def test_native_leaves_the_environment_alone(tmp_path: Path) -> None:
 
 def test_a_processor_that_cannot_says_so_and_goes_on(tmp_path: Path) -> None:
     folder = folder_with("portable", tmp_path)
-    done = run(SETTINGS.format(flags={"avx2"}), folder, **STRANGE)
+    done = run(SETTINGS.replace("FLAGS", "{'avx2'}"), folder, **STRANGE)
     assert done.returncode == 0
     (line,) = done.stderr.splitlines()
     assert line.startswith("params.yaml: arithmetic: portable takes an x86-64 processor with AVX2")
