@@ -10,7 +10,7 @@ export DVC_NO_ANALYTICS := 1
 PROGRAMS := scripts/train-models scripts/confirm-scores scripts/draw-rooms scripts/same-numbers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup in-git ffmpeg chromium repro models look test test-slow campaign lint format confirm seeds open paper bench bench-gpu lock-current requirements architecture clean docker docker-test
+.PHONY: help setup in-git ffmpeg chromium repro models look test test-slow campaign lint format confirm open paper bench bench-gpu lock-current requirements architecture clean docker docker-test
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -67,9 +67,6 @@ format: setup ## let ruff rewrite what it can
 
 confirm: setup ffmpeg ## compare every committed score with museval's, to 1e-6 dB
 	scripts/confirm-scores
-
-seeds: setup ## train and test every model with eight seeds (half an hour) -> results/seeds.csv
-	python -m stages.seeds
 
 open: ## switch params.yaml to the paper's experiment on open recordings
 	cp params.open.yaml params.yaml

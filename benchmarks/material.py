@@ -125,7 +125,7 @@ def module(
     unlabelled = lengths[Role.UNLABELLED]
     everything = len((MIXTURE, *settings.sources))
     batches = Batches(
-        seed=settings.seed,
+        seed=settings.seeds[0],
         batch_size=settings.training.batch_size,
         gain=(settings.training.gain[0], settings.training.gain[1]),
         supervised=pool(settings, lengths[Role.SUPERVISED], everything, place),
@@ -136,7 +136,7 @@ def module(
         },
     )
     validation = pool(settings, lengths[Role.VALIDATION], everything, place)
-    return AdversarialSeparation(settings, model, batches, validation)
+    return AdversarialSeparation(settings, model, settings.seeds[0], batches, validation)
 
 
 def with_batch(settings: Params, size: int, small: bool = False) -> Params:

@@ -87,13 +87,13 @@ def main(
     """Print the table."""
     settings = params.load(common.PARAMS)
     common.known_model(settings, model)
-    module = run.prepare(
-        settings, model, roles.load_split(common.SPLIT), common.FEATURES, torch.device("cpu")
-    )
+    seed = settings.seeds[0]
+    split, cpu = roles.load_split(common.SPLIT), torch.device("cpu")
+    module = run.prepare(settings, model, seed, split, common.FEATURES, cpu)
     typer.echo("| weights | network | rounding | of the mean | batch |\n|---|---|---:|---:|---:|")
     for row in table(module, "fresh", batches):
         typer.echo(row)
-    folder = common.MODELS / model
+    folder = params.of_seed(common.MODELS / model, seed)
     load_model(module.separator, str(folder / WEIGHTS))
     for source, critic in module.critics.items():
         load_model(critic, str(folder / f"critic-{source}.safetensors"))

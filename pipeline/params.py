@@ -4,6 +4,7 @@ All parameter files (params*.yaml) have exactly these keys. The machine (device,
 parameter: dvc.lock records none, so it must not decide what is rerun.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -31,8 +32,15 @@ REACH = 1
 """Hops from a frame's centre to the end of its window: windows overlap by 50 % (section 4.3.1)."""
 FOLDER = "folder"
 """The origin of unpaired recordings."""
-REFERENCE_ROWS = (MIXTURE, "oracle")
+IDEAL_ROWS = {
+    "irm": "an ideal ratio mask: of each cell of the mixture the source's share of all magnitudes",
+    "magnitude": "the true magnitudes with the mixture's phase",
+    "oracle": "the magnitudes that come closest to the source with the mixture's phase",
+}
+REFERENCE_ROWS = {MIXTURE: "the mixture as the estimate", **IDEAL_ROWS}
+"""The rows of the table that need no model, and what their estimates are."""
 RESERVED = (*REFERENCE_ROWS, "all", *DATASETS)
+OF_SEED = "seed-"
 WIDEST = 4096
 """Filters of a separator's lowest level: 250 million weights."""
 
@@ -199,6 +207,8 @@ class Training(Section):
     max_epochs: Annotated[int, Field(gt=0, le=10_000)]
     patience: Annotated[int, Field(gt=0, le=10_000)]
     learning_rate: Annotated[float, Field(ge=1e-9, le=1)]
+    schedule: Literal["constant", "cosine"]
+    """Of the learning rate: it stays, or falls to zero at the last update of `max_epochs`."""
     critic_steps: Annotated[int, Field(gt=0, le=100)]
     gain: Annotated[
         list[Annotated[float, Field(ge=0.001, le=100)]], Field(min_length=2, max_length=2)
@@ -206,6 +216,8 @@ class Training(Section):
     divergence: Annotated[str, _one_of("training/divergences")]
     penalty_weight: Weight
     additivity_domain: Literal["linear", "log"]
+    validation: Literal["supervised", "all"]
+    """The datasets whose validation tracks choose the epoch: those with supervised tracks, or all."""
     precision: Precision
     """Of the convolutions: of separator and critics in training, of the separator where the model is
     applied; all else is float32 either way."""
@@ -235,14 +247,14 @@ class Evaluation(Section):
 
     filter_length: Annotated[int, Field(gt=0, le=2048)]
     """The equations of a track are a matrix of (sources * filter_length) squared."""
-    bootstrap_samples: Annotated[int, Field(gt=0, le=100_000)]
     confidence: Annotated[float, Field(ge=0.01, le=0.9999)]
 
 
 class Params(Section):
     """The whole file."""
 
-    seed: Seed
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=100)]
+    """Of batches and initial weights: every model is trained and scored with each."""
     arithmetic: Arithmetic
     """portable: the same bits on every x86-64 processor with AVX2 (`machine.compute_portably`)."""
     sources: Annotated[list[Name], Field(min_length=1, max_length=16)]
@@ -258,6 +270,9 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        twice = [seed for seed, count in Counter(self.seeds).items() if count > 1]
+        if twice:
+            raise ValueError(f"seeds: {twice[0]} is there twice; leave one of them out")
         check_sources(self.sources)
         _distinct("datasets", self.datasets)
         _distinct("models", self.models)
@@ -310,6 +325,11 @@ class Params(Section):
             raise ValueError(f"synthetic.tracks.{name}: expected a number of tracks, found nothing")
 
 
+def of_seed(model: Path, seed: int) -> Path:
+    """The folder of what a model has learned with one of its seeds: models/VA/seed-1."""
+    return model / f"{OF_SEED}{seed}"
+
+
 def check_sources(names: Sequence[str]) -> None:
     """Raise ValueError when names of sources cannot stand side by side, as files and in tables."""
     if len(set(names)) != len(names):
@@ -337,6 +357,11 @@ def _related(dataset: str, how: str) -> Sequence[str]:
     """The datasets that the catalogue relates with another one, by `songs_of` or `same_songs_as`."""
     related: Sequence[str] = _CATALOGUE.get(dataset, {}).get(how, ())
     return related
+
+
+def table_rows(models: Iterable[str]) -> list[str]:
+    """All rows of the table in its order: the models between the mixture and the ideal rows."""
+    return [MIXTURE, *models, *IDEAL_ROWS]
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

@@ -172,8 +172,8 @@ def plain(arguments: list[str]) -> list[str]:
 
 def _note_time(module: str, arguments: list[str], seconds: float) -> None:
     """Keep how long a stage took last, for the report; of no consequence if it cannot be kept."""
-    if os.environ.get("RANK", "0") != "0":
-        return  # one of several processes that train together; the first speaks for them
+    if os.environ.get("RANK", "0") != "0" or "TRAINING_PROGRESS" in os.environ:
+        return  # one of several processes that train; one speaks for them
     if module == "__main__":
         module = Path(sys.argv[0]).stem
     name = " ".join([module.rpartition(".")[2], *arguments])

@@ -3,7 +3,7 @@
 import typer
 
 from pipeline.errors import printable
-from stages.common import MODELS, PARAMS, RESULTS, TRACK_SCORES, claim, inventory_path, run
+from stages.common import MODELS, PARAMS, RESULTS, SPLIT, TRACK_SCORES, claim, inventory_path, run
 
 
 def main() -> None:
@@ -11,7 +11,7 @@ def main() -> None:
 
     Beside them results/curves.csv: how the models were trained, from models/*/history.
     """
-    from pipeline import params
+    from pipeline import params, roles
     from pipeline.comparison import aggregation, histories, table
     from pipeline.datasets import inventory
     from pipeline.evaluation.track_scores import load_tracks
@@ -19,25 +19,18 @@ def main() -> None:
 
     settings = params.load(PARAMS)
     evaluation, sources = settings.evaluation, settings.sources
-    rows = ["mixture", *settings.models, "oracle"]
+    rows = params.table_rows(settings.models)
     _warn_of_strangers(rows)
     frames = {row: load_tracks(TRACK_SCORES / f"{row}.csv") for row in rows}
     inventories = [inventory.load(inventory_path(name)) for name in settings.datasets]
-    scores = aggregation.combine(frames, sources)
-    means = aggregation.means(scores, sources)
+    split = roles.load_split(SPLIT)
+    scores = aggregation.combine(frames, sources, settings.seeds)
+    means = aggregation.means(scores, sources, aggregation.unseen_datasets(split))
     baseline = aggregation.baseline(settings.models)
-    long = aggregation.long_table(
-        scores,
-        sources,
-        baseline,
-        evaluation.bootstrap_samples,
-        evaluation.confidence,
-        settings.seed,
-    )
-    trained = histories.all_curves(MODELS, settings.models)
+    long = aggregation.long_table(scores, sources, split, baseline, evaluation.confidence)
+    trained = histories.all_curves(MODELS, settings.models, settings.seeds)
     text = table.as_markdown(
         scores,
-        means,
         long,
         sources,
         baseline=baseline,

@@ -117,7 +117,10 @@ def frames() -> dict[str, pd.DataFrame]:
         }
 
     levels = {"mixture": 0.0, "baseline": 2.0, "V": 3.0, "VA": 2.5, "oracle": 9.0}
-    return {model: score_tables.frame(scores(level)) for model, level in levels.items()}
+    return {
+        model: score_tables.frame(scores(level), seeds=score_tables.seeds_of(model))
+        for model, level in levels.items()
+    }
 
 
 @pytest.fixture

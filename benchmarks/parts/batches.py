@@ -66,7 +66,7 @@ def drawn(settings: Params, found: Path, batch_size: int, device: str) -> Batche
     )
     inventory = material.look(found / "songs")
     return Batches(
-        settings.seed,
+        settings.seeds[0],
         batch_size,
         (settings.training.gain[0], settings.training.gain[1]),
         load_pool(

@@ -15,8 +15,10 @@ from pipeline.training.run import EXCERPT_FRAMES, loader, quiet
 NAME = "validation pass"
 
 
-def ours(trainer: lightning.Trainer, module: AdversarialSeparation, batches: list[Tensor]) -> None:
-    """The trainer's pass over these excerpts, given by their first frames."""
+def ours(
+    trainer: lightning.Trainer, module: AdversarialSeparation, batches: list[tuple[Tensor, ...]]
+) -> None:
+    """The trainer's pass over these excerpts, given by their first frames and weights."""
     trainer.validate(module, loader(batches), verbose=False)
 
 
@@ -45,7 +47,8 @@ def results(options: Options) -> list[Result]:
         accelerator="gpu" if on_gpu else "cpu", devices=1, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    starts = list(torch.split(module.validation.tiles()[: number * batch], batch))
+    own = (one[: number * batch] for one in module.validation.tiles())
+    excerpts = list(zip(*(torch.split(one, batch) for one in own), strict=True))
     mixture, _ = module.batches.paired(0)
 
     def forward() -> None:
@@ -54,7 +57,7 @@ def results(options: Options) -> list[Result]:
         straightforward(module, mixture, number)
 
     times = harness.measure(
-        {OURS: lambda: ours(trainer, module, starts), STRAIGHTFORWARD: forward},
+        {OURS: lambda: ours(trainer, module, excerpts), STRAIGHTFORWARD: forward},
         options.turns(7),
         options.device,
     )

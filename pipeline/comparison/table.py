@@ -5,9 +5,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from pipeline.comparison.aggregation import Means, winners
-from pipeline.comparison.intervals import FEWEST_PAIRS
-from pipeline.comparison.markdown import as_code, escaped, grid, interval, number
+from pipeline.comparison.aggregation import ALL
+from pipeline.comparison.markdown import as_code, escaped, grid, interval, number, references
 from pipeline.datasets.inventory import Inventory
 from pipeline.evaluation.metrics import HEADLINE, IMPROVEMENTS, REPORTED
 from pipeline.evaluation.scoring import CEILING, SILENT_ESTIMATE, UNSCORED
@@ -16,7 +15,6 @@ from pipeline.params import DATASETS, FOLDER
 
 def as_markdown(
     frame: pd.DataFrame,
-    means: Means,
     long: pd.DataFrame,
     sources: Sequence[str],
     *,
@@ -26,28 +24,27 @@ def as_markdown(
     sample_rate: int,
     notes: Sequence[str] = (),
 ) -> str:
-    """results/table.md from what `combine`, `means` and `long_table` of `aggregation` gave.
+    """results/table.md from what `combine` and `long_table` of `aggregation` gave.
 
-    Per source a table in the layout of the paper's Figure 2: blocks of test sets, a row per metric,
-    the models side by side between the two reference rows, the best of them in bold. Then the
-    differences to the baseline (none when it is None or alone), and what the means leave out.
-    `notes` are further lines for the end.
+    Per source a table: blocks of test sets, a row per model between the two reference rows, a column
+    per metric, in bold the models that cannot be told from the best. Then the differences to the
+    baseline (none when it is None or alone), and what the means leave out. `notes` are further lines
+    for the end.
     """
     improvements = "".join(
         f" {name} is the {of} less that of the mixture." for name, of in IMPROVEMENTS.items()
     )
+    seeds = int(long["seeds"].max())
     lines = [
         "# Comparison of the models",
         "",
-        f"Means over tracks in dB. BSS Eval v3, sources, {filter_length} taps, over whole tracks,"
-        f" mono, {sample_rate} Hz; a ratio above {CEILING:g} dB counts as {CEILING:g}."
-        f"{improvements} Bold: the best model;"
-        " `mixture` (the mixture as the estimate) and `oracle` (the true magnitudes with the"
-        " mixture's phase) are the frame, not competitors.",
+        f"{_what_a_cell_is(seeds, confidence)} BSS Eval v3, sources, {filter_length} taps, over whole"
+        f" tracks, mono, {sample_rate} Hz; a ratio above {CEILING:g} dB counts as {CEILING:g}."
+        f"{improvements} {references()}.",
         "",
     ]
     for source in sources:
-        lines += [f"## {escaped(source)}", "", *_scores(means, source), ""]
+        lines += [f"## {escaped(source)}", "", *_scores(long[long["source"] == source]), ""]
     compared = long[(long["metric"] == HEADLINE) & long["difference"].notna()]
     if baseline is not None and len(compared):
         lines += [
@@ -55,14 +52,26 @@ def as_markdown(
             "",
             *_difference_rows(compared, confidence),
             "",
-            f"Mean over tracks of the paired difference in dB, its {confidence:.0%} bootstrap"
-            " interval, and the p-value of a two-sided Wilcoxon signed-rank test (none when fewer"
-            f" than {FEWEST_PAIRS} tracks differ; not corrected for the number of tests).",
+            *_about_differences(compared, confidence),
             "",
         ]
     lines += ["## Notes", ""]
     lines += [f"- {line}" for line in (*_left_out(frame), _silent_estimates(frame), *notes)]
     return "\n".join(lines) + "\n"
+
+
+def _what_a_cell_is(seeds: int, confidence: float) -> str:
+    if seeds == 1:
+        return (
+            f"Means over tracks in dB; ± is the {confidence:.0%} interval over other artists. **Each"
+            " model was trained once, with one seed: the intervals do not cover retraining**, which"
+            " can move a mean by more. So nothing is bold, and no difference is tested."
+        )
+    return (
+        f"Means over {seeds} seeds and the tracks in dB; ± is the {confidence:.0%} interval over"
+        " other seeds and other artists (docs/statistics.md). Bold: every model that cannot be told"
+        " from the best one (Holm's correction over the models of a block)."
+    )
 
 
 def about_data(inventories: Sequence[Inventory]) -> list[str]:
@@ -100,44 +109,73 @@ def about_data(inventories: Sequence[Inventory]) -> list[str]:
     return lines
 
 
-def _scores(means: Means, source: str) -> list[str]:
-    models = list(next(iter(means.values())))
+def _scores(long: pd.DataFrame) -> list[str]:
+    """Of one source: a row per test set and model."""
     rows = []
-    for name, cells in means.items():
-        tracks = str(max(cells[model]["tracks"] for model in models))
-        for metric in REPORTED:
-            values = {model: cells[model].get(f"{metric}_{source}") for model in models}
-            head = (escaped(name), tracks) if metric == REPORTED[0] else ("", "")
-            best = winners(metric, values)
-            shown = (f"**{number(v)}**" if m in best else number(v) for m, v in values.items())
-            rows.append([head[0], metric, head[1], *shown])
-    header = ["test set", "metric", "tracks", *map(escaped, models)]
-    return grid(header, rows, text_columns=2)
+    for test_set, block in long.groupby("test_set", sort=False):
+        head = [escaped(str(test_set)), _count(block)]
+        for model, cells in block.groupby("model", sort=False):
+            shown = [_cell(cells[cells["metric"] == metric].iloc[0]) for metric in REPORTED]
+            rows.append([head[0], escaped(str(model)), head[1], *shown])
+            head = ["", ""]
+    return grid(["test set", "model", "tracks (artists)", *REPORTED], rows, text_columns=2)
+
+
+def _count(block: pd.DataFrame) -> str:
+    tracks, artists = int(block["tracks"].max()), int(block["artists"].max())
+    return f"{tracks} ({artists})"
+
+
+def _cell(row: "pd.Series[float]") -> str:
+    mean, half = number(row["mean"]), row["high"] - row["mean"]
+    shown = f"**{mean}**" if row["best"] == 1 else mean
+    return shown if pd.isna(half) else f"{shown} ± {half:.2f}"
 
 
 def _difference_rows(compared: pd.DataFrame, confidence: float) -> list[str]:
     rows = [
         [
-            *(escaped(str(row[name])) for name in ("test_set", "source", "model", "tracks")),
+            *(escaped(str(row[name])) for name in ("test_set", "source", "model")),
             number(row["difference"], "+"),
             interval(row["difference_low"], row["difference_high"]),
-            "–" if pd.isna(row["p_value"]) else f"{row['p_value']:.2g}",
+            *("–" if pd.isna(row[name]) else f"{row[name]:.2g}" for name in ("p_value", "p_holm")),
         ]
         for row in compared.to_dict("records")
     ]
-    header = ["test set", "source", "model", "tracks", "mean", f"{confidence:.0%} interval", "p"]
+    header = ["test set", "source", "model", "mean", f"{confidence:.0%} interval", "p", "Holm's p"]
     return grid(header, rows, text_columns=3)
 
 
+def _about_differences(compared: pd.DataFrame, confidence: float) -> list[str]:
+    """What the columns are, and what difference can be seen at all."""
+    if not (tested := int(compared["p_value"].count())):
+        return ["Mean difference in dB over tracks; too few seeds or artists for an interval."]
+    seen = compared[compared["test_set"] == ALL].groupby("source", sort=False)["detectable"].max()
+    told = " and ".join(
+        [f"{amount:.2f} dB on {escaped(str(name))}" for name, amount in seen.items()]
+    )
+    return [
+        "Mean difference in dB (the same tracks, seeds unpaired), its interval over other seeds and"
+        f" other artists, the p-value of a t test, and the same after Holm's correction over the"
+        f" {tested} differences of this table.",
+        "",
+        f"**What can be seen**: with these seeds and tracks, a true difference over all tracks of"
+        f" {told} would have a corrected p below {1 - confidence:.2g} in 80 % of repetitions.",
+    ]
+
+
 def _left_out(frame: pd.DataFrame) -> list[str]:
-    """A line per reason and dataset, with every track that has no scores."""
-    lines = []
-    tracks = frame[["dataset", "track", "note"]].drop_duplicates()
+    """A line per reason, sources and dataset, with every track that has no scores of these."""
+    lines, every = [], ", ".join(map(escaped, frame["source"].unique()))
+    rows = frame[["dataset", "track", "source", "note"]].drop_duplicates()
     for note in UNSCORED:
-        for dataset, part in tracks[tracks["note"] == note].groupby("dataset", sort=False):
+        tracks = rows[rows["note"] == note].groupby(["dataset", "track"], sort=False)["source"]
+        left = tracks.agg(lambda column: ", ".join(map(escaped, column))).reset_index()
+        for (dataset, sources), part in left.groupby(["dataset", "source"], sort=False):
+            means = "all means" if sources == every else f"the means of {sources}"
             names, count = ", ".join(map(as_code, part["track"])), len(part)
             lines.append(
-                f"Left out of all means ({note}): {count} of {escaped(str(dataset))}: {names}."
+                f"Left out of {means} ({note}): {count} of {escaped(str(dataset))}: {names}."
             )
     return lines or ["No track was left out of the means."]
 
@@ -150,4 +188,7 @@ def _silent_estimates(frame: pd.DataFrame) -> str:
     listed = ", ".join(
         f"{escaped(model)} {escaped(source)}: {count}" for (model, source), count in counts.items()
     )
-    return f"Silent estimates, scored as noise and part of the means (tracks): {listed}."
+    return (
+        "Silent estimates, scored as noise and part of the means (tracks, all seeds together):"
+        f" {listed}."
+    )

@@ -2,15 +2,16 @@
 
 import math
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.evaluation.bss_eval import RATIOS, Values, Waveforms
-from pipeline.evaluation.scoring import CEILING, UNSCORED, audible
+from pipeline.evaluation.scoring import CEILING, UNSCORED, audible, sounding
 from pipeline.evaluation.table_row import TableRow, compared_waveforms, scored, tracks_of
-from pipeline.evaluation.track_scores import KEY
+from pipeline.evaluation.track_scores import KEY, NO_SEED
 from pipeline.parallel.mapping import parallel_map
 from pipeline.tracks import Role, TrackName
 
@@ -52,23 +53,28 @@ def confirm(row: TableRow, split: pd.DataFrame, role: Role = Role.TEST) -> pd.Da
     Returns COLUMNS, a row per track that has scores, source and metric; in dB, not rounded, both cut
     at `scoring.CEILING`; difference: ours - museval. A silent estimate is the same noise for both.
     """
-    work, tracks = partial(confirm_track, row=row), tracks_of(split, role)
-    parts = parallel_map(work, tracks, f"confirms {row.name}")
+    wanted = product(row.seeds, tracks_of(split, role))
+    work = partial(confirm_track, row=row)
+    parts = parallel_map(work, list(wanted), f"confirms {row.name}")
     frame = pd.DataFrame([one for part in parts for one in part], columns=COLUMNS[:-1])
     same = frame["ours"] == frame["museval"]  # infinities have no difference
     return frame.assign(difference=(frame["ours"] - frame["museval"]).mask(same, 0.0))
 
 
-def confirm_track(track: TrackName, row: TableRow) -> list[tuple[str, str, str, str, float, float]]:
-    """`confirm` of one track, but for the difference."""
-    compared = compared_waveforms(track, row)
+def confirm_track(
+    wanted: tuple[int, TrackName], row: TableRow
+) -> list[tuple[int, str, str, str, str, float, float]]:
+    """`confirm` of one seed and track, but for the difference."""
+    seed, track = wanted
+    compared = compared_waveforms(track, row, seed)
     scores = scored(compared, track, row)
-    if scores[0].note in UNSCORED:
+    scores = [score for score in scores if score.note not in UNSCORED]
+    if not scores:
         return []
-    heard = audible(compared.estimates)
-    judged = museval_sources(compared.references, heard, compared.filter_length)
+    heard = sounding(compared)
+    judged = museval_sources(heard.references, audible(heard.estimates), heard.filter_length)
     return [
-        (*track, score.source, ratio, _cut(score.values[ratio]), _cut(values[number]))
+        (seed, *track, score.source, ratio, _cut(score.values[ratio]), _cut(values[number]))
         for number, score in enumerate(scores)
         for ratio, values in zip(RATIOS, judged, strict=True)
     ]
@@ -100,8 +106,9 @@ def objections(compared: pd.DataFrame, committed: pd.DataFrame) -> list[str]:
     filed = expected.melt(KEY, list(RATIOS), "metric", "filed")
     found = []
     for row in compared.merge(filed, "outer", indicator="where").to_dict("records"):
+        seed = "" if row["seed"] == NO_SEED else f"seed {row['seed']}, "
         track = TrackName(row["dataset"], row["track"])
-        label = f"{track}: {row['metric']} of {row['source']}"
+        label = f"{seed}{track}: {row['metric']} of {row['source']}"
         ours, judged, written = (row[name] for name in ("ours", "museval", "filed"))
         if row["where"] == "left_only":
             found.append(f"{label} is not in the file")

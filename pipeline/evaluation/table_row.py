@@ -3,25 +3,22 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from itertools import product
 from pathlib import Path
 from uuid import uuid4
 
-import numpy as np
 import pandas as pd
-import torch
-from numpy.typing import NDArray
 
 from pipeline.errors import UserError, listing
 from pipeline.evaluation.metrics import Compared
+from pipeline.evaluation.reference_rows import reference_estimates
 from pipeline.evaluation.scoring import Score, score_track
-from pipeline.evaluation.track_scores import tracks_frame
-from pipeline.features.stft import reconstruct, stft
+from pipeline.evaluation.track_scores import NO_SEED, tracks_frame
 from pipeline.features.store import FeatureFile
 from pipeline.parallel.mapping import DIED, parallel_map
+from pipeline.params import REFERENCE_ROWS, of_seed
 from pipeline.separation.separator import NonFiniteError, Separator
 from pipeline.tracks import Role, TrackName, mixture_of
-
-FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -29,12 +26,13 @@ class TableRow:
     """A row of the table: what makes its estimates, and where the files for that are."""
 
     name: str
-    """A model, or a reference row: "mixture" (every estimate is the mixture) or "oracle" (the true
-    magnitudes with the mixture's phase: the best that this representation allows)."""
+    """A model, or one of `params.REFERENCE_ROWS`."""
     features: Path
     models: Path
-    """The folder of a model is `models`/<name>."""
+    """The folder of a model with one seed is `models`/<name>/seed-<n>."""
     filter_length: int
+    seeds: tuple[int, ...] = (NO_SEED,)
+    """Those that a model was trained with."""
     device: str = "cpu"
     run: str = field(default_factory=lambda: uuid4().hex)
     """Unique id of this stage, part of the cache key, so a long-lived worker never reuses older
@@ -47,18 +45,19 @@ def score_row(row: TableRow, split: pd.DataFrame, role: Role = Role.TEST) -> pd.
     Raises UserError when a track cannot be scored, or when computing its scores has ended two
     worker processes: all others are scored before it says so.
     """
-    name, tracks = row.name, tracks_of(split, role)
+    # seed by seed: a worker holds one model at a time
+    name, wanted = row.name, list(product(row.seeds, tracks_of(split, role)))
     scores: Iterator[list[Score] | None] = parallel_map(
-        partial(score, row=row), tracks, f"scores {name}", lambda _: None
+        partial(_score, row=row), wanted, f"scores {name}", lambda _: None
     )
-    found = dict(zip(tracks, scores, strict=True))
-    lost = [str(track) for track, of_track in found.items() if of_track is None]
+    found = dict(zip(wanted, scores, strict=True))
+    lost = list(dict.fromkeys(str(track) for (_, track), own in found.items() if own is None))
     if lost:
         raise UserError(
-            f"{name}: no scores, for {len(lost)} of {len(tracks)} tracks are lost: {listing(lost)}:"
-            f" {DIED}; give it more memory, or take the tracks out of the dataset"
+            f"{name}: no scores, for {len(lost)} of {len(wanted) // len(row.seeds)} tracks are lost:"
+            f" {listing(lost)}: {DIED}; give it more memory, or take the tracks out of the dataset"
         )
-    return tracks_frame((track, of_track) for track, of_track in found.items() if of_track)
+    return tracks_frame((seed, track, own) for (seed, track), own in found.items() if own)
 
 
 def tracks_of(split: pd.DataFrame, role: Role) -> list[TrackName]:
@@ -67,27 +66,30 @@ def tracks_of(split: pd.DataFrame, role: Role) -> list[TrackName]:
     return [TrackName(str(name), str(track)) for name, track in chosen.itertuples(index=False)]
 
 
-def score(track: TrackName, row: TableRow) -> list[Score]:
-    """The scores of one track."""
+def _score(wanted: tuple[int, TrackName], row: TableRow) -> list[Score]:
+    seed, track = wanted
+    return score(track, row, seed)
+
+
+def score(track: TrackName, row: TableRow, seed: int = NO_SEED) -> list[Score]:
+    """The scores of one track, of a model with one of its seeds."""
     try:
-        compared = compared_waveforms(track, row)
+        compared = compared_waveforms(track, row, seed)
     except NonFiniteError as error:
         raise UserError(f"{track}: {error}") from None
     return scored(compared, track, row)
 
 
-def compared_waveforms(track: TrackName, row: TableRow) -> Compared:
-    """References and estimates of one track."""
+def compared_waveforms(track: TrackName, row: TableRow, seed: int = NO_SEED) -> Compared:
+    """References and estimates of one track, of a model with one of its seeds."""
     store = _open(row.features / f"{track.dataset}.h5", row.run)
     (place,) = store.rows([track.track])
     references = store.waveforms(place)
-    mixture = mixture_of(references)
-    if row.name == "mixture":
-        estimates = np.repeat(mixture[None], len(references), axis=0)
-    elif row.name == "oracle":
-        estimates = oracle(store, place, mixture)
+    if row.name in REFERENCE_ROWS:
+        estimates = reference_estimates(row.name, references, store.signal)
     else:
-        estimates = _load(row.models / row.name, row.device, row.run).estimate(mixture)
+        separator = _load(of_seed(row.models / row.name, seed), row.device, row.run)
+        estimates = separator.estimate(mixture_of(references))
     return Compared(references, estimates, store.sources, row.filter_length)
 
 
@@ -97,13 +99,6 @@ def scored(compared: Compared, track: TrackName, row: TableRow) -> list[Score]:
         return score_track(compared)
     except ValueError as error:
         raise UserError(f"{row.name}: {track} cannot be scored: {error}") from None
-
-
-def oracle(store: FeatureFile, place: int, mixture: FloatArray) -> FloatArray:
-    """The true magnitudes with the mixture's phase (sources, samples)."""
-    magnitudes = torch.from_numpy(store.spectrogram(place, store.sources)).transpose(1, 2)
-    spectrum = stft(torch.from_numpy(mixture), store.signal)
-    return reconstruct(magnitudes, spectrum, store.signal)[:, : len(mixture)].numpy()
 
 
 # A worker scores many tracks: it opens each file and loads each model once. A cluster's worker

@@ -12,20 +12,22 @@ from pipeline.evaluation.metrics import MEASURED
 from pipeline.evaluation.scoring import SILENT_ESTIMATE, UNSCORED, Score
 from pipeline.files import write_text
 from pipeline.params import REFERENCE_ROWS
-from pipeline.text_files import printed, read_table, shown
+from pipeline.text_files import printed, read_table, read_text, shown
 from pipeline.tracks import TrackName
 
-KEY = ["dataset", "track", "source"]
+KEY = ["seed", "dataset", "track", "source"]
+NO_SEED = -1
+"""In a frame, where the file has an empty cell: nothing of a reference row was trained."""
 COLUMNS = [*KEY, *MEASURED, "note"]
 MOST = 10_000
 """dB. No ratio of two numbers in double precision is larger."""
 
 
-def tracks_frame(scored: Iterable[tuple[TrackName, Sequence[Score]]]) -> pd.DataFrame:
-    """Rows of COLUMNS from tracks and the scores of their sources."""
+def tracks_frame(scored: Iterable[tuple[int, TrackName, Sequence[Score]]]) -> pd.DataFrame:
+    """Rows of COLUMNS from seeds (or NO_SEED), tracks and the scores of their sources."""
     rows = [
-        (*track, score.source, *(score.values[name] for name in MEASURED), score.note)
-        for track, scores in scored
+        (seed, *track, score.source, *(score.values[name] for name in MEASURED), score.note)
+        for seed, track, scores in scored
         for score in scores
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -35,20 +37,34 @@ def save_tracks(frame: pd.DataFrame, path: Path) -> None:
     """Write scores per track as CSV: dB with two decimals, empty where there is no score."""
     rounded = frame[COLUMNS].copy()
     rounded[MEASURED] = rounded[MEASURED].round(2) + 0.0  # no -0.00
+    rounded["seed"] = rounded["seed"].map(lambda seed: "" if seed == NO_SEED else str(seed))
     write_text(path, rounded.to_csv(index=False, float_format="%.2f", lineterminator="\n"))
 
 
-def load_tracks(path: Path) -> pd.DataFrame:
-    """Read what `save_tracks` wrote. Raises UserError when it is missing or damaged."""
+def load_tracks(path: Path, *, before_seeds: bool = False) -> pd.DataFrame:
+    """Read what `save_tracks` wrote. Raises UserError when it is missing or damaged.
+
+    before_seeds: accept a file from when a model was trained once; its seed is NO_SEED.
+    """
     stage = "reference" if path.stem in REFERENCE_ROWS else "evaluate"
     name = quote(f"{stage}@{path.stem}")
     run = f"run `dvc repro {name}`"
     rerun = f"delete it and {run}"
-    rows = read_table(path, COLUMNS, rerun, run)
+    old = read_text(path, rerun, run).partition("\n")[0].strip() == ",".join(COLUMNS[1:])
+    if old and not before_seeds:
+        raise UserError(f"{path}: scores from before seeds (no column seed); {run}")
+    rows = read_table(path, COLUMNS[1:] if old else COLUMNS, rerun, run)
+    if old:
+        rows = [["", *row] for row in rows]
     # Names stay text: a track may be called "007" or "nan".
     frame = pd.DataFrame(
         [
-            (*row[:3], *(_score(path, row, cell, rerun) for cell in row[3:-1]), row[-1])
+            (
+                NO_SEED if old else _seed(path, row, rerun),
+                *row[1:4],
+                *(_score(path, row, cell, rerun) for cell in row[4:-1]),
+                row[-1],
+            )
             for row in rows
         ],
         columns=COLUMNS,
@@ -56,9 +72,18 @@ def load_tracks(path: Path) -> pd.DataFrame:
     if frame.empty:
         raise UserError(f"{path}: holds no track; check that data/split.csv has any in role test")
     if frame.duplicated(KEY).any():
-        twice = printed(" / ".join(frame.loc[frame.duplicated(KEY), KEY].iloc[0]))
+        twice = printed(" / ".join(map(str, frame.loc[frame.duplicated(KEY), KEY].iloc[0])))
         raise UserError(f"{path}: {twice} is there twice; {rerun}")
     return frame
+
+
+def _seed(path: Path, row: Sequence[str], rerun: str) -> int:
+    """The seed that a row was trained with; none in a reference row alone."""
+    cell, trained = row[0], path.stem not in REFERENCE_ROWS
+    if cell.isascii() and cell.isdecimal() == trained and len(cell) <= 10:
+        return int(cell) if trained else NO_SEED
+    expected = "a seed" if trained else "none"
+    raise UserError(f"{path}: seed: expected {expected}, found {shown(cell)}; {rerun}")
 
 
 def _score(path: Path, row: Sequence[str], cell: str, rerun: str) -> float:
@@ -75,6 +100,6 @@ def _score(path: Path, row: Sequence[str], cell: str, rerun: str) -> float:
     elif note not in UNSCORED and (np.isnan(value) or MOST < abs(value) < np.inf):
         problem = f"expected a score in dB, found {shown(cell)}"
     if problem:
-        name = printed(" / ".join(row[:3]))
+        name = printed(" / ".join(row[:4]))
         raise UserError(f"{path}: {name}: {problem}; {rerun}")
     return value

@@ -17,6 +17,8 @@ PR_SET_PDEATHSIG = 1
 """Of Linux's prctl."""
 MEMORY = 2**30
 """Bytes of address space; until it is written to, it costs nothing."""
+SIDE_BY_SIDE = "TRAINING_SIDE_BY_SIDE"
+"""The environment variable by which whoever starts several trainings tells each how many there are."""
 SPARE = 4
 """Threads and processes beside those that compute: a progress bar's, the fork server."""
 FILES, FILES_OF_A_WORKER = 32, 8
@@ -106,6 +108,11 @@ def arithmetic() -> str:
     """How this process computes: portable, as `compute_portably` has it, or native."""
     pinned = all(os.environ.get(name) == value for name, value in PORTABLE.items())
     return "portable" if pinned else "native"
+
+
+def side_by_side() -> int:
+    """How many trainings share this machine, this one among them."""
+    return int(os.environ.get(SIDE_BY_SIDE) or 1)
 
 
 def end_with_parent(number: signal.Signals) -> None:

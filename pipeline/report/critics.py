@@ -54,9 +54,9 @@ def wishes(run: Run, choices: Sequence[Choice], page: Path) -> list[Wish]:
     found = []
     store = FeatureFile.open(run.features / f"{choice.dataset}.h5")
     row = store.rows([choice.track])[0]
-    for model in run.params.models:
-        critics = load_critics(run.models / model)
-        separator = Separator.load(run.models / model) if critics else None
+    for model, folder in run.folders.items():
+        critics = load_critics(folder)
+        separator = Separator.load(folder) if critics else None
         for source, critic in critics.items():
             assert separator is not None
             mixture, reference = (

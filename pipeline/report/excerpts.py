@@ -117,7 +117,7 @@ def cut(run: Run, choices: Sequence[Choice], device: str = "cpu") -> Iterator[Ex
 
     Raises UserError when features or a model cannot be read.
     """
-    separators = {name: Separator.load(run.models / name, device) for name in run.params.models}
+    separators = {name: Separator.load(folder, device) for name, folder in run.folders.items()}
     _, source = run.ranking
     for choice in choices:
         store = FeatureFile.open(run.features / f"{choice.dataset}.h5")

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.errors import UserError
 from pipeline.files import atomic_path, claimed
 from pipeline.report.card import card
-from pipeline.separation.model_folder import CONFIG, WEIGHTS
+from pipeline.separation.model_folder import CONFIG, WEIGHTS, chosen
 from pipeline.separation.onnx_network import ONNX, weights_digest, write_onnx
 from pipeline.separation.separator import Separator
 
@@ -18,11 +18,13 @@ CARD = "README.md"
 def export_model(model: Path, out: Path, results: Path) -> None:
     """Write the new folder `out`: weights, configuration, ONNX, and a model card, README.md.
 
+    Of a model with several seeds it is the one with the lowest validation loss.
     The card tells the scores in results/metrics.json, and the recordings by data/split.csv and
     data/inventory beside `results`, as far as they are there. Raises UserError when `out` is there
     already, the model folder is no good, or one of these files is damaged.
     """
     _require_new(out)
+    model = chosen(model)
     separator = Separator.load(model)
     text = card(model, separator, results)
     with claimed(out, partial(print, file=sys.stderr)), atomic_path(out) as folder:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any, Self
@@ -24,6 +25,7 @@ from pipeline.files import write_text
 from pipeline.networks.builders import UNNAMED, build_critic, build_separator
 from pipeline.networks.interfaces import CriticNetwork, SeparatorNetwork
 from pipeline.params import (
+    OF_SEED,
     CriticSettings,
     Name,
     Params,
@@ -31,6 +33,7 @@ from pipeline.params import (
     SeparatorSettings,
     Signal,
     check_sources,
+    of_seed,
 )
 from pipeline.text_files import read_json, shown
 
@@ -51,6 +54,8 @@ class Epoch(BaseModel):
     epoch: Annotated[int, Field(ge=0)]
     steps: Annotated[int, Field(ge=0)]
     """Updates of the separator."""
+    loss: float | None = None
+    """Validation L_s; a folder that does not say is from before it was kept."""
 
 
 class Description(BaseModel):
@@ -76,6 +81,9 @@ class Description(BaseModel):
     """The sources that have one."""
     critic: Annotated[CriticSettings, _named("critics")] | None = None
     best: Epoch | None = None
+    seed: int | None = None
+    fingerprint: str | None = None
+    """Of the run that made it (`training.fingerprint`)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -100,6 +108,33 @@ class Description(BaseModel):
         if not set(self.critics) <= set(self.sources):
             raise ValueError("critics: expected names from sources")
         return self
+
+
+def chosen(folder: Path) -> Path:
+    """A model folder: `folder` itself, or the one of its seeds with the lowest validation loss.
+
+    Of equals the first by name. Raises UserError when a folder of a seed is damaged.
+    """
+    seeds = sorted(folder.glob(f"{OF_SEED}*/{CONFIG}"))
+    if (folder / CONFIG).exists() or not seeds:
+        return folder
+
+    def loss(path: Path) -> float:
+        best = read_config(path.parent).best
+        return inf if best is None or best.loss is None else best.loss
+
+    return min(seeds, key=loss).parent
+
+
+def finished(folder: Path, fingerprint: str) -> bool:
+    """Whether the folder holds what the run of this fingerprint has written, every file as it was."""
+    try:
+        found = read_config(folder)
+        return found.fingerprint == fingerprint and all(
+            digest(folder / name) == expected for name, expected in found.sha256.items()
+        )
+    except (UserError, OSError):
+        return False
 
 
 def save_separator(
@@ -179,21 +214,23 @@ def read_config(folder: Path) -> Description:
     return read_json(folder / CONFIG, Description, trained, run)
 
 
-def read_trained(folder: Path, params: Params) -> Description:
-    """The same of the model that `params` has under the folder's name.
+def read_trained(model: Path, seed: int, params: Params) -> Description:
+    """The same of the model that `params` has under the name of its folder, with this seed.
 
     Raises UserError also when it is another one: copied from elsewhere, it would be a row of the table
     under a name that is not its own.
     """
+    folder, name = of_seed(model, seed), model.name
     found = read_config(folder)
     for key, trained, expected in (
-        ("model", found.model, folder.name), ("sources", found.sources, params.sources),
-        ("signal", found.signal, params.signal), ("separator", found.separator, params.separator),
-        ("critics", found.critics, params.models[folder.name].critics),
+        ("model", found.model, name), ("seed", found.seed, seed),
+        ("sources", found.sources, params.sources), ("signal", found.signal, params.signal),
+        ("separator", found.separator, params.separator),
+        ("critics", found.critics, params.models[name].critics),
     ):  # fmt: skip
         if trained != expected:
             raise UserError(
-                f"{folder / CONFIG}: another model than {folder.name} of params.yaml: its {key} is"
+                f"{folder / CONFIG}: another model than {name} of params.yaml: its {key} is"
                 f" another; run `dvc repro {_stage(folder)}`"
             )
     return found
@@ -249,7 +286,8 @@ def _again(path: Path) -> str:
 
 def _stage(folder: Path) -> str:
     """The stage that trains a model, as one types it: anybody may have named the folder."""
-    return quote(f"train@{folder.name}")
+    model = folder.parent if folder.name.startswith(OF_SEED) else folder
+    return quote(f"train@{model.name}")
 
 
 def _critic(folder: Path, source: str) -> Path:

@@ -73,9 +73,10 @@ class Separator:
     ) -> "Separator":
         """Read a model folder. Raises UserError when it is missing, damaged or of another format.
 
+        folder: of one seed, or of all, of which the one with the lowest validation loss is read;
         precision: None: the one that the model was trained in.
         """
-        network, described = model_folder.load_separator(Path(folder))
+        network, described = model_folder.load_separator(model_folder.chosen(Path(folder)))
         network.to(device).eval()
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return cls(

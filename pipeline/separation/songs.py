@@ -19,6 +19,7 @@ from pipeline.errors import UserError, printable
 from pipeline.files import atomic_path, claimed, reserve
 from pipeline.networks.devices import resolve_device
 from pipeline.params import Precision
+from pipeline.separation.model_folder import chosen
 from pipeline.separation.separator import NonFiniteError, Separator
 from pipeline.separation.song_places import MARK, check_target, find, identities, places
 from pipeline.separation.streams import InputRate, ModelRate, SourceStream
@@ -57,7 +58,9 @@ def separate_files(
     ):
         if given not in expected:
             raise UserError(f"--{option} {printable(given)}: expected {' or '.join(expected)}")
-    separator = load(model, device, cast(Precision, precision) if precision else None, onnx)
+    if (folder := chosen(model)) != model:
+        print(f"{printable(folder)}: of all seeds the one with the lowest validation loss")
+    separator = load(folder, device, cast(Precision, precision) if precision else None, onnx)
     found, failures, skipped = find(songs)
     for failure in failures:
         _say(f"error: {failure}")

@@ -7,33 +7,25 @@ checkpoint is whole, the run goes on from it to the same end.
 import copy
 import hashlib
 import io
-import json
 import os
 import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import lightning
-import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
-from pipeline import files, rooms
+from pipeline import files
 from pipeline.errors import Stopped, UserError
-from pipeline.params import Params
 from pipeline.training.module import AdversarialSeparation, Curves
 from pipeline.training.replicas import ALONE, ProcessLost, Replica
 
-RUN = "pipeline.training.run"
-"""The module whose rooms decide what comes out of a run: another code, another run."""
-PACKAGES = ("torch", "lightning")
-"""The packages whose version decides it too."""
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 UNUSABLE = ".unusable"
 """The suffix of a checkpoint that was set aside."""
@@ -200,22 +192,6 @@ def read(path: Path, run: str) -> dict[str, Any]:
         io.BytesIO(sealed[:-SEAL]), map_location="cpu", weights_only=True
     )
     return found
-
-
-def fingerprint(params: Params, name: str, split: pd.DataFrame, features: Path) -> str:
-    """What makes a checkpoint this run's: parameters, code, split and features."""
-    parts: dict[str, Any] = {
-        "params": params.model_dump(exclude={"models", "evaluation", "synthetic", "datasets"}),
-        "model": params.models[name].model_dump(),
-        "split": split.to_csv(index=False),
-        "code": rooms.fingerprint(RUN),
-        "packages": {package: metadata.version(package) for package in PACKAGES},
-        "features": {
-            dataset: files.md5(features / f"{dataset}.h5")
-            for dataset in sorted(split["dataset"].unique())
-        },
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def open_checkpoints(folder: Path, run: str, say: Callable[[str], None]) -> Path | None:

@@ -16,7 +16,12 @@ def supervised_loss(estimates: Tensor, references: Tensor) -> Tensor:
 
     The paper prints a 2-norm; its authors' program has this. Both (batch, sources, bins, frames).
     """
-    return ((estimates - references) ** 2).mean(dim=(0, 2, 3)).sum()
+    return excerpt_losses(estimates, references).mean()
+
+
+def excerpt_losses(estimates: Tensor, references: Tensor) -> Tensor:
+    """What each excerpt adds to L_s (batch,)."""
+    return ((estimates - references) ** 2).mean(dim=(2, 3)).sum(dim=1)
 
 
 def additivity_loss(estimates: Tensor, mixture: Tensor, domain: str = "linear") -> Tensor:
@@ -56,7 +61,7 @@ def _named(kind: str) -> ModuleType:
 def gradient_penalty(
     input_gradient: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
 ) -> Tensor:
-    """One-sided gradient penalty: mean over the batch of max(|grad| - 1, 0)^2 (eq. 4).
+    """One-sided gradient penalty: mean over the batch of max(|grad| - 1, 0)^2 (section 3.1, eq. 4).
 
     input_gradient: the gradient of a critic's scores at excerpts (n, ...), itself differentiable
     (`networks.gradients`). real, fake (n, ...); epsilon (n,) in [0, 1] places each interpolate

@@ -3,6 +3,7 @@
 What an update computes is in `step`.
 """
 
+import math
 import signal
 from collections.abc import Iterable, Mapping
 from types import FrameType
@@ -18,7 +19,7 @@ from pipeline.errors import Stopped, UserError
 from pipeline.networks.builders import build_critic, build_separator
 from pipeline.params import Model, Params
 from pipeline.training.batches import Batches
-from pipeline.training.losses import supervised_loss
+from pipeline.training.losses import excerpt_losses
 from pipeline.training.pools import Pool
 from pipeline.training.replicas import ALONE, Replica
 from pipeline.training.step import Losses, State, critic_step, separator_step
@@ -36,6 +37,7 @@ class AdversarialSeparation(lightning.LightningModule):
         self,
         params: Params,
         model: Model,
+        seed: int,
         batches: Batches,
         validation: Pool,
         replica: Replica = ALONE,
@@ -46,7 +48,7 @@ class AdversarialSeparation(lightning.LightningModule):
         self.batches, self.validation = batches, validation
         bins = params.signal.bins
         # the separator first: all models of one seed start from the same separator
-        torch.manual_seed(params.seed)
+        torch.manual_seed(seed)
         self.separator = build_separator(params.separator.model_dump(), bins, len(params.sources))
         self.critics = nn.ModuleDict(
             {source: build_critic(params.critic.model_dump(), bins) for source in model.critics}
@@ -55,6 +57,8 @@ class AdversarialSeparation(lightning.LightningModule):
         self.state = State(self.separator, self.critics, params.sources)
         self.losses: Losses = {}
         """Of the running step, as far as it has come."""
+        self.seen = torch.zeros(())
+        """L_s of the last update, for whoever watches."""
         self.totals: Losses = {}
         """The losses of this epoch's steps, summed."""
         self.history: Curves = {}
@@ -64,8 +68,8 @@ class AdversarialSeparation(lightning.LightningModule):
         """Steps of the running epoch that were done before the run was stopped and resumed."""
         self.stop_signal: signal.Signals | None = None
         """Set from outside: stop after the running update, with a checkpoint."""
-        self.validated = (torch.zeros(()), 0)
-        """L_s summed over the excerpts of the running validation pass, and their number."""
+        self.validated = torch.zeros(2)
+        """Of the running validation pass: the excerpts' weighted losses summed, and their weights."""
         self.peaks = torch.zeros(len(params.sources), 2)
         """Largest estimate and reference of each source in the running validation pass, as far as it
         was looked at: whether they are above zero is what counts."""
@@ -92,6 +96,7 @@ class AdversarialSeparation(lightning.LightningModule):
         state, settings = self.state, self.params.training
         optimisers = self.optimizers()
         state.optimisers = optimisers if isinstance(optimisers, list) else [optimisers]
+        self.set_learning_rate()
         numbers = {source: self.params.sources.index(source) for source in self.critics}
         while numbers and state.critic_updates < (state.steps + 1) * settings.critic_steps:
             critic_batch = self.batches.for_critics(state.critic_updates, numbers)
@@ -101,15 +106,32 @@ class AdversarialSeparation(lightning.LightningModule):
         self.losses |= separator_step(state, batch, self.model, settings, self.agree)
         for name, value in self.losses.items():
             self.totals[name] = self.totals.get(name, 0) + value.detach().double()
-        self.log("L_s", self.losses["L_s"].detach(), prog_bar=True, logger=False)
+        self.seen = self.losses["L_s"].detach()
         self.losses = {}
         self.stop_if_asked()
+
+    def running_loss(self) -> float:
+        """L_s of the last update."""
+        return float(self.seen)
+
+    def set_learning_rate(self) -> None:
+        """Set every optimiser's learning rate: a function of the step, nothing to store.
+
+        Cosine: Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5, without restarts.
+        """
+        settings = self.params.training
+        rate, steps = settings.learning_rate, settings.max_epochs * settings.steps_per_epoch
+        if settings.schedule == "cosine":
+            rate *= (1 + math.cos(math.pi * self.state.steps / steps)) / 2
+        for optimiser in self.state.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate
 
     def on_train_epoch_end(self) -> None:
         """Note the epoch's mean losses, and its weights if it is the best one."""
         steps = self.params.training.steps_per_epoch
-        total, excerpts = self.validated
-        loss = (total / excerpts).item()
+        total, weights = self.validated.tolist()
+        loss = total / weights
         means = {name: (total / steps).float().item() for name, total in self.totals.items()}
         means = {f"training/{name}": mean for name, mean in means.items()} | {MONITOR: loss}
         for name, mean in means.items():
@@ -128,9 +150,9 @@ class AdversarialSeparation(lightning.LightningModule):
         self.trainer.should_stop = self.out_of_patience()
 
     def out_of_patience(self) -> bool:
-        """Whether the best epoch lies `patience` epochs back."""
+        """Whether the best epoch lies more than `patience` epochs back (section 4.3)."""
         epochs = len(self.history.get(MONITOR, []))
-        return epochs > 0 and epochs - 1 - self.best["epoch"] >= self.params.training.patience
+        return epochs > 0 and epochs - 1 - self.best["epoch"] > self.params.training.patience
 
     def agree(self, networks: Iterable[nn.Module], losses: Mapping[str, Tensor]) -> Losses:
         """Average gradients and losses over the processes, before any weight changes.
@@ -179,33 +201,30 @@ class AdversarialSeparation(lightning.LightningModule):
     # ----------------------------------------------------------------------------- validation
 
     def on_validation_epoch_start(self) -> None:
-        self.validated = (torch.zeros((), device=self.device), 0)
+        self.validated = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.peaks.zero_()
 
-    def validation_step(self, starts: Tensor, batch_index: int) -> STEP_OUTPUT:
-        """L_s of a batch of validation excerpts, given their first frames (n,)."""
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> STEP_OUTPUT:
+        """Add L_s of validation excerpts, given their first frames and their weights, (n,) each."""
         self.stop_if_asked()
-        starts = starts.cpu()
+        starts, weights = (one.cpu() for one in batch)
         pool = self.validation
         estimates = self.separator(pool.gather(starts, 0, context=True))
         references = pool.gather_sources(starts)
-        loss = supervised_loss(estimates, references)
-        # the mean over batches weighs each by its excerpts: the last batch is smaller
-        total, excerpts = self.validated
-        self.validated = (total + loss * len(starts), excerpts + len(starts))
+        losses = excerpt_losses(estimates, references).double()
+        weights = weights.to(losses)
+        self.validated += torch.stack([(losses * weights).sum(), weights.sum()])
         if (self.peaks == 0).any():  # until every source was heard, in the first batch as a rule
             peaks = torch.stack([estimates.amax((0, 2, 3)), references.amax((0, 2, 3))], dim=1)
             self.peaks = torch.maximum(self.peaks, peaks.cpu())
-        return loss
+        return None
 
     def on_validation_epoch_end(self) -> None:
         """Raises UserError when a source is estimated as zero for every validation excerpt."""
-        total, excerpts = self.validated
-        total, counted = self.replica.sum([total, total.new_tensor(excerpts)])
-        self.validated = (total, int(counted))
-        loss = total / int(counted)
+        total, weights = self.replica.sum(list(self.validated))
+        self.validated = torch.stack([total, weights])
+        loss = (total / weights).float()
         self.stop_unless_finite({MONITOR: loss})
-        self.log(MONITOR, loss, prog_bar=True, rank_zero_only=True)
         self.peaks = self.replica.maximum(self.peaks)
         for source, (estimate, reference) in zip(self.params.sources, self.peaks, strict=True):
             if estimate == 0 and reference > 0:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.features.store import FeatureFile, Rows, reading
+from pipeline.parallel.machine import side_by_side
 from pipeline.tracks import Role
 from pipeline.training.pools import Pool, silence, width
 
@@ -87,9 +88,10 @@ def choose(place: str, size: int, device: torch.device) -> str:
         raise UserError(f"--features-in {place}: expected one of {', '.join(PLACES)}")
     if place != "auto":
         return place
-    if device.type == "cuda" and size <= SHARE * torch.cuda.mem_get_info(device)[0]:
+    share = SHARE / side_by_side()
+    if device.type == "cuda" and size <= share * torch.cuda.mem_get_info(device)[0]:
         return "device"
-    return "memory" if size <= SHARE * free_memory() else "disk"
+    return "memory" if size <= share * free_memory() else "disk"
 
 
 def free_memory() -> int:

@@ -63,8 +63,11 @@ class Pool:
         places = torch.from_numpy(random.random(count)) * self.positions[tracks]
         return self.first[tracks] + places.long()
 
-    def tiles(self) -> Tensor:
-        """First output frames of excerpts that cover every track, the last one of each shifted back."""
+    def tiles(self) -> tuple[Tensor, Tensor]:
+        """Excerpts that cover every track, the last one of each shifted back: first frames and weights.
+
+        The weights of a track's excerpts add up to 1, whatever its length.
+        """
         places = [
             first
             + torch.arange(0, int(positions) + self.length - 1, self.length).clamp_max(
@@ -72,7 +75,8 @@ class Pool:
             )
             for first, positions in zip(self.first, self.positions, strict=True)
         ]
-        return torch.cat(places)
+        weights = [torch.full((len(own),), 1 / len(own), dtype=torch.float64) for own in places]
+        return torch.cat(places), torch.cat(weights)
 
     def gather(self, starts: Tensor, kind: int, context: bool = False) -> Tensor:
         """Excerpts of one kind (n, bins, frames), with the frames around them if `context`."""

@@ -13,7 +13,6 @@ from typing import Any, Literal, cast
 import lightning
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import TQDMProgressBar
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline import files
@@ -30,13 +29,14 @@ from pipeline.tracks import MIXTURE, Role
 from pipeline.training.batches import Batches, BatchesAhead
 from pipeline.training.checkpoints import (
     Checkpoints,
-    fingerprint,
     open_checkpoints,
     remove_checkpoints,
     save_curves,
 )
+from pipeline.training.fingerprint import fingerprints
 from pipeline.training.module import AdversarialSeparation
 from pipeline.training.pool_loading import FramesOnDisk, load_pool
+from pipeline.training.progress import Progress
 from pipeline.training.replicas import ALONE, ProcessLost, Replica, ReplicasStrategy, together
 
 EXCERPT_FRAMES = 66
@@ -52,6 +52,7 @@ PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {
 def train(
     params: Params,
     name: str,
+    seed: int,
     split: pd.DataFrame,
     features: Path,
     target: Path,
@@ -60,7 +61,7 @@ def train(
     features_in: str = "auto",
     say: Callable[[str], None] = print,
 ) -> None:
-    """Train model `name` and write its folder `target`.
+    """Train model `name` with one of its seeds and write its folder `target`.
 
     features: the folder of the feature files; checkpoints: a folder for this run's state, removed
     when it is done; device: auto, cpu or cuda; features_in: auto, device, memory or disk
@@ -74,17 +75,21 @@ def train(
         say("on the CPU: arithmetic in params.yaml is portable; native uses the GPU")
     with together(accelerator) as replica:
         local = f"cuda:{replica.local_rank}" if accelerator == "cuda" else "cpu"
-        module = prepare(params, name, split, features, torch.device(local), replica, features_in)
-        run = replica.from_first(lambda: fingerprint(params, name, split, features))
+        where = torch.device(local)
+        module = prepare(params, name, seed, split, features, where, replica, features_in)
+        run = replica.from_first(lambda: fingerprints(params, name, split, features)[seed])
         resume = replica.from_first(lambda: open_checkpoints(checkpoints, run, say))
         if resume is not None and not resume.exists():
             raise UserError(
                 f"{resume}: not on this machine; machines that train together need a shared folder"
             )
         with listening(module):
-            fit(module, params, accelerator, Checkpoints(checkpoints, run, replica), resume)
+            steps = params.training.max_epochs * params.training.steps_per_epoch
+            progress = Progress(f"{name}, seed {seed}", steps, replica.first)
+            kept = Checkpoints(checkpoints, run, replica)
+            fit(module, params, accelerator, kept, progress, resume)
         if replica.first:
-            finish(module, params, name, target)
+            finish(module, params, name, seed, run, target)
             remove_checkpoints(checkpoints)
 
 
@@ -113,6 +118,7 @@ def fit(
     params: Params,
     accelerator: str,
     checkpoints: Checkpoints,
+    progress: Progress,
     resume: Path | None,
 ) -> None:
     """Train until the validation loss no longer falls."""
@@ -127,16 +133,18 @@ def fit(
         max_epochs=params.training.max_epochs,
         # the curves are part of the run's state, which the checkpoint holds as a whole
         logger=False,
-        callbacks=[checkpoints, TQDMProgressBar()],
+        callbacks=[checkpoints, progress],
+        enable_progress_bar=False,
         num_sanity_val_steps=0,
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    tiles = module.validation.tiles()[replica.rank :: replica.count]
+    own = [one[replica.rank :: replica.count] for one in module.validation.tiles()]
+    batches = (torch.split(one, params.training.batch_size) for one in own)
     trainer.fit(
         module,
         loader(range(params.training.steps_per_epoch)),
-        loader(torch.split(tiles, params.training.batch_size)),
+        loader(list(zip(*batches, strict=True))),
         ckpt_path=resume,
         weights_only=True,
     )
@@ -150,6 +158,7 @@ def loader(items: Sequence[Any]) -> DataLoader[Any]:
 def prepare(
     params: Params,
     name: str,
+    seed: int,
     split: pd.DataFrame,
     features: Path,
     device: torch.device,
@@ -162,10 +171,11 @@ def prepare(
     bins, sources = params.signal.bins, len(params.sources)
     built = build_separator(params.separator.model_dump(), bins, sources)
     network = cast(SeparatorNetwork, built)
-    pool = partial(
-        load_pool, split, folder=features, length=network.valid_frames(EXCERPT_FRAMES),
+    load = partial(
+        load_pool, folder=features, length=network.valid_frames(EXCERPT_FRAMES),
         context=network.context, device=device, place=features_in,
     )  # fmt: skip
+    pool = partial(load, split)
     everything = (MIXTURE, *params.sources)
     numbers = [params.sources.index(source) for source in model.critics]
     supervised = pool(Role.SUPERVISED, kinds=everything)
@@ -179,7 +189,7 @@ def prepare(
         if one is not None and isinstance(one.frames, FramesOnDisk)
     ]
     batches = (BatchesAhead if on_disk else Batches)(
-        seed=params.seed,
+        seed=seed,
         batch_size=settings.batch_size,
         gain=(settings.gain[0], settings.gain[1]),
         supervised=supervised,
@@ -187,16 +197,36 @@ def prepare(
         recordings=recordings,
         part=replica.part(settings.batch_size),
     )
-    validation = pool(Role.VALIDATION, kinds=everything)
-    if len(validation.tiles()) < replica.count:
+    validation = load(validated(split, settings.validation), Role.VALIDATION, kinds=everything)
+    excerpts = len(validation.tiles()[0])
+    if excerpts < replica.count:
         raise UserError(
-            f"validation has {len(validation.tiles())} excerpts for {replica.count} processes;"
-            " start fewer"
+            f"validation has {excerpts} excerpts for {replica.count} processes; start fewer"
         )
-    return AdversarialSeparation(params, model, batches, validation, replica)
+    return AdversarialSeparation(params, model, seed, batches, validation, replica)
 
 
-def finish(module: AdversarialSeparation, params: Params, name: str, target: Path) -> None:
+def validated(split: pd.DataFrame, which: str) -> pd.DataFrame:
+    """The split without the validation tracks that do not choose the epoch (`training.validation`).
+
+    The validation tracks of a corpus without supervised ones are paired recordings of it all the same.
+    Raises UserError when none is left.
+    """
+    if which == "all":
+        return split
+    supervised = split.loc[split["role"] == Role.SUPERVISED, "dataset"].unique()
+    kept = split["dataset"].isin(supervised)
+    if not (kept & (split["role"] == Role.VALIDATION)).any():
+        raise UserError(
+            "params.yaml: training.validation: supervised: no dataset with supervised tracks has"
+            " validation tracks; add some, or set it to all"
+        )
+    return split[kept | (split["role"] != Role.VALIDATION)]
+
+
+def finish(
+    module: AdversarialSeparation, params: Params, name: str, seed: int, run: str, target: Path
+) -> None:
     """Write the model folder from the best epoch's weights."""
     best = module.best
     module.load_state_dict(best["state_dict"])
@@ -211,10 +241,11 @@ def finish(module: AdversarialSeparation, params: Params, name: str, target: Pat
             {
                 "model": name,
                 **params.models[name].model_dump(),
-                "seed": params.seed,
+                "seed": seed,
+                "fingerprint": run,
                 "critic": params.critic.model_dump(),
                 "training": params.training.model_dump(),
-                "best": {key: best[key] for key in ("epoch", "steps")},
+                "best": {key: best[key] for key in ("epoch", "steps", "loss")},
             },
         )
         save_curves(module.history, folder)

@@ -8,7 +8,7 @@ penalty on its slope (section 3.1). Around it: `module` decides when, `batches` 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,8 @@ Several processes average both here, and a loss that is not finite ends the run.
 
 class Optimiser(Protocol):
     """What is asked of an optimiser: torch's own, or Lightning's around it."""
+
+    param_groups: list[dict[str, Any]]
 
     def zero_grad(self) -> None: ...
 

@@ -25,7 +25,7 @@ def test_rounding_and_the_spread_over_batches_by_hand() -> None:
 
 def test_every_network_has_a_row_and_no_weight_changes(with_features: Path) -> None:
     module = run.prepare(
-        params.parse(small_params(), "test"), "VA", roles.load_split(with_features / "data/split.csv"),
+        params.parse(small_params(), "test"), "VA", 1, roles.load_split(with_features / "data/split.csv"),
         with_features / "data/features", torch.device("cpu"),
     )  # fmt: skip
     module.manual_backward = torch.Tensor.backward  # type: ignore[method-assign]

@@ -2,25 +2,38 @@
 
 import json
 import os
-import shutil
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.comparison import aggregation
+from pipeline import roles
+from pipeline.comparison import aggregation, intervals
 from pipeline.datasets import inventory
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
 from pipeline.evaluation import metrics
-from pipeline.evaluation.metrics import MEASURED, Metric
+from pipeline.evaluation.metrics import MEASURED
 from pipeline.evaluation.scoring import SILENT_ESTIMATE, SILENT_REFERENCE
-from pipeline.evaluation.track_scores import save_tracks
+from pipeline.evaluation.track_scores import NO_SEED, save_tracks
 from pipeline.params import DATASETS
-from tests.helpers.score_tables import SOURCES, Tracks, cell, frame, markdown, table_of
+from tests.helpers.score_tables import (
+    SEEDS,
+    SOURCES,
+    Tracks,
+    cell,
+    frame,
+    many_tracks,
+    markdown,
+    seeds_of,
+    split_of,
+    table_of,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,6 +111,7 @@ def test_combine_names_the_file_that_is_out_of_date(frames: dict[str, pd.DataFra
 def test_means_by_hand(collected: pd.DataFrame) -> None:
     means = aggregation.means(collected, SOURCES)
     assert list(means) == ["all", "DSD100", "iKala"]
+    assert means["all"]["oracle"]["seeds"] == 0
     assert list(means["all"]) == ["mixture", "baseline", "V", "VA", "oracle"]
     assert means["iKala"]["V"] == {
         "SDR_accompaniment": 5.0,
@@ -109,6 +123,7 @@ def test_means_by_hand(collected: pd.DataFrame) -> None:
         "NSDR_accompaniment": 3.0,
         "NSDR_vocals": 3.0,
         "tracks": 2,
+        "seeds": 2,
     }
     assert means["DSD100"]["baseline"]["tracks"] == 2
     assert means["all"]["baseline"]["tracks"] == 4
@@ -144,22 +159,183 @@ def test_a_test_set_without_any_score() -> None:
     models = ("mixture", "baseline", "V", "oracle")
     collected = aggregation.combine({model: frame(scores) for model in models}, SOURCES)
     means = aggregation.means(collected, SOURCES)
-    assert means["MedleyDB"]["V"] == {"tracks": 0}
+    assert means["MedleyDB"]["V"] == {"tracks": 0, "seeds": 2}
     long = table_of(collected)
     assert cell(long, "MedleyDB", "V", "vocals", "SDR")["tracks"] == 0
     assert long.loc[long["test_set"] == "MedleyDB", "mean"].isna().all()
     assert "–" in markdown(collected)
 
 
-@pytest.mark.parametrize(("higher", "expected"), [(True, ["VA"]), (False, ["baseline", "V"])])
-def test_winners_are_the_best_models_in_the_metrics_direction(
-    monkeypatch: pytest.MonkeyPatch, higher: bool, expected: list[str]
+def test_a_mean_is_over_seeds_and_over_tracks_with_all_of_them() -> None:
+    scores: Tracks = {
+        ("iKala", name): ((1, 1, 1), (level, 1, 1)) for name, level in (("a", 1), ("b", 3))
+    }
+    lower: Tracks = {
+        ("iKala", "a"): ((1, 1, 1), (0, 1, 1)),
+        ("iKala", "b"): ((1, 1, 1), (np.inf, 1, 1)),
+    }
+    frames = {
+        "mixture": frame(scores, seeds=(NO_SEED,)),
+        "V": pd.concat([frame(scores, seeds=(7,)), frame(lower, seeds=(3,))]),
+    }
+    collected = aggregation.combine(frames, SOURCES, [3, 7])
+    means = aggregation.means(collected, SOURCES)["iKala"]
+    assert means["mixture"]["SDR_vocals"] == 2
+    assert means["V"]["SDR_vocals"] == 0.5
+    assert (means["V"]["tracks"], means["V"]["seeds"]) == (2, 2)
+    assert cell(table_of(collected, None), "iKala", "V", "vocals", "SDR")["tracks"] == 1
+    tracks = aggregation.over_seeds(collected).set_index(["model", "track", "source"])["SDR"]
+    assert tracks["V", "a", "vocals"] == 0.5
+    assert not np.isfinite(tracks["V", "b", "vocals"])
+
+
+def test_unseen_are_the_datasets_without_supervised_tracks(collected: pd.DataFrame) -> None:
+    split = split_of(collected)
+    assert aggregation.unseen_datasets(split) == ["iKala"]
+    means = aggregation.means(collected, SOURCES, ["iKala", "CCMixter"])
+    assert list(means) == ["all", "unseen", "DSD100", "iKala"]
+    assert means["unseen"] == means["iKala"] != means["all"]
+    assert "unseen" not in aggregation.means(collected, SOURCES, ["iKala", "DSD100"])
+    assert "unseen" not in aggregation.means(collected, SOURCES, ["CCMixter"])
+    assert list(table_of(collected)["test_set"].unique()) == ["all", "unseen", "DSD100", "iKala"]
+
+
+def test_seeds_are_those_of_the_parameters(frames: dict[str, pd.DataFrame]) -> None:
+    """One is missing, one is left over, one model has others than the rest, one seed has fewer tracks."""
+    named = r"results/tracks/{}\.csv: scores of {}, expected {}; run `dvc repro evaluate@{}`$"
+    for seeds, expected in (([1, 2, 3], "seeds 1, 2 and 3"), ([2], "seed 2")):
+        message = named.format("baseline", "seeds 1 and 2", expected, "baseline")
+        with pytest.raises(UserError, match=message.replace(" and ", "(, | and )")):
+            aggregation.combine(frames, SOURCES, seeds)
+    one = {**frames, "V": frames["V"][frames["V"]["seed"] == 2]}
+    message = named.format("V", "seed 2", "seeds 1(, | and )2", "V")
+    for given in (None, [2, 1]):
+        with pytest.raises(UserError, match=message):
+            aggregation.combine(one, SOURCES, given)
+    lacks = frames["V"].query("not (seed == 2 and track == 'a')")
+    with pytest.raises(UserError, match=r"tracks/V\.csv: is out of date.*iKala / a$"):
+        aggregation.combine({**frames, "V": lacks}, SOURCES)
+
+
+def test_a_track_without_a_role_is_named(collected: pd.DataFrame) -> None:
+    split = split_of(collected).query("track != 'a'")
+    with pytest.raises(
+        UserError, match=r"data/split\.csv: lacks iKala / a, which .*; run `dvc repro`"
+    ):
+        aggregation.long_table(collected, SOURCES, split, "baseline", 0.95)
+
+
+# ------------------------------------------------------------------------------- the long table
+
+
+@pytest.fixture(scope="module")
+def twelve() -> pd.DataFrame:
+    return many_tracks(12, seeds=(3, 1, 2))
+
+
+def test_cells_are_those_of_the_intervals(twelve: pd.DataFrame) -> None:
+    """Of V's vocals, from the rows themselves; two tracks are of one artist in another spelling."""
+    split = split_of(twelve)
+    split.loc[:1, "artist"] = ["Same ", "sAME"]
+    long = aggregation.long_table(twelve, SOURCES, split, "baseline", 0.9)
+    chosen = twelve[twelve["source"] == "vocals"]
+    wide = chosen.pivot(index="track", columns=["model", "seed"], values="SIR")
+    new, old = (wide[model].to_numpy().T[:, :, None] for model in ("V", "baseline"))
+    artists = [0, 0, *range(1, 11)]
+    row = cell(long, "CCMixter", "V", "vocals", "SIR")
+    assert (row["seeds"], row["tracks"], row["artists"]) == (3, 12, 11)
+    own = intervals.mean_of(new, artists, 0.9)
+    found = intervals.difference(new, old, artists, 0.9)
+    expected = {
+        "mean": own.mean, "low": own.low, "high": own.high, "difference": found.mean,
+        "difference_low": found.low, "difference_high": found.high,
+    }  # fmt: skip
+    for name, value in expected.items():
+        assert row[name] == pytest.approx(value[0], abs=0.00501), name
+    assert row["p_value"] == pytest.approx(found.p_value[0], rel=5e-3)
+    family = long.loc[(long["metric"] == "SIR") & long["p_value"].notna(), "p_value"]
+    assert len(family) == 2 * 2  # all and CCMixter, two sources
+    assert row["p_holm"] == pytest.approx(
+        min(1, (family >= row["p_value"]).sum() * row["p_value"]), rel=0.5
+    )
+    assert row["detectable"] > abs(row["difference_high"] - row["difference_low"]) / 2
+
+
+def test_reference_rows_have_intervals_over_artists_and_no_seeds(twelve: pd.DataFrame) -> None:
+    from scipy import stats
+
+    row = cell(table_of(twelve), "all", "oracle", "vocals", "SDR")
+    values = twelve.query("model == 'oracle' and source == 'vocals'")["SDR"]
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert row["seeds"] == 0
+    assert [row["low"], row["high"]] == pytest.approx([low, high], abs=0.00501)
+    assert row["best"] == 0
+    assert pd.isna(row["difference"])
+
+
+def test_one_seed_has_intervals_over_artists_and_nothing_is_told() -> None:
+    long = table_of(many_tracks(12, seeds=(5,)))
+    assert (long["seeds"].isin([0, 1])).all()
+    assert long[["mean", "low", "high"]].notna().all(axis=None)
+    assert (long["best"] == 0).all()
+    of_v = long[long["model"] == "V"]
+    assert of_v["difference"].notna().all()
+    assert of_v[["difference_low", "p_value", "p_holm", "detectable"]].isna().all(axis=None)
+
+
+def levels(*by_model: float, seeds: int = 4, tracks: int = 9) -> pd.DataFrame:
+    """Models a, b, ... at these levels, seeds half a dB apart."""
+    random = np.random.default_rng(1)
+    frames = {}
+    for model, level in zip(["mixture", *"abcd"], (0.0, *by_model), strict=False):
+        runs = []
+        for seed in seeds_of(model, range(seeds)):
+            values = level + 0.5 * random.normal() + 0.3 * random.normal(size=(tracks, 2, 3))
+            values = values.round(2)
+            runs.append(
+                frame(
+                    {("iKala", str(k)): tuple(map(tuple, one)) for k, one in enumerate(values)},
+                    seeds=(seed,),
+                )
+            )
+        frames[model] = pd.concat(runs)
+    return aggregation.combine(frames, SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("by_model", "higher", "expected"),
+    [
+        ((3.0, 3.1, 9.0), True, "c"),
+        ((3.0, 9.0, 9.1), True, "bc"),
+        ((3.0, 9.0, 9.1), False, "a"),
+        ((5.0, 5.1, 5.2), True, "abc"),
+        ((5.0,), True, ""),
+    ],
+)
+def test_bold_is_what_cannot_be_told_from_the_best(
+    monkeypatch: pytest.MonkeyPatch, by_model: tuple[float, ...], higher: bool, expected: str
 ) -> None:
-    entry = Metric("SDR", lambda compared: compared.bss_eval["SDR"], higher_is_better=higher)
-    monkeypatch.setattr(metrics, "METRICS", (entry,))
-    values = {"mixture": -9.0, "baseline": 1.0, "V": 1.0, "VA": 2.0, "W": None, "oracle": 99.0}
-    assert aggregation.winners("SDR", values) == expected
-    assert aggregation.winners("SDR", {"mixture": 0.0, "V": 1.0, "VA": None}) == []
+    entries = tuple(replace(one, higher_is_better=higher) for one in metrics.METRICS)
+    monkeypatch.setattr(metrics, "METRICS", entries)
+    long = table_of(levels(*by_model), baseline=None)
+    chosen = long[
+        (long["test_set"] == "all") & (long["metric"] == "SDR") & (long["source"] == "vocals")
+    ]
+    assert "".join(chosen.loc[chosen["best"] == 1, "model"]) == expected
+
+
+def test_intervals_do_not_depend_on_other_models(twelve: pd.DataFrame) -> None:
+    full, part = table_of(twelve), table_of(twelve[twelve["model"] != "oracle"])
+    pd.testing.assert_frame_equal(
+        full[full["model"] != "oracle"].reset_index(drop=True), part.reset_index(drop=True)
+    )
+
+
+def test_without_a_baseline(collected: pd.DataFrame) -> None:
+    long = table_of(collected, baseline=None)
+    assert long["difference"].isna().all()
+    assert long["mean"].notna().all()
+    assert "Difference" not in markdown(collected, baseline=None)
 
 
 # -------------------------------------------------------------------------------------------- stage
@@ -176,8 +352,12 @@ def compare(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]"
 
 
 def test_stage(tmp_path: Path, frames: dict[str, pd.DataFrame]) -> None:
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    for model, scores in {**frames, "old": frames["V"]}.items():
+    text = (ROOT / "params.yaml").read_text()
+    numbers = str(list(SEEDS))
+    (tmp_path / "params.yaml").write_text(re.sub(r"(?m)^seeds: \[.*?\]", f"seeds: {numbers}", text))
+    roles.save_split(split_of(frames["V"]), tmp_path / "data/split.csv")
+    others = dict.fromkeys(("irm", "magnitude"), frames["oracle"]) | {"old": frames["V"]}
+    for model, scores in (frames | others).items():
         save_tracks(scores, tmp_path / f"results/tracks/{model}.csv")
     for name in DATASETS:
         found = Inventory(dataset=name, origin="synthetic")
@@ -191,7 +371,7 @@ def test_stage(tmp_path: Path, frames: dict[str, pd.DataFrame]) -> None:
     assert set(results) == {"metrics.json", "table.csv", "table.md"}
     assert results["table.md"] in done.stdout
     assert json.loads(results["metrics.json"])["iKala"]["V"]["NSDR_vocals"] == 3.0
-    assert len(results["table.csv"].splitlines()) == 1 + 3 * 5 * 2 * 4
+    assert len(results["table.csv"].splitlines()) == 1 + 4 * 7 * 2 * 4
 
     (tmp_path / "results/tracks/V.csv").unlink()
     failed = compare(tmp_path)

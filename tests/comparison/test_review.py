@@ -293,7 +293,7 @@ def test_a_review_needs_no_heavy_library() -> None:
 
 
 def write_params(folder: Path, models: dict[str, Any]) -> None:
-    (folder / "params.yaml").write_text(yaml.safe_dump({"models": models, "seed": 1}))
+    (folder / "params.yaml").write_text(yaml.safe_dump({"models": models, "seeds": [1]}))
 
 
 def record(folder: Path, message: str) -> None:

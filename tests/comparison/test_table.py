@@ -2,18 +2,21 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pytest
+from scipy import stats
 
 from pipeline.comparison import aggregation, table
 from pipeline.datasets.inventory import FileEntry, Inventory
 from pipeline.datasets.readers.base import Rejected
 from pipeline.datasets.survey import absent
-from pipeline.evaluation.metrics import REPORTED
-from pipeline.evaluation.scoring import SILENT_ESTIMATE
+from pipeline.evaluation.metrics import MEASURED, REPORTED
+from pipeline.evaluation.scoring import SILENT_ESTIMATE, SILENT_REFERENCE
 from pipeline.params import DATASETS
 from pipeline.tracks import Part, Recording, Track
 from tests.helpers import rendered
-from tests.helpers.score_tables import SOURCES, markdown
+from tests.helpers.score_tables import SOURCES, many_tracks, markdown, split_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,15 +30,26 @@ def cells_of(text: str, heading: str) -> list[list[str]]:
 def test_markdown(collected: pd.DataFrame) -> None:
     text = markdown(collected)
     header, _, *rows = cells_of(text, "vocals")
-    assert header == ["test set", "metric", "tracks", *collected["model"].unique()]
-    assert [row[0] for row in rows[::4]] == ["all", "DSD100", "iKala"]
-    assert [row[1] for row in rows[:4]] == REPORTED
-    assert rows[0] == ["all", "SDR", "4", "4.25", "6.25", "**7.25**", "6.75", "13.25"]
-    # Equals are all in bold; the oracle, better, never is.
-    assert rows[1][3:] == ["3.25", "**3.25**", "**3.25**", "**3.25**", "3.25"]
+    assert header == ["test set", "model", "tracks (artists)", *REPORTED]
+    assert [row[0] for row in rows[::5]] == ["all", "unseen", "DSD100", "iKala"]
+    assert [row[1] for row in rows[:5]] == list(collected["model"].unique())
+    assert [row[2] for row in rows[:6]] == ["4 (4)", "", "", "", "", "2 (2)"]
+    # The best alone is in bold where all others can be told from it; equals all are; the oracle never.
+    assert [row[3].split(" ± ")[0] for row in rows[:5]] == [
+        "4.25",
+        "6.25",
+        "**7.25**",
+        "6.75",
+        "13.25",
+    ]
+    assert [row[4].split(" ± ")[0] for row in rows[:5]] == ["3.25", *["**3.25**"] * 3, "3.25"]
+    # by hand: the tracks' vocals, alike with both seeds, less the level
+    half = stats.t.ppf(0.975, 3) * np.std([0, 9, 8, 0.01], ddof=1) / 2
+    assert float(rows[2][3].split(" ± ")[1]) == pytest.approx(half, abs=0.0051)
     first = cells_of(text, "Difference in SDR to baseline")[2]
-    assert first[:5] == ["all", "accompaniment", "V", "4", "+1.00"]
-    assert first[6] == "–"
+    assert first == ["all", "accompaniment", "V", "+1.00", "+1.00 to +1.00", "0", "0"]
+    assert "after Holm's correction over the 16 differences of this table" in text
+    assert "What can be seen" in text
     assert "silent reference): 1 of DSD100: `no vocals`." in text
     assert "No estimate was silent." in text
     assert text.endswith("- a note\n")
@@ -52,11 +66,10 @@ def test_no_name_becomes_markup(frames: dict[str, pd.DataFrame]) -> None:
     hostile[model].loc[hostile[model]["note"] == "", "note"] = SILENT_ESTIMATE
     sources = ["accompaniment", "<i>"]
     collected = aggregation.combine(hostile, sources)
-    means = aggregation.means(collected, sources)
-    long = aggregation.long_table(collected, sources, "baseline", 100, 0.95, seed=3)
+    long = aggregation.long_table(collected, sources, split_of(collected), "baseline", 0.95)
     notes = table.about_data([absent("iKala", "local", "|"), absent("DSD100", "local", "$x$")])
     text = table.as_markdown(
-        collected, means, long, sources, baseline="baseline", confidence=0.95, filter_length=512,
+        collected, long, sources, baseline="baseline", confidence=0.95, filter_length=512,
         sample_rate=8000, notes=notes,
     )  # fmt: skip
     codes = rendered.codes(text)
@@ -71,7 +84,19 @@ def test_markdown_counts_silent_estimates(frames: dict[str, pd.DataFrame]) -> No
     dead = frames["VA"].copy()
     dead.loc[(dead["source"] == "vocals") & (dead["note"] == ""), "note"] = SILENT_ESTIMATE
     text = markdown(aggregation.combine({**frames, "VA": dead}, SOURCES))
-    assert "Silent estimates, scored as noise and part of the means (tracks): VA vocals: 4." in text
+    assert "part of the means (tracks, all seeds together): VA vocals: 8." in text
+
+
+def test_the_notes_say_of_which_sources_a_track_has_no_scores(
+    frames: dict[str, pd.DataFrame],
+) -> None:
+    for frame in frames.values():
+        silent = (frame["track"] == "a") & (frame["source"] == "vocals")
+        frame.loc[silent, [*MEASURED, "note"]] = [np.nan, np.nan, np.nan, SILENT_REFERENCE]
+    text = markdown(aggregation.combine(frames, SOURCES))
+    assert "- Left out of all means (silent reference): 1 of DSD100: `no vocals`.\n" in text
+    assert "- Left out of the means of vocals (silent reference): 1 of iKala: `a`.\n" in text
+    assert text.count("Left out of") == 2
 
 
 def test_one_model_is_not_the_best_of_anything(frames: dict[str, pd.DataFrame]) -> None:
@@ -79,6 +104,16 @@ def test_one_model_is_not_the_best_of_anything(frames: dict[str, pd.DataFrame]) 
     text = markdown(aggregation.combine(few, SOURCES))
     assert "**" not in text
     assert "Difference" not in text
+
+
+def test_one_seed_claims_nothing() -> None:
+    text = markdown(many_tracks(6, seeds=(4,)))
+    assert "the intervals do not cover retraining**" in text
+    assert "**" not in text.split("## accompaniment")[1]
+    rows = cells_of(text, "Difference in SDR to baseline")[2:]
+    assert {tuple(row[4:]) for row in rows} == {("–", "–", "–")}
+    assert "too few seeds or artists" in text
+    assert "What can be seen" not in text
 
 
 def test_the_notes_say_what_the_numbers_were_made_from() -> None:

@@ -119,7 +119,7 @@ def own_songs(folder: Path, level: float = 0.1) -> None:
 
 def without(folder: Path, *keys: str) -> None:
     """config.json of VA without these keys, as before there were digests."""
-    path = folder / "models/VA/config.json"
+    path = folder / "models/VA/seed-1/config.json"
     config = json.loads(path.read_text())
     for key in (*keys, "config_sha256"):
         del config[key]
@@ -133,11 +133,11 @@ def critic_without_settings(folder: Path) -> None:
 
 def damaged_critic(folder: Path) -> None:
     without(folder, "sha256")
-    damage("models/VA/critic-vocals.safetensors")(folder)
+    damage("models/VA/seed-1/critic-vocals.safetensors")(folder)
 
 
 def infinite_weights(folder: Path) -> None:
-    name = "models/VA/model.safetensors"
+    name = "models/VA/seed-1/model.safetensors"
     weights = load_file(folder / name)
     next(iter(weights.values())).fill_(float("inf"))
     replaced(name, lambda path: save_file(weights, path))(folder)
@@ -168,7 +168,7 @@ def never_committed_results(folder: Path) -> None:
 
 
 def another_parameter(folder: Path) -> None:
-    replace("params.yaml", "bootstrap_samples: 200", "bootstrap_samples: 100")(folder)
+    replace("params.yaml", "confidence: 0.95", "confidence: 0.9")(folder)
 
 
 def another_model(folder: Path) -> None:
@@ -278,12 +278,12 @@ REMEDIES = [
            replace("results/tracks/VA.csv", "\niKala,", "\niKaly,"), COMPARE),
     Remedy("pipeline/comparison/histories.py",
            "delete {} and retrain with `dvc repro train@{}`",
-           replace("models/VA/history/validation/L_s.tsv", "step", "stop"), COMPARE),
+           replace("models/VA/seed-1/history/validation/L_s.tsv", "step", "stop"), COMPARE),
     Remedy(MODEL_FOLDER,
            "{}: critic cannot be read ({}); run `dvc repro -f {}`",
            damaged_critic, REPORT),
     Remedy(MODEL_FOLDER, TRAINED,
-           replaced("models/VA/model.safetensors", lambda path: path.write_bytes(b"other")),
+           replaced("models/VA/seed-1/model.safetensors", lambda path: path.write_bytes(b"other")),
            "python -m stages.evaluate VA"),
     Remedy(MODEL_FOLDER, "is another; run `dvc repro {}`",
            another_model, "python -m stages.evaluate VA"),
@@ -294,7 +294,7 @@ REMEDIES = [
            remove("models/VA"), REPORT),
     Remedy(RUN, "run `dvc repro compare`", damage("results/metrics.json"), REPORT),
     Remedy(MODEL_FOLDER, "run `dvc repro {}`",
-           damage("models/VA/config.json"), REPORT),
+           damage("models/VA/seed-1/config.json"), REPORT),
     Remedy(RUN, "run `dvc repro compare`", remove("results/table.csv"), REPORT),
     Remedy(RUN, "run `dvc repro compare`",
            lambda folder: (folder / "results/table.csv").write_text('a,b\n"'), REPORT),

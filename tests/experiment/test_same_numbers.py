@@ -28,7 +28,7 @@ stages:
     deps:
     - {path: data/features, md5: 1, size: 1}
     - {path: pipeline/networks, md5: 2.dir, size: 1}
-    params: {params.yaml: {seed: 1}}
+    params: {params.yaml: {seeds: [1]}}
     outs:
     - {path: models/VA, md5: 3.dir, size: 1}
 """
@@ -121,7 +121,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "features": (in_lock("md5: 1,", "md5: 9,"), [OTHER, "this is expected: another processor"]),
     "weights": (in_lock("3.dir", "9.dir"), [OTHER, "this is expected: another processor"]),
     "code": (in_lock("2.dir", "9.dir"), [OTHER, "other code or parameters (train@VA)", "review HEAD"]),
-    "a parameter": (in_lock("seed: 1", "seed: 2"), [OTHER, "other code or parameters (train@VA)"]),
+    "a parameter": (in_lock("seeds: [1]", "seeds: [2]"), [OTHER, "other code or parameters (train@VA)"]),
     "a model": (in_lock("VA", "V2"), [OTHER, "other code or parameters (train@V2, train@VA)"]),
     "no lock": (no_lock, [OTHER, "other code or parameters"]),
     "no git": (no_git, ["is not known: ", "not a git repo"]),
@@ -150,7 +150,7 @@ from pathlib import Path
 sys.path.insert(0, {top!r})
 from tests.experiment.test_same_numbers import another_processor
 another_processor(Path.cwd())
-for path in (Path("results/table.md"), Path("results/seeds.md"), Path("results/table.csv")):
+for path in (Path("results/table.md"), Path("results/table.csv")):
     path.write_text(path.read_text().replace("1", "2"))
 lock = Path("dvc.lock")
 stored = lock.read_text()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam
 
+from pipeline import params
 from pipeline.audio.reading import read_mono
 from pipeline.datasets.readers import dsd100
 from pipeline.datasets.synthetic.layouts import Spec, write_track
@@ -26,10 +27,11 @@ from pipeline.features.stft import log_magnitude, stft
 from pipeline.networks.builders import build_critic, build_separator
 from pipeline.networks.interfaces import SeparatorNetwork
 from pipeline.parallel import machine
-from pipeline.params import Model, Signal, Training
+from pipeline.params import Model, Signal
 from pipeline.separation.separator import Separator
 from pipeline.training.batches import CriticBatch, SeparatorBatch, generator
 from pipeline.training.step import State, critic_step, separator_step
+from tests.helpers.places import TOP
 
 SIGNAL = Signal(sample_rate=8000, fft_size=512, hop_size=256)
 SOURCES = ("accompaniment", "vocals")
@@ -92,14 +94,10 @@ def digests() -> dict[str, str]:
 
 def trained(model: Model, features: Tensor) -> State:
     """A model after STEPS updates on excerpts of features (kinds, bins, frames)."""
-    settings = Training(
-        batch_size=BATCH, steps_per_epoch=STEPS, max_epochs=1, patience=1, learning_rate=1e-3,
-        critic_steps=1, gain=[1.0, 1.0], divergence="wasserstein", penalty_weight=10.0,
-        additivity_domain="linear", precision="float32",
-    )  # fmt: skip
+    settings = params.load(TOP / "params.yaml").training
     torch.manual_seed(1)
     separator = build_separator(
-        {"network": "unet", "filters": 8, "depth": 4}, SIGNAL.bins, len(SOURCES)
+        {"network": "unet", "filters": 8, "depth": 3}, SIGNAL.bins, len(SOURCES)
     )
     critics = nn.ModuleDict(
         {
@@ -109,7 +107,7 @@ def trained(model: Model, features: Tensor) -> State:
     )
     nn.ModuleList([separator, critics]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     networks = [separator, *critics.values()]
-    optimisers = [Adam(one.parameters(), settings.learning_rate, fused=True) for one in networks]
+    optimisers = [Adam(one.parameters(), 1e-3, fused=True) for one in networks]
     state = State(separator, critics, SOURCES, optimisers)
     context = cast(SeparatorNetwork, separator).context
     length = cast(SeparatorNetwork, separator).valid_frames(FRAMES)

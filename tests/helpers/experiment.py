@@ -4,6 +4,7 @@ import csv
 import os
 import shutil
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.helpers.places import TOP, inside
 
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
 """Of PyTorch; threads of several processes that outnumber the cores wait for each other."""
-ROWS = ("mixture", "baseline", "V", "VA", "oracle")
+ROWS = tuple(params.table_rows(("baseline", "V", "VA")))
 
 SMALL: dict[str, Any] = {
     "synthetic": {"seconds": 5.0},
@@ -28,7 +29,6 @@ SMALL: dict[str, Any] = {
         "batch_size": 4, "steps_per_epoch": 6, "max_epochs": 3, "critic_steps": 2,
         "learning_rate": 1e-3,
     },
-    "evaluation": {"bootstrap_samples": 200},
 }  # fmt: skip
 TRACKS = {"DSD100": 8, "MedleyDB": 6, "CCMixter": 3, "iKala": 3}
 
@@ -39,9 +39,9 @@ def small_params() -> dict[str, Any]:
     for section, values in SMALL.items():
         data[section] |= values
     data["synthetic"]["tracks"] = dict(TRACKS)
-    data["arithmetic"] = (
-        "native"  # stages run in the tests' own process too, and give the same bytes
-    )
+    # stages run in the tests' own process too, and give the same bytes
+    data["arithmetic"] = "native"
+    data["seeds"] = [1, 2]
     return data  # type: ignore[no-any-return]
 
 
@@ -75,12 +75,12 @@ def _features(settings: Params) -> None:
 
 
 def _models(settings: Params) -> None:
-    for model in settings.models:
-        train.train(model, device="cpu", features_in="auto")
+    for model, seed in product(settings.models, settings.seeds):
+        train.train(model, seed, device="cpu", features_in="auto", jobs=0)
 
 
 def _scores(settings: Params) -> None:
-    for row in ("mixture", *settings.models, "oracle"):
+    for row in params.table_rows(settings.models):
         evaluate.evaluate(row, role="test", out=None, device="cpu")
 
 

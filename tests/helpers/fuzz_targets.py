@@ -15,6 +15,7 @@ from pipeline.datasets import inventory, rendered
 from pipeline.datasets.download import transfer
 from pipeline.datasets.inspection import Expected, InspectionCache
 from pipeline.datasets.readers import medleydb
+from pipeline.evaluation import scored_weights
 from pipeline.evaluation.metrics import MEASURED
 from pipeline.evaluation.track_scores import load_tracks, save_tracks
 from pipeline.features.writing import Layout
@@ -22,10 +23,10 @@ from pipeline.networks.builders import build_critic, build_separator
 from pipeline.report import card, finished_run, tables, words
 from pipeline.separation import model_folder
 from pipeline.text_files import remembered
-from stages import common, seeds
+from stages import common
 from tests.helpers.fuzzing import Target
 
-ROWS = ("mixture", "baseline", "V", "VA", "oracle")
+ROWS = tuple(params.table_rows(("baseline", "V", "VA")))
 
 
 def use_params() -> None:
@@ -56,6 +57,11 @@ def use_split() -> None:
     assert roles.load_split(Path("work/copy.csv")).equals(found)
 
 
+def use_sums() -> None:
+    found = scored_weights.load(Path("results/tracks/V.csv"))
+    assert all(seed >= 0 and len(bytes.fromhex(one)) == 32 for seed, one in found.items())
+
+
 def use_scores() -> None:
     path = Path("results/tracks/V.csv")
     found = load_tracks(path)
@@ -68,24 +74,25 @@ def use_scores() -> None:
     settings = params.load()
     frames = {row: load_tracks(Path(f"results/tracks/{row}.csv")) for row in ROWS}
     scores = aggregation.combine(frames, settings.sources)
-    means = aggregation.means(scores, settings.sources)
+    split = roles.load_split(Path("data/split.csv"))
+    means = aggregation.means(scores, settings.sources, aggregation.unseen_datasets(split))
     aggregation.save_means(means, Path("work/metrics.json"))
     assert aggregation.load_means(Path("work/metrics.json"), "", rows=ROWS) == means
-    long = aggregation.long_table(scores, settings.sources, "baseline", 20, 0.95, 1)
+    long = aggregation.long_table(scores, settings.sources, split, "baseline", 0.95)
     table.as_markdown(
-        scores, means, long, settings.sources, baseline="baseline", confidence=0.95,
+        scores, long, settings.sources, baseline="baseline", confidence=0.95,
         filter_length=512, sample_rate=8000,
     )  # fmt: skip
 
 
 def use_history() -> None:
-    found = histories.all_curves(Path("models"), ["V"])
+    found = histories.all_curves(Path("models"), ["V"], [1, 2])
     if found is not None:
         histories.save(found, Path("work/curves.csv"))
 
 
 def use_config() -> None:
-    found = model_folder.read_config(Path("models/VA"))
+    found = model_folder.read_config(Path("models/VA/seed-1"))
     with torch.device("meta"):
         build_separator(found.separator.model_dump(), found.signal.bins, len(found.sources))
         if found.critic:
@@ -138,10 +145,6 @@ def use_inspected() -> None:
         found.recall(recording.track, Expected(), Path("data/synthetic/iKala"), None)
 
 
-def use_kept_scores() -> None:
-    seeds.kept_scores(Path("work/seeds/V.csv"), Path("work/seeds/V.fingerprint"), "this one")
-
-
 def use_timings() -> None:
     found = remembered(common.TIMINGS, finished_run.Timings) or {}
     assert all(0 <= value < math.inf for value in found.values())
@@ -156,9 +159,6 @@ def prepare() -> None:
     """What a finished experiment has not, or not in this place."""
     work = Path("work")
     work.mkdir(exist_ok=True)
-    (work / "seeds").mkdir(exist_ok=True)
-    (work / "seeds/V.csv").write_bytes(Path("results/tracks/V.csv").read_bytes())
-    (work / "seeds/V.fingerprint").write_text("this one")
     (work / "timings.json").write_text(json.dumps({"split": 1.5, "train V": 60.0}))
     (work / "rendered").mkdir(exist_ok=True)
     marker = {
@@ -181,8 +181,9 @@ _ALL: dict[str, tuple[str, str, Callable[[], object]]] = {
     "inventory": ("data/inventory/iKala.json", "json", use_inventory),
     "split": ("data/split.csv", "csv", use_split),
     "scores": ("results/tracks/V.csv", "csv", use_scores),
-    "history": ("models/V/history/validation/L_s.tsv", "tsv", use_history),
-    "config": ("models/VA/config.json", "json", use_config),
+    "sums": ("results/tracks/V.sha256", "bytes", use_sums),
+    "history": ("models/V/seed-1/history/validation/L_s.tsv", "tsv", use_history),
+    "config": ("models/VA/seed-1/config.json", "json", use_config),
     "metrics": ("results/metrics.json", "json", use_metrics),
     "table": ("results/table.csv", "csv", use_table),
     "notes": ("results/table.md", "bytes", use_notes),
@@ -193,8 +194,6 @@ _FORGIVING: dict[str, tuple[str, str, Callable[[], object]]] = {
     "rendered": ("work/rendered/.rendered.json", "json", use_rendered),
     "state": ("work/archive.zip.state.partial", "json", use_state),
     "inspected": ("work/inspected/iKala.txt", "bytes", use_inspected),
-    "kept": ("work/seeds/V.csv", "csv", use_kept_scores),
-    "fingerprint": ("work/seeds/V.fingerprint", "bytes", use_kept_scores),
 }
 TARGETS = {name: Target(*of) for name, of in _ALL.items()} | {
     name: Target(*of, forgiving=True) for name, of in _FORGIVING.items()

@@ -26,7 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     scores = many_tracks(12)
     return Run(
         params=params.parse(data, "params.yaml"),
-        scores=scores,
+        scores=aggregation.over_seeds(scores),
         means=aggregation.means(scores, SOURCES),
         table=table_of(scores),
         split=pd.DataFrame({"dataset": ["CCMixter"] * 3, "role": ["test", "test", "unlabelled"]}),
@@ -34,6 +34,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         configs=dict.fromkeys(data["models"], CONFIG),
         histories={name: {} for name in data["models"]},
         notes=(),
-        models=nowhere / "models",
+        folders={},
         features=nowhere / "features",
     )

@@ -15,6 +15,7 @@ import torch
 
 from pipeline.comparison import markdown
 from pipeline.features.store import FeatureFile
+from pipeline.params import table_rows
 from pipeline.report import critics, excerpts, finished_run, page
 from pipeline.report.finished_run import Run
 from pipeline.separation.model_folder import load_critics
@@ -168,13 +169,14 @@ def test_written_again_it_is_the_same_but_for_the_time_it_took(
 
 def test_a_run_without_critics_curves_and_scores_has_a_page(real: Run, tmp_path: Path) -> None:
     models = {"baseline": real.params.models["baseline"]}
+    rows = table_rows(models)
     plain = replace(
         real,
         params=real.params.model_copy(update={"models": models}),
-        scores=real.scores[real.scores["model"].isin(["mixture", "baseline", "oracle"])].assign(
+        scores=real.scores[real.scores["model"].isin(rows)].assign(
             note="silent reference", SDR=float("nan")
         ),
-        means={"all": {name: {"tracks": 0} for name in ("mixture", "baseline", "oracle")}},
+        means={"all": {name: {"tracks": 0} for name in rows}},
         histories={"baseline": {}},
         notes=(),
     )
@@ -205,13 +207,13 @@ def test_what_fails_halfway_leaves_the_last_report(
     shutil.rmtree(target)
     target.mkdir()
     (target / "index.html").write_text("the last one")
-    (copied / "models/V/critic-vocals.safetensors").unlink()
+    (copied / "models/V/seed-1/critic-vocals.safetensors").unlink()
     monkeypatch.setattr(excerpts, "choose", lambda run: choices(run)[:1])
     with inside(copied):
         said = failing(report.report, [], capsys)
-        assert "models/V/critic-vocals.safetensors: critic cannot be read" in said
+        assert "models/V/seed-1/critic-vocals.safetensors: critic cannot be read" in said
         shutil.rmtree("models/VA")
-        assert "models/VA/config.json: no such file" in failing(report.report, [], capsys)
+        assert "models/VA/seed-1/config.json: no such file" in failing(report.report, [], capsys)
     assert list(fingerprints(target)) == ["index.html"]
     assert [path.name for path in target.parent.glob("*.partial")] == []
 

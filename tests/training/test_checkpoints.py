@@ -289,7 +289,7 @@ def moments(faults: Faults, losses: Sequence[float]) -> Iterator[None]:
 
     def given_losses(self: AdversarialSeparation) -> None:
         validated(self)
-        self.validated = (torch.tensor(float(losses[self.current_epoch])), 1)
+        self.validated = torch.tensor([losses[self.current_epoch], 1.0], dtype=torch.float64)
 
     def around(function: Any, writing: bool) -> Any:
         def struck(*arguments: Any, **options: Any) -> Any:
@@ -489,7 +489,7 @@ class Interruptions(RuleBasedStateMachine):
                 outcome = attempt_in_a_process(folder, self.losses, fault, moment)
             else:
                 outcome = attempt(folder, self.losses, fault, moment, kill_here)
-        model = self.folder / "models" / MODEL
+        model = self.folder / "models" / MODEL / "seed-1"
         assert model.exists() is (outcome == "done")
         if outcome == "done":
             self.twin.check(model, self.losses)
@@ -560,7 +560,7 @@ def test_an_improving_epoch_after_a_resume_keeps_the_best(
             stop_at_epoch(patch, 1)
             assert attempt(Path(), losses, None, 0, kill_here) == "stopped"
         assert attempt(Path(), losses, None, 0, kill_here) == "done"
-    twin.check(tiny_experiment / "models" / MODEL, losses)
+    twin.check(tiny_experiment / "models" / MODEL / "seed-1", losses)
 
 
 def stop_at_epoch(patch: pytest.MonkeyPatch, epoch: int) -> None:
@@ -586,14 +586,14 @@ def test_a_run_killed_after_its_last_epoch_trains_no_more(
     with monkeypatch.context() as patch:
         patch.setattr(AdversarialSeparation, "agree", lambda *_: pytest.fail("an update"))
         assert attempt(tiny_experiment, losses, None, 0, kill_here) == "done"
-    twin.check(tiny_experiment / "models" / MODEL, losses)
+    twin.check(tiny_experiment / "models" / MODEL / "seed-1", losses)
 
 
 def test_a_validation_loss_that_is_not_finite_stops_the_run(
     tiny_experiment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "pipeline.training.module.supervised_loss", lambda *_: torch.tensor(float("nan"))
+        "pipeline.training.module.excerpt_losses", lambda *_: torch.tensor([float("nan")])
     )
     with pytest.raises(UserError, match=rf"{MONITOR} is nan at step 2 .*work/V/last\.ckpt"):
         trained(tiny_experiment, params.load(tiny_experiment / "params.yaml"), MODEL)
@@ -611,5 +611,5 @@ def test_a_full_disk_ends_a_run_with_one_line_and_then_it_goes_on(
         assert attempt(tiny_experiment, losses, "full disk", moment, kill_here) == "full"
         assert not (tiny_experiment / "models" / MODEL).exists()
     assert attempt(tiny_experiment, losses, None, 0, kill_here) == "done"
-    twin.check(tiny_experiment / "models" / MODEL, losses)
+    twin.check(tiny_experiment / "models" / MODEL / "seed-1", losses)
     assert [path.name for path in (tiny_experiment / "models").iterdir()] == [MODEL]

@@ -66,7 +66,7 @@ def test_a_run_that_is_stopped_ends_as_if_it_had_not_been(
     with_models: Path, copied_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in mid-epoch, with both critics: every file is the same to the bit."""
-    shutil.rmtree(copied_models / "models/VA")
+    shutil.rmtree(copied_models / "models/VA/seed-1")
     settings = write_params(small_params(), copied_models)
     original = AdversarialSeparation.agree
     left = iter(range(14, -1, -1))  # three updates a step
@@ -79,20 +79,22 @@ def test_a_run_that_is_stopped_ends_as_if_it_had_not_been(
     monkeypatch.setattr(AdversarialSeparation, "agree", counted)
     with pytest.raises(Stopped, match="stopped by SIGTERM after 5 separator steps"):
         trained(copied_models, settings, "VA")
-    assert not (copied_models / "models/VA").exists()
+    assert not (copied_models / "models/VA/seed-1").exists()
     # the checkout is moved, or seen from a container, before the run goes on
     elsewhere = copied_models.with_name("elsewhere")
     copied_models.rename(elsewhere)
     said = trained(elsewhere, settings, "VA")
     assert said == [f"resuming from {elsewhere}/work/VA/last.ckpt after 5 separator steps"]
-    assert fingerprints(elsewhere / "models/VA") == fingerprints(with_models / "models/VA")
+    assert fingerprints(elsewhere / "models/VA/seed-1") == fingerprints(
+        with_models / "models/VA/seed-1"
+    )
     assert not (elsewhere / "work/VA").exists()
 
 
 def test_a_run_that_is_stopped_in_validation_validates_again(
     with_models: Path, copied_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.rmtree(copied_models / "models/V")
+    shutil.rmtree(copied_models / "models/V/seed-1")
     settings = write_params(small_params(), copied_models)
 
     def stopping(self: AdversarialSeparation) -> None:
@@ -105,7 +107,8 @@ def test_a_run_that_is_stopped_in_validation_validates_again(
         with pytest.raises(Stopped, match="stopped by SIGINT after 12 separator steps"):
             trained(copied_models, settings, "V")
     trained(copied_models, settings, "V")
-    assert fingerprints(copied_models / "models/V") == fingerprints(with_models / "models/V")
+    found, expected = (one / "models/V/seed-1" for one in (copied_models, with_models))
+    assert fingerprints(found) == fingerprints(expected)
 
 
 # ----------------------------------------------------------------- real processes, started by torchrun
@@ -113,7 +116,7 @@ def test_a_run_that_is_stopped_in_validation_validates_again(
 
 def in_double(folder: Path, model: str, processes: int, dies: str = "") -> int:
     """A training in double precision; its exit status. What it says is added to the file `output`."""
-    module = ["-m", "tests.helpers.train_in_double", model, "--device", "cpu"]
+    module = ["-m", "tests.helpers.train_in_double", model, "--seed=1", "--device", "cpu"]
     launcher = [sys.executable]
     if processes > 1:
         torchrun = Path(sys.executable).with_name("torchrun")
@@ -127,7 +130,7 @@ def in_double(folder: Path, model: str, processes: int, dies: str = "") -> int:
 
 def curves(folder: Path, model: str) -> dict[str, pd.Series]:
     """Every loss of every step: an epoch of these runs is one step."""
-    history = folder / "models" / model / "history"
+    history = folder / "models" / model / "seed-1/history"
     return {
         str(path.relative_to(history)): pd.read_csv(path, sep="\t").iloc[:, -1]
         for path in history.rglob("*.tsv")
@@ -183,7 +186,7 @@ def test_a_lost_process_ends_the_others_with_a_checkpoint(copied_models: Path, l
 
     output = copied_models / "output"
     assert in_double(copied_models, "VA", 2, dies=f"{lost}:3") != 0
-    last = copied_models / "work/checkpoints/VA/last.ckpt"
+    last = copied_models / "work/checkpoints/VA/seed-1/last.ckpt"
     assert torch.load(last, weights_only=True)["steps"] == 3
     assert "does not answer; the same command" in output.read_text()
 
@@ -204,8 +207,8 @@ def test_a_full_disk_ends_all_processes_with_one_line(copied_models: Path) -> No
     said = output.read_text()
     # once from each process, or only from the first if that has ended the other by then
     (line,) = {line for line in said.splitlines() if line.startswith("error: ")}
-    assert "VA/last.ckpt" in line
+    assert "VA/seed-1/last.ckpt" in line
     assert "cannot be written: File too large" in line
     assert said.count("Traceback") == 1, "torchrun's own"
     assert in_double(copied_models, "VA", 2) == 0
-    assert (copied_models / "models/VA/model.safetensors").exists()
+    assert (copied_models / "models/VA/seed-1/model.safetensors").exists()

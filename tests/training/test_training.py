@@ -22,9 +22,11 @@ from pipeline.errors import UserError
 from pipeline.networks import devices
 from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.parallel import machine
-from pipeline.training import checkpoints, losses, run, step
+from pipeline.training import losses, run, step
 from pipeline.training.batches import CriticBatch
+from pipeline.training.fingerprint import fingerprints
 from pipeline.training.module import AdversarialSeparation
+from pipeline.training.pools import Pool
 from pipeline.training.step import critic_step, separator_losses
 from tests.helpers.experiment import THREADS, small_params, write_params
 from tests.helpers.places import TOP
@@ -39,6 +41,7 @@ def module(with_models: Path, model: str = "VA", **changes: Any) -> AdversarialS
     return run.prepare(
         params.parse(data, "test"),
         model,
+        1,
         roles.load_split(with_models / "data/split.csv"),
         with_models / "data/features",
         CPU,
@@ -148,7 +151,7 @@ def test_the_history_has_every_epoch_once(with_models: Path) -> None:
         "VA": {"L", "L_s", "L_u", "L_add", "distance_vocals", "distance_accompaniment",
                "penalty_vocals", "penalty_accompaniment"},
     }.items():  # fmt: skip
-        history = with_models / "models" / model / "history"
+        history = with_models / "models" / model / "seed-1/history"
         assert {path.stem for path in (history / "training").iterdir()} == curves
         for path in [*history.rglob("L_s.tsv")]:
             frame = pd.read_csv(path, sep="\t")
@@ -157,7 +160,7 @@ def test_the_history_has_every_epoch_once(with_models: Path) -> None:
 
 def test_the_best_epoch_is_kept(with_models: Path) -> None:
     for model in ("baseline", "V", "VA"):
-        folder = with_models / "models" / model
+        folder = with_models / "models" / model / "seed-1"
         best = json.loads((folder / "config.json").read_text())["best"]
         curve = pd.read_csv(folder / "history/validation/L_s.tsv", sep="\t")
         assert best["steps"] == curve["step"].iloc[int(curve["L_s"].argmin())]
@@ -166,27 +169,80 @@ def test_the_best_epoch_is_kept(with_models: Path) -> None:
 def test_the_saved_model_is_the_one_that_was_validated(with_models: Path) -> None:
     """The weights give the best L_s of the curve again, over every validation excerpt."""
     built = module(with_models, "VA")
-    weights = load_file(with_models / "models/VA/model.safetensors")
+    weights = load_file(with_models / "models/VA/seed-1/model.safetensors")
     built.separator.load_state_dict(weights)
     pool = built.validation
-    starts = pool.tiles()
+    starts = pool.tiles()[0]
     with torch.no_grad():
         estimates = built.separator(pool.gather(starts, 0, context=True))
     errors = [((estimates[:, k] - pool.gather(starts, 1 + k)) ** 2).mean() for k in (0, 1)]
-    curve = pd.read_csv(with_models / "models/VA/history/validation/L_s.tsv", sep="\t")
+    curve = pd.read_csv(with_models / "models/VA/seed-1/history/validation/L_s.tsv", sep="\t")
     assert sum(map(float, errors)) == pytest.approx(curve["L_s"].min(), rel=1e-4)
 
 
-def test_early_stopping_after_patience_epochs(copied_models: Path) -> None:
-    """With a learning rate that moves no weight the first epoch stays the best."""
+def test_it_stops_after_more_than_patience_epochs(copied_models: Path) -> None:
+    """With a learning rate that moves no weight the first epoch stays the best.
+
+    "More than six epochs" (section 4.3) is the seventh.
+    """
     data = small_params()
     data["training"] |= {"max_epochs": 30, "patience": 2}
     settings = write_params(data, copied_models)
     still = settings.training.model_copy(update={"learning_rate": 1e-20})
     trained(copied_models, settings.model_copy(update={"training": still}), "baseline")
-    curve = pd.read_csv(copied_models / "models/baseline/history/validation/L_s.tsv", sep="\t")
+    curve = pd.read_csv(
+        copied_models / "models/baseline/seed-1/history/validation/L_s.tsv", sep="\t"
+    )
     losses = curve["L_s"].to_list()
-    assert losses == losses[:1] * 3
+    assert losses == losses[:1] * 4
+
+
+def test_the_learning_rate_falls_as_a_cosine(
+    with_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As PyTorch's own schedule has it, for every network, whatever step a run goes on from."""
+    built = module(with_models, schedule="cosine", learning_rate=0.01)
+    optimisers = by_hand(built, monkeypatch)
+    steps = built.params.training.steps_per_epoch * built.params.training.max_epochs
+    sgd = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.01)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, steps)
+    for number in range(steps):
+        if number in (0, 1, steps // 2, steps - 1):
+            built.state.steps, built.state.critic_updates = number, 2 * number
+            built.training_step(number % 6, 0)
+            for optimiser in optimisers:
+                assert optimiser.param_groups[0]["lr"] == pytest.approx(theirs.get_last_lr()[0])
+        sgd.step()
+        theirs.step()
+
+
+def test_the_validation_loss_counts_tracks(with_models: Path) -> None:
+    """A long track weighs no more than a short one."""
+    pool = module(with_models).validation
+    _, weights = pool.tiles()
+    assert float(weights.sum()) == pytest.approx(len(pool.lengths))
+    long = Pool(torch.zeros(1, 500, 4), torch.tensor([5, 205]), torch.tensor([100, 10]), 20, 5)
+    starts, weights = long.tiles()
+    assert starts.tolist() == [5, 25, 45, 65, 85, 205]
+    assert weights.tolist() == [0.2] * 5 + [1.0]
+
+
+@pytest.mark.parametrize("which", ["supervised", "all"])
+def test_the_epoch_is_chosen_by_the_corpora_that_are_asked_for(
+    with_models: Path, which: str
+) -> None:
+    """`supervised` keeps the premise: no paired recording of the others is used at all."""
+    split = roles.load_split(with_models / "data/split.csv")
+    expected = {"DSD100"} if which == "supervised" else set(split["dataset"])
+    kept = run.validated(split, which)
+    assert set(kept.loc[kept["role"] == "validation", "dataset"]) == expected
+    assert len(kept[kept["role"] != "validation"]) == (split["role"] != "validation").sum()
+    tracks = len(module(with_models, validation=which).validation.lengths)
+    assert tracks == (kept["role"] == "validation").sum()
+    alone = split[(split["dataset"] != "DSD100") | (split["role"] == "supervised")]
+    if which == "supervised":
+        with pytest.raises(UserError, match=r"training\.validation: supervised: no dataset"):
+            run.validated(alone, which)
 
 
 def test_in_bfloat16_the_critics_update_is_near(
@@ -216,18 +272,22 @@ def test_in_bfloat16_a_run_is_near_and_its_weights_are_float32(
 ) -> None:
     data = small_params()
     data["training"]["precision"] = "bfloat16"
-    shutil.rmtree(copied_models / "models/VA")
+    shutil.rmtree(copied_models / "models/VA/seed-1")
     trained(copied_models, write_params(data, copied_models), "VA")
-    weights = [load_file(path) for path in (copied_models / "models/VA").glob("*.safetensors")]
+    weights = [
+        load_file(path) for path in (copied_models / "models/VA/seed-1").glob("*.safetensors")
+    ]
     assert {value.dtype for one in weights for value in one.values()} == {torch.float32}
     # autocast would keep what it has rounded, of weights that change, and without their gradients
-    separator = load_file(copied_models / "models/VA/model.safetensors")
+    separator = load_file(copied_models / "models/VA/seed-1/model.safetensors")
     for name, value in module(copied_models, precision="bfloat16").separator.state_dict().items():
         assert not torch.equal(value, separator[name]), name
     for curve in ("training/L_s", "validation/L_s", "training/distance_vocals"):
         rounded, exact = (
             float(
-                pd.read_csv(folder / f"models/VA/history/{curve}.tsv", sep="\t").to_numpy()[0, -1]
+                pd.read_csv(folder / f"models/VA/seed-1/history/{curve}.tsv", sep="\t").to_numpy()[
+                    0, -1
+                ]
             )
             for folder in (copied_models, with_models)
         )
@@ -239,14 +299,14 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(
     with_models: Path, copied_models: Path
 ) -> None:
     """SIGKILL in the middle of an epoch; the resumed run's weights equal the fixture's bit for bit."""
-    shutil.rmtree(copied_models / "models/VA")
-    command = [sys.executable, "-m", "stages.train", "VA", "--device", "cpu"]
+    shutil.rmtree(copied_models / "models/VA/seed-1")
+    command = [sys.executable, "-m", "stages.train", "VA", "--seed=1", "--device", "cpu"]
     environment = os.environ | {"PYTHONPATH": str(TOP), "OMP_NUM_THREADS": str(THREADS)}
     noted = (
         "import runpy, sys; from pipeline.training.module import AdversarialSeparation as A;"
         "f = A.training_step;"
         "A.training_step = lambda s, *a: (f(s, *a), print('\\nstep', s.state.steps, flush=True))[0];"
-        "sys.argv = ['train', 'VA', '--device', 'cpu'];"
+        "sys.argv = ['train', 'VA', '--seed=1', '--device', 'cpu'];"
         "runpy.run_module('stages.train', run_name='__main__')"
     )
     process = subprocess.Popen(
@@ -257,7 +317,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    last = copied_models / "work/checkpoints/VA/last.ckpt"
+    last = copied_models / "work/checkpoints/VA/seed-1/last.ckpt"
     assert process.stdout is not None
     assert "step 8\n" in iter(process.stdout.readline, "")  # in the second epoch of six steps
     process.send_signal(signal.SIGKILL)
@@ -266,32 +326,30 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(
     assert last.exists()
     watched = pd.read_csv(last.with_name("history") / "validation/L_s.tsv", sep="\t")
     assert watched["step"].tolist() == [6]
-    assert not (copied_models / "models/VA").exists()
+    assert not (copied_models / "models/VA/seed-1").exists()
     done = subprocess.run(
         command, cwd=copied_models, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert "resuming from" in done.stdout
     for name in ("model", "critic-vocals", "critic-accompaniment"):
-        uninterrupted = load_file(with_models / f"models/VA/{name}.safetensors")
-        resumed = load_file(copied_models / f"models/VA/{name}.safetensors")
+        uninterrupted = load_file(with_models / f"models/VA/seed-1/{name}.safetensors")
+        resumed = load_file(copied_models / f"models/VA/seed-1/{name}.safetensors")
         for key, value in uninterrupted.items():
             assert torch.equal(value, resumed[key]), f"{name}: {key}"
-    curve = pd.read_csv(copied_models / "models/VA/history/validation/L_s.tsv", sep="\t")
+    curve = pd.read_csv(copied_models / "models/VA/seed-1/history/validation/L_s.tsv", sep="\t")
     assert curve["step"].tolist() == [6, 12, 18]
     assert curve["L_s"][0] == watched["L_s"][0]
-    assert not (copied_models / "work/checkpoints/VA").exists()
+    assert not (copied_models / "work/checkpoints/VA/seed-1").exists()
 
 
 def test_other_parameters_are_another_run(copied_models: Path) -> None:
     settings = write_params(small_params(), copied_models)
     data = roles.load_split(copied_models / "data/split.csv")
-    mark = checkpoints.fingerprint(settings, "V", data, copied_models / "data/features")
+    mark = fingerprints(settings, "V", data, copied_models / "data/features")[1]
     changed = small_params()
     changed["models"]["V"]["alpha"] = 0.5
-    other = checkpoints.fingerprint(
-        params.parse(changed, "x"), "V", data, copied_models / "data/features"
-    )
+    other = fingerprints(params.parse(changed, "x"), "V", data, copied_models / "data/features")[1]
     assert other != mark
 
 
@@ -306,7 +364,7 @@ def test_a_checkpoint_belongs_to_the_code_that_a_run_reaches(
     def mark() -> str:
         settings = params.parse(small_params(), "x")
         split = roles.load_split(copied_models / "data/split.csv")
-        return checkpoints.fingerprint(settings, "V", split, copied_models / "data/features")
+        return fingerprints(settings, "V", split, copied_models / "data/features")[1]
 
     before = mark()
     code = copied_models / "code"
@@ -324,9 +382,7 @@ def test_another_models_parameters_do_not_matter_to_a_checkpoint(copied_models: 
         changed = small_params()
         changed["models"]["VA"]["alpha"] = alpha
         marks.append(
-            checkpoints.fingerprint(
-                params.parse(changed, "x"), "V", data, copied_models / "data/features"
-            )
+            fingerprints(params.parse(changed, "x"), "V", data, copied_models / "data/features")
         )
     assert marks[0] == marks[1]
 
@@ -335,7 +391,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     copied_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It names the step, the loss and the checkpoint; no model folder appears."""
-    shutil.rmtree(copied_models / "models/V")
+    shutil.rmtree(copied_models / "models/V/seed-1")
     original = losses.additivity_loss
 
     def poisoned(*arguments: Any) -> torch.Tensor:
@@ -348,7 +404,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     with pytest.raises(UserError, match=r"L_add is nan at step 8 .*work/V/last\.ckpt") as caught:
         trained(copied_models, write_params(small_params(), copied_models), "V")
     assert "\n" not in str(caught.value)
-    assert not (copied_models / "models/V").exists()
+    assert not (copied_models / "models/V/seed-1").exists()
     assert (copied_models / "work/V/last.ckpt").exists()
 
 
@@ -401,7 +457,7 @@ def test_a_role_without_tracks_stops_at_once(copied_models: Path, role: str, mod
     settings = write_params(small_params(), copied_models)
     with pytest.raises(UserError, match=role):
         run.train(
-            settings, model, frame[frame["role"] != role], copied_models / "data/features",
+            settings, model, 1, frame[frame["role"] != role], copied_models / "data/features",
             copied_models / "m", copied_models / "w", "cpu",
         )  # fmt: skip
     assert not (copied_models / "m").exists()

@@ -8,6 +8,9 @@ from torch.nn import functional
 
 from pipeline.networks.pool_and_crop import crop, memory_format, pool_and_crop
 
+RANDOM_PART = 0.1
+"""Of the output layer's weights at the start, beside the mixture's share."""
+
 
 class UNet(nn.Module):
     """Map a patch of the mixture's spectrogram to a smaller patch of each source's.
@@ -52,11 +55,12 @@ class UNet(nn.Module):
                 nn.init.xavier_uniform_(layer.weight)
                 assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
-        # Each estimate starts as mixture / sources. From a random start a source's ReLU can be zero
-        # for every input, gets no gradient and stays so, while the loss falls all the same.
+        # Each estimate starts near mixture / sources. From a random start a source's ReLU can be zero
+        # for every input, gets no gradient and stays so, while the loss falls all the same. With no
+        # random part at all the layers below would have no gradient at first.
         with torch.no_grad():
-            self.last.weight.zero_()
-            self.last.weight[:, -1] = 1 / self.last.out_channels
+            self.last.weight.mul_(RANDOM_PART)
+            self.last.weight[:, -1] += 1 / self.last.out_channels
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Estimate the sources.

@@ -58,7 +58,7 @@ def lock_left(checkout: Path) -> str:
 
 
 def test_stopped_it_leaves_a_checkpoint_within_10_seconds(checkout: Path) -> None:
-    checkpoint = checkout / "work/checkpoints/V/last.ckpt"
+    checkpoint = checkout / "work/checkpoints/V/seed-1/last.ckpt"
     epoch = checkpoint.with_name("previous.ckpt")
     with started(NAME, *options(checkout)) as name:
         wait_for(epoch.exists, name)
@@ -74,7 +74,7 @@ def test_stopped_it_leaves_a_checkpoint_within_10_seconds(checkout: Path) -> Non
     assert seconds < 10
     assert "stopping (SIGTERM): python -m stages.train --model V" in said
     assert "failed to reproduce 'train@V'" in said, said[-2000:]
-    assert "Epoch 0: 100%" in said, "progress is shown"
+    assert "update/s, L_s of seed 1" in said, "progress is shown"
     assert checkpoint.stat().st_size > 0
     assert lock_left(checkout) == ""
     rwlock = json.loads((checkout / ".dvc/tmp/rwlock").read_text(encoding="utf-8"))
@@ -82,13 +82,13 @@ def test_stopped_it_leaves_a_checkpoint_within_10_seconds(checkout: Path) -> Non
 
 
 def test_the_next_run_goes_on_and_is_killed(checkout: Path) -> None:
-    epoch = checkout / "work/checkpoints/VA/previous.ckpt"
+    epoch = checkout / "work/checkpoints/VA/seed-1/previous.ckpt"
     with started(NAME, *options(checkout)) as name:
         wait_for(epoch.exists, name)
         docker("kill", "--signal", "KILL", name)
         assert exit_status(name) == 137
         said = logs(name)
-    assert "resuming from work/checkpoints/V/last.ckpt" in said, said[-3000:]
+    assert "resuming from work/checkpoints/V/seed-1/last.ckpt" in said, said[-3000:]
     assert "Stage 'train@baseline' didn't change, skipping" in said
     assert json.loads(lock_left(checkout))["command"] == "dvc repro"
 
@@ -98,7 +98,7 @@ def test_after_a_kill_it_goes_on_to_the_end(checkout: Path) -> None:
         assert exit_status(name) == 0, logs(name)[-3000:]
         said = logs(name)
     assert "rwlock: removed; container " in said
-    assert "resuming from work/checkpoints/VA/last.ckpt" in said
+    assert "resuming from work/checkpoints/VA/seed-1/last.ckpt" in said
     assert lock_left(checkout) == ""
 
 
