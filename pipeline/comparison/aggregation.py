@@ -89,9 +89,13 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     """
     place = ["model", *KEY[1:]]
     grouped = frame.groupby(place, sort=False)
-    means = grouped[REPORTED].agg(lambda scores: scores.mean(skipna=False))
+    means = grouped[REPORTED].agg(_complete_mean)
     notes = grouped["note"].agg(lambda column: next(filter(None, column), ""))
     return means.join(notes).reset_index()
+
+
+def _complete_mean(scores: "pd.Series[float]") -> float:
+    return float(scores.mean(skipna=False))
 
 
 def _ranked(column: pd.Series, sources: Sequence[str]) -> pd.Series:

@@ -114,7 +114,7 @@ def test_dsd100_alone_is_enough_for_the_baseline(
     experiment: Path, tmp_path: Path, one_process: None
 ) -> None:
     models = {"baseline": small_params()["models"]["baseline"]}
-    data = changed(datasets={"DSD100": {"origin": "synthetic"}}, models=models)
+    data = changed(datasets={"DSD100": {"origin": "synthetic"}}, models=models, seeds=[1])
     write_params(data, tmp_path)
     shutil.copytree(experiment / "data", tmp_path / "data", copy_function=os.link)
     with inside(tmp_path):
@@ -146,7 +146,7 @@ def test_a_dataset_that_is_missing_is_left_out_loudly(
     (recordings / "MedleyDB").mkdir()  # an empty folder is no dataset either
     monkeypatch.setenv("DATA_ROOT", str(recordings))
     data = changed(datasets={name: {"origin": "local"} for name in TRACKS})
-    data["models"] = {"V": data["models"]["V"]}
+    data["models"], data["seeds"] = {"V": data["models"]["V"]}, [1]
     write_params(data, tmp_path)
     with inside(tmp_path):
         download.download("iKala")
@@ -278,7 +278,7 @@ def test_folders_of_unpaired_audio_feed_the_critics(
         "radio: {origin: folder, path: radio, holds: mixture}\n"
         "DAMP: {origin: folder, path: singing, holds: vocals}\n"
     )
-    data["models"] = {"V": data["models"]["V"]}
+    data["models"], data["seeds"] = {"V": data["models"]["V"]}, [1]
     write_params(data, tmp_path)
     shutil.copytree(
         experiment / "data/synthetic", tmp_path / "data/synthetic", copy_function=os.link

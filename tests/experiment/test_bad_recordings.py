@@ -128,7 +128,7 @@ def odd(
     monkeypatch.setenv("DATA_ROOT", str(tmp_path / "my recordings"))
     data = small_params()
     data["datasets"] = {name: {"origin": "local"} for name in ("DSD100", "CCMixter", "iKala")}
-    data["models"] = {"V": data["models"]["V"]}
+    data["models"], data["seeds"] = {"V": data["models"]["V"]}, [1]
     data["training"] |= {"max_epochs": 1, "steps_per_epoch": 2, "batch_size": 8}
     write_params(data, tmp_path)
     with inside(tmp_path):

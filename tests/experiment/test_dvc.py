@@ -72,10 +72,10 @@ def changed(folder: Path) -> set[str]:
         return set(repo.status())
 
 
-def edit(folder: Path, sections: dict[str, dict[str, Any]]) -> None:
+def edit(folder: Path, sections: dict[str, Any]) -> None:
     data = small_params()
     for section, values in sections.items():
-        data[section] |= values
+        data[section] = data[section] | values if isinstance(values, dict) else values
     write_params(data, folder)
 
 
@@ -105,6 +105,7 @@ def test_nothing_is_to_do_after_a_run(finished: Path) -> None:
         ({"evaluation": {"confidence": 0.9}}, {"compare"}),
         ({"evaluation": {"filter_length": 256}}, SCORED | {"compare"}),
         ({"training": {"patience": 9}}, TRAINED),
+        ({"seeds": [2, 1, 3]}, TRAINED | (SCORED - REFERENCES) | {"compare", "report"}),
         ({"synthetic": {"seed": 8}}, DOWNLOADED),
     ],
 )

@@ -77,7 +77,7 @@ def test_from_layout_to_scores(
 
     data = small_params()
     data["datasets"] = {"DSD100": {"origin": "local"}}
-    data["models"] = {"V": data["models"]["V"]}
+    data["models"], data["seeds"] = {"V": data["models"]["V"]}, [1]
     write_params(data, songs)
     monkeypatch.setenv("DATA_ROOT", str(songs / "raw"))
     with inside(songs):
@@ -101,7 +101,7 @@ def test_from_layout_to_scores(
         for model in params.table_rows(["V"])
     }
     store = FeatureFile.open(songs / "data/features/DSD100.h5")
-    separator = Separator.load(experiment / "models/V")
+    separator = Separator.load(experiment / "models/V/seed-1")
     for number, recording in enumerate(found.recordings):
         references = store.waveforms(number)
         assert references.shape == (2, round(recording.samples * 8000 / 44_100))
@@ -136,7 +136,7 @@ def test_beside_the_embedded_recordings(
     shutil.copytree(experiment / "data", folder / "data")
     shutil.copytree(songs / "raw/DSD100", folder / "data/synthetic/DSD100", dirs_exist_ok=True)
     data = small_params()
-    data["models"] = {"baseline": data["models"]["baseline"]}
+    data["models"], data["seeds"] = {"baseline": data["models"]["baseline"]}, [1]
     data["training"] |= {"max_epochs": 1, "steps_per_epoch": 2}
     settings = write_params(data, folder)
     with inside(folder):
