@@ -19,6 +19,7 @@ from pipeline.comparison.aggregation import ALL, Means
 from pipeline.datasets import inventory
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
+from pipeline.evaluation import scored_weights
 from pipeline.evaluation.scoring import UNSCORED
 from pipeline.evaluation.track_scores import KEY, load_tracks
 from pipeline.params import Params, table_rows
@@ -109,6 +110,8 @@ def load(
         )
     for name, seed in product(settings.models, settings.seeds):
         model_folder.read_trained(models / name, seed, settings)
+        # sound of other weights than the scores would be two models in one row
+        scored_weights.check(models / name, seed, results / "tracks" / f"{name}.csv")
     folders = {name: model_folder.chosen(models / name) for name in settings.models}
     return Run(
         params=settings,
