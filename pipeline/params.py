@@ -32,7 +32,13 @@ REACH = 1
 """Hops from a frame's centre to the end of its window: windows overlap by 50 % (section 4.3.1)."""
 FOLDER = "folder"
 """The origin of unpaired recordings."""
-REFERENCE_ROWS = (MIXTURE, "oracle")
+IDEAL_ROWS = {
+    "irm": "an ideal ratio mask: of each cell of the mixture the source's share of all magnitudes",
+    "magnitude": "the true magnitudes with the mixture's phase",
+    "oracle": "the magnitudes that come closest to the source with the mixture's phase",
+}
+REFERENCE_ROWS = {MIXTURE: "the mixture as the estimate", **IDEAL_ROWS}
+"""The rows of the table that need no model, and what their estimates are."""
 RESERVED = (*REFERENCE_ROWS, "all", *DATASETS)
 OF_SEED = "seed-"
 WIDEST = 4096
@@ -348,6 +354,11 @@ def _related(dataset: str, how: str) -> Sequence[str]:
     """The datasets that the catalogue relates with another one, by `songs_of` or `same_songs_as`."""
     related: Sequence[str] = _CATALOGUE.get(dataset, {}).get(how, ())
     return related
+
+
+def table_rows(models: Iterable[str]) -> list[str]:
+    """All rows of the table in its order: the models between the mixture and the ideal rows."""
+    return [MIXTURE, *models, *IDEAL_ROWS]
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

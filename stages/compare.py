@@ -19,7 +19,7 @@ def main() -> None:
 
     settings = params.load(PARAMS)
     evaluation, sources = settings.evaluation, settings.sources
-    rows = ["mixture", *settings.models, "oracle"]
+    rows = params.table_rows(settings.models)
     _warn_of_strangers(rows)
     frames = {row: load_tracks(TRACK_SCORES / f"{row}.csv") for row in rows}
     inventories = [inventory.load(inventory_path(name)) for name in settings.datasets]

@@ -105,6 +105,7 @@ CASES: list[tuple[str, Any, str]] = [
         {"critics": [], "alpha": 0.0, "beta": 0.0},
         "models.oracle: the name is taken",
     ),
+    ("models.irm", {"critics": [], "alpha": 0.0, "beta": 0.0}, "models.irm: the name is taken"),
     ("models.V.critics", [], "models.V.alpha: 0.01 weighs critics, and there are none; name them, or"),
     ("separator.network", "transformer", "separator.network: expected unet, found 'transformer'"),
     ("critic.network", "../dcgan", "critic.network: expected dcgan, found '../dcgan'"),
@@ -145,7 +146,7 @@ def test_one_line_names_file_key_expected_and_found(key: str, value: Any, said: 
 
 
 BOUNDS: list[tuple[str, Any, Any]] = [
-    ("seed", 0, 2**32 - 1),
+    ("seeds.0", 0, 2**32 - 1),
     ("split.seed", 0, 2**32 - 1),
     ("synthetic.seed", 0, 2**32 - 1),
     ("synthetic.seconds", 1.0, 600.0),
@@ -207,7 +208,7 @@ def test_every_number_is_in_that_list() -> None:
             numbers.add(key)
 
     visit(raw(), "")
-    one_of_many = {"models.baseline", "models.VA", "synthetic.tracks"}
+    one_of_many = {"models.baseline", "models.VA", "synthetic.tracks", "seeds"}
     fixed = {"signal.fft_size", "signal.hop_size"}  # of each other: below
     listed = {key for key, *_ in BOUNDS} | fixed
     assert {key for key in numbers - listed if key.rpartition(".")[0] not in one_of_many} == set()

@@ -24,7 +24,7 @@ from benchmarks.harness import Options, Quantity, Result
 from pipeline.datasets import catalogue
 from pipeline.features.store import FeatureFile
 from pipeline.parallel.workers import worker_count
-from pipeline.params import DATASETS
+from pipeline.params import DATASETS, REFERENCE_ROWS
 from pipeline.roles import load_split, save_split
 from pipeline.tracks import Role
 
@@ -67,7 +67,7 @@ def stages(folder: Path) -> Iterator[tuple[str, ...]]:
     yield from (("preprocess", dataset) for dataset in DATASETS)
     yield ("train", MODEL, "--device", "cpu")
     keep_longest(folder, 2 * worker_count())
-    yield from (("evaluate", row) for row in ("mixture", "oracle", MODEL))
+    yield from (("evaluate", row) for row in (*REFERENCE_ROWS, MODEL))
     yield ("compare",)
     yield ("report",)
 

@@ -68,7 +68,7 @@ class Experiment:
     def update_critic(
         self, source: str, batch: CriticBatch, estimates: Tensor
     ) -> dict[str, Tensor]:
-        """-(E real - E fake) + 10 penalty, Wasserstein with a one-sided penalty (section 2.2)."""
+        """-(E real - E fake) + 10 penalty, Wasserstein with a one-sided penalty (section 3.1, eq. 4)."""
         critic, optimiser = self.critics[source], self.critic_optimisers[source]
         fake = critic.view(estimates[:, self.params.sources.index(source)])
         real = critic.view(batch.real[source])
@@ -89,7 +89,7 @@ class Experiment:
         return {f"distance_{source}": distance.detach(), f"penalty_{source}": penalty.detach()}
 
     def update_separator(self, batches: StepBatches) -> dict[str, Tensor]:
-        """L = L_s + alpha L_u + beta L_add (eq. 4, 5)."""
+        """L = L_s + alpha L_u + beta L_add (section 3.3)."""
         mixture, references, unlabelled = batches.separator
         errors = (self.separator(mixture) - references) ** 2
         supervised = errors.mean(dim=(0, 2, 3)).sum()

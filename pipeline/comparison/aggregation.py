@@ -25,7 +25,7 @@ from pipeline.evaluation.track_scores import KEY, MOST
 from pipeline.files import write_text
 from pipeline.params import DATASETS, REFERENCE_ROWS, Model
 from pipeline.text_files import printed, read_json, read_table, shown
-from pipeline.tracks import Role
+from pipeline.tracks import MIXTURE, Role
 
 CELL = ["test_set", "model", "source", "metric"]
 COUNTS = ["seeds", "tracks", "artists", "best"]
@@ -72,7 +72,7 @@ def stacked(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     parts, place = [], KEY[1:]
     for model, frame in frames.items():
         part = frame.set_index(place)
-        mixture = frames.get(REFERENCE_ROWS[0], frame).drop_duplicates(place).set_index(place)
+        mixture = frames.get(MIXTURE, frame).drop_duplicates(place).set_index(place)
         mixture = mixture.reindex(part.index)
         # The difference of two infinite ratios is no number, and no reason for a warning.
         with np.errstate(invalid="ignore"):
@@ -89,9 +89,13 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     """
     place = ["model", *KEY[1:]]
     grouped = frame.groupby(place, sort=False)
-    means = grouped[REPORTED].agg(lambda scores: scores.mean(skipna=False))
+    means = grouped[REPORTED].agg(_complete_mean)
     notes = grouped["note"].agg(lambda column: next(filter(None, column), ""))
     return means.join(notes).reset_index()
+
+
+def _complete_mean(scores: "pd.Series[float]") -> float:
+    return float(scores.mean(skipna=False))
 
 
 def _ranked(column: pd.Series, sources: Sequence[str]) -> pd.Series:

@@ -13,8 +13,12 @@ from pipeline.params import of_seed
 from pipeline.text_files import read_table, shown
 
 COLUMNS = ["model", "seed", "curve", "step", "value"]
-ORDER = ["validation/L_s", "training/L_s", "training/L_u", "training/L_add"]
+ORDER = ["validation/L_s", "training/L_s", "training/L_add"]
 """What people look at first; the others follow by name."""
+UNPLOTTED = ("L", "L_u")
+"""They compare nothing. L is a sum of the others with weights that differ between models. L_u is what
+the critics give the estimates, and a critic's scores have an arbitrary offset: it moves L_u from
+epoch to epoch, and cancels in the distance, which has it on both sides."""
 
 HISTORY = "history"
 
@@ -22,12 +26,11 @@ HISTORY = "history"
 def all_curves(models: Path, names: Iterable[str], seeds: Sequence[int]) -> pd.DataFrame | None:
     """Rows of COLUMNS of the models `models`/<name>/seed-<n>; None when one has no history.
 
-    The total `L` is left out: it is a weighted sum of the others, whose weights differ between
-    models. Raises UserError for a file that is no curve.
+    Raises UserError for a file that is no curve.
     """
     parts = []
     for name, seed in product(names, seeds):
-        if not (curves := read(of_seed(models / name, seed), total=False)):
+        if not (curves := read(of_seed(models / name, seed))):
             return None
         parts += [
             points.assign(model=name, seed=seed, curve=curve) for curve, points in curves.items()
@@ -39,15 +42,15 @@ def all_curves(models: Path, names: Iterable[str], seeds: Sequence[int]) -> pd.D
     )
 
 
-def read(model: Path, total: bool = True) -> dict[str, pd.DataFrame]:
+def read(model: Path) -> dict[str, pd.DataFrame]:
     """The curves in the folder of a model with one seed, by the name of their file, `training/L_s`.
 
-    Columns step (updates of the separator) and value. total: read the total `L` too. Raises
-    UserError for a file that is no curve.
+    Columns step (updates of the separator) and value. All but UNPLOTTED. Raises UserError for a file
+    that is no curve.
     """
     curves, folder = {}, model / HISTORY
     for path in sorted(folder.rglob("*.tsv")):
-        if path.stem == "L" and not total:
+        if path.stem in UNPLOTTED:
             continue
         again = f"delete {model} and retrain with `dvc repro train@{model.parent.name}`"
         rows = read_table(path, ["step", path.stem], again, mark="\t")

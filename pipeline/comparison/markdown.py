@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from pipeline.errors import printable
+from pipeline.params import REFERENCE_ROWS
 
 _WORD = re.compile(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*|-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
 _LINKED = re.compile(r"\b[0-9a-f]{7,40}\b|\b[a-z]+-[0-9]", re.IGNORECASE)
@@ -44,6 +45,12 @@ def as_code(text: str) -> str:
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     room = " " if text.strip(" ") and (text[0] in "` " or text[-1] in "` ") else ""
     return f"{fence}{room}{text}{room}{fence}"
+
+
+def references() -> str:
+    """The rows of the table that are no models, and what they are."""
+    named = (f"`{name}` ({what})" for name, what in REFERENCE_ROWS.items())
+    return f"no competitors but the frame: {', '.join(named)}"
 
 
 def parts(text: str) -> list[tuple[str, bool]]:

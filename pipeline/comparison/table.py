@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from pipeline.comparison.aggregation import ALL
-from pipeline.comparison.markdown import as_code, escaped, grid, interval, number
+from pipeline.comparison.markdown import as_code, escaped, grid, interval, number, references
 from pipeline.datasets.inventory import Inventory
 from pipeline.evaluation.metrics import HEADLINE, IMPROVEMENTS, REPORTED
 from pipeline.evaluation.scoring import CEILING, SILENT_ESTIMATE, UNSCORED
@@ -40,8 +40,7 @@ def as_markdown(
         "",
         f"{_what_a_cell_is(seeds, confidence)} BSS Eval v3, sources, {filter_length} taps, over whole"
         f" tracks, mono, {sample_rate} Hz; a ratio above {CEILING:g} dB counts as {CEILING:g}."
-        f"{improvements} `mixture` (the mixture as the estimate) and `oracle` (the true magnitudes"
-        " with the mixture's phase) are the frame, not competitors.",
+        f"{improvements} {references()}.",
         "",
     ]
     for source in sources:
@@ -166,14 +165,17 @@ def _about_differences(compared: pd.DataFrame, confidence: float) -> list[str]:
 
 
 def _left_out(frame: pd.DataFrame) -> list[str]:
-    """A line per reason and dataset, with every track that has no scores."""
-    lines = []
-    tracks = frame[["dataset", "track", "note"]].drop_duplicates()
+    """A line per reason, sources and dataset, with every track that has no scores of these."""
+    lines, every = [], ", ".join(map(escaped, frame["source"].unique()))
+    rows = frame[["dataset", "track", "source", "note"]].drop_duplicates()
     for note in UNSCORED:
-        for dataset, part in tracks[tracks["note"] == note].groupby("dataset", sort=False):
+        tracks = rows[rows["note"] == note].groupby(["dataset", "track"], sort=False)["source"]
+        left = tracks.agg(lambda column: ", ".join(map(escaped, column))).reset_index()
+        for (dataset, sources), part in left.groupby(["dataset", "source"], sort=False):
+            means = "all means" if sources == every else f"the means of {sources}"
             names, count = ", ".join(map(as_code, part["track"])), len(part)
             lines.append(
-                f"Left out of all means ({note}): {count} of {escaped(str(dataset))}: {names}."
+                f"Left out of {means} ({note}): {count} of {escaped(str(dataset))}: {names}."
             )
     return lines or ["No track was left out of the means."]
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.evaluation.bss_eval import RATIOS, Values, Waveforms
-from pipeline.evaluation.scoring import CEILING, UNSCORED, audible
+from pipeline.evaluation.scoring import CEILING, UNSCORED, audible, sounding
 from pipeline.evaluation.table_row import TableRow, compared_waveforms, scored, tracks_of
 from pipeline.evaluation.track_scores import KEY, NO_SEED
 from pipeline.parallel.mapping import parallel_map
@@ -68,10 +68,11 @@ def confirm_track(
     seed, track = wanted
     compared = compared_waveforms(track, row, seed)
     scores = scored(compared, track, row)
-    if scores[0].note in UNSCORED:
+    scores = [score for score in scores if score.note not in UNSCORED]
+    if not scores:
         return []
-    heard = audible(compared.estimates)
-    judged = museval_sources(compared.references, heard, compared.filter_length)
+    heard = sounding(compared)
+    judged = museval_sources(heard.references, audible(heard.estimates), heard.filter_length)
     return [
         (seed, *track, score.source, ratio, _cut(score.values[ratio]), _cut(values[number]))
         for number, score in enumerate(scores)

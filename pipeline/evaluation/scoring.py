@@ -1,4 +1,4 @@
-"""The scores of one track, and which tracks have none."""
+"""The scores of one track, and what of it has none."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +14,7 @@ SILENT_REFERENCE = "silent reference"
 SILENT_ESTIMATE = "silent estimate"
 TOO_SHORT = "too short"
 UNSCORED = (SILENT_REFERENCE, TOO_SHORT)
-"""Notes of tracks that have no scores and are left out of every mean."""
+"""Notes of rows that have no scores and are left out of every mean."""
 
 CEILING = 100.0
 """dB. An error this small (the artifacts of a mixture taken as the estimate) is rounding: BSS Eval
@@ -29,7 +29,7 @@ class Score(NamedTuple):
 
     source: str
     values: Mapping[str, float]
-    """By metric (`metrics.MEASURED`); NaN where the track has no scores."""
+    """By metric (`metrics.MEASURED`); NaN where there are no scores."""
     note: str
     """Empty, or SILENT_REFERENCE, SILENT_ESTIMATE, TOO_SHORT."""
 
@@ -37,29 +37,44 @@ class Score(NamedTuple):
 def score_track(compared: Compared) -> list[Score]:
     """Score all sources of a track, in their order.
 
-    A track has no scores (NaN, and a note on every row) when
-    - a reference is silent: the ratios are undefined, and the paper leaves such tracks out (its 22
-      instrumental pieces, section 4.1);
-    - it has fewer than sources * filter_length samples: filtered references then explain any
-      estimate, so the ratios (hundreds of dB) say nothing about it.
+    There are no scores (NaN, and a note)
+    - of a source whose reference is silent: its ratios are undefined. The other sources are scored
+      as if it were not there: silence adds nothing to what filtered references explain;
+    - of the whole track when fewer than two references sound: the mixture is then the source, and
+      there is nothing to separate. The paper leaves such tracks out (its 22 instrumental pieces);
+    - of the whole track when it has fewer than filter_length samples for each reference that
+      sounds: filtered references then explain any estimate, so the ratios (hundreds of dB) say
+      nothing about it.
     A silent estimate, which no ratio is defined for, is scored as white noise (`audible`) and noted
     on its row. Finite ratios in dB are cut at CEILING.
     Raises ValueError for a wrong shape and for NaN or infinite samples, naming the source.
     """
     _check(compared)
-    if _silent(compared.references).any():
-        note = SILENT_REFERENCE
-    elif compared.references.shape[1] < len(compared.sources) * compared.filter_length:
-        note = TOO_SHORT
-    else:
-        heard = replace(compared, estimates=audible(compared.estimates))
-        found = {one.name: _cut(one.function(heard), one.unit) for one in METRICS}
-        notes = [SILENT_ESTIMATE if silent else "" for silent in _silent(compared.estimates)]
-        return [
-            Score(source, {name: float(values[k]) for name, values in found.items()}, notes[k])
-            for k, source in enumerate(compared.sources)
-        ]
-    return [Score(source, dict.fromkeys(MEASURED, np.nan), note) for source in compared.sources]
+    sources, heard = compared.sources, sounding(compared)
+    scores = {source: _without(source, SILENT_REFERENCE) for source in sources}
+    if len(heard.sources) < min(2, len(sources)):
+        return list(scores.values())
+    if heard.references.shape[1] < len(heard.sources) * heard.filter_length:
+        return [_without(source, TOO_SHORT) for source in sources]
+    silent = _silent(heard.estimates)
+    heard = replace(heard, estimates=audible(heard.estimates))
+    found = {one.name: _cut(one.function(heard), one.unit) for one in METRICS}
+    for k, source in enumerate(heard.sources):
+        values = {name: float(of_all[k]) for name, of_all in found.items()}
+        scores[source] = Score(source, values, SILENT_ESTIMATE if silent[k] else "")
+    return list(scores.values())
+
+
+def sounding(compared: Compared) -> Compared:
+    """The same of the sources whose references are not silent."""
+    kept = ~_silent(compared.references)
+    names = [name for name, keep in zip(compared.sources, kept, strict=True) if keep]
+    references, estimates = compared.references[kept], compared.estimates[kept]
+    return replace(compared, references=references, estimates=estimates, sources=names)
+
+
+def _without(source: str, note: str) -> Score:
+    return Score(source, dict.fromkeys(MEASURED, np.nan), note)
 
 
 def _cut(values: Values, unit: str) -> Values:

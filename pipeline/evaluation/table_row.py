@@ -7,23 +7,18 @@ from itertools import product
 from pathlib import Path
 from uuid import uuid4
 
-import numpy as np
 import pandas as pd
-import torch
-from numpy.typing import NDArray
 
 from pipeline.errors import UserError, listing
 from pipeline.evaluation.metrics import Compared
+from pipeline.evaluation.reference_rows import reference_estimates
 from pipeline.evaluation.scoring import Score, score_track
 from pipeline.evaluation.track_scores import NO_SEED, tracks_frame
-from pipeline.features.stft import reconstruct, stft
 from pipeline.features.store import FeatureFile
 from pipeline.parallel.mapping import DIED, parallel_map
-from pipeline.params import of_seed
+from pipeline.params import REFERENCE_ROWS, of_seed
 from pipeline.separation.separator import NonFiniteError, Separator
 from pipeline.tracks import Role, TrackName, mixture_of
-
-FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -31,8 +26,7 @@ class TableRow:
     """A row of the table: what makes its estimates, and where the files for that are."""
 
     name: str
-    """A model, or a reference row: "mixture" (every estimate is the mixture) or "oracle" (the true
-    magnitudes with the mixture's phase: the best that this representation allows)."""
+    """A model, or one of `params.REFERENCE_ROWS`."""
     features: Path
     models: Path
     """The folder of a model with one seed is `models`/<name>/seed-<n>."""
@@ -91,14 +85,11 @@ def compared_waveforms(track: TrackName, row: TableRow, seed: int = NO_SEED) -> 
     store = _open(row.features / f"{track.dataset}.h5", row.run)
     (place,) = store.rows([track.track])
     references = store.waveforms(place)
-    mixture = mixture_of(references)
-    if row.name == "mixture":
-        estimates = np.repeat(mixture[None], len(references), axis=0)
-    elif row.name == "oracle":
-        estimates = oracle(store, place, mixture)
+    if row.name in REFERENCE_ROWS:
+        estimates = reference_estimates(row.name, references, store.signal)
     else:
-        folder = of_seed(row.models / row.name, seed)
-        estimates = _load(folder, row.device, row.run).estimate(mixture)
+        separator = _load(of_seed(row.models / row.name, seed), row.device, row.run)
+        estimates = separator.estimate(mixture_of(references))
     return Compared(references, estimates, store.sources, row.filter_length)
 
 
@@ -108,13 +99,6 @@ def scored(compared: Compared, track: TrackName, row: TableRow) -> list[Score]:
         return score_track(compared)
     except ValueError as error:
         raise UserError(f"{row.name}: {track} cannot be scored: {error}") from None
-
-
-def oracle(store: FeatureFile, place: int, mixture: FloatArray) -> FloatArray:
-    """The true magnitudes with the mixture's phase (sources, samples)."""
-    magnitudes = torch.from_numpy(store.spectrogram(place, store.sources)).transpose(1, 2)
-    spectrum = stft(torch.from_numpy(mixture), store.signal)
-    return reconstruct(magnitudes, spectrum, store.signal)[:, : len(mixture)].numpy()
 
 
 # A worker scores many tracks: it opens each file and loads each model once. A cluster's worker

@@ -19,8 +19,10 @@ from pipeline.separation import model_folder
 from pipeline.separation.model_folder import Description
 from pipeline.separation.onnx_network import INPUT, ONNX, OUTPUT
 from pipeline.separation.separator import Separator
-from pipeline.tracks import Role
+from pipeline.tracks import MIXTURE, Role
 
+FRAME = (MIXTURE, "oracle")
+"""The reference rows beside a model's scores."""
 LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime")
 
 
@@ -81,7 +83,7 @@ def _limits(separator: Separator, rendered: Sequence[str]) -> list[str]:
         "## Limits",
         "",
         f"- It hears nothing above {rate // 2} Hz, and no stereo.",
-        "- Estimates keep the phase of the mixture; the row `oracle` is the best that this allows.",
+        "- Estimates keep the phase of the mixture; the row `oracle` shows about how much that costs.",
         "- It knows the kinds of music that it was trained on.",
     ]
     if rendered:
@@ -129,18 +131,15 @@ def _scores(path: Path, name: str, sources: Sequence[str]) -> list[str]:
     tables = {source: _table(metrics, name, source) for source in sources}
     if not any(tables.values()):
         return [*lines, f"None: results/metrics.json has no row {escaped(name)}."]
-    lines.append(
-        "Means over test tracks in dB (BSS Eval v3). `mixture`: the mixture as the estimate;"
-        " `oracle`: the true magnitudes with the mixture's phase."
-    )
+    frame = "; ".join(f"`{row}`: {REFERENCE_ROWS[row]}" for row in FRAME)
+    lines.append(f"Means over test tracks in dB (BSS Eval v3). {frame}.")
     for source, table in tables.items():
         lines += ["", f"{escaped(source)}:", "", *table]
     return lines
 
 
 def _table(metrics: Means, name: str, source: str) -> list[str]:
-    mixture, oracle = REFERENCE_ROWS
-    rows = []
+    (mixture, oracle), rows = FRAME, []
     for test_set, cells in metrics.items():
         for metric in MEASURED if name in cells else ():
             found = [

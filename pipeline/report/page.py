@@ -15,7 +15,7 @@ from pipeline.comparison import markdown, revisions
 from pipeline.evaluation.metrics import HEADLINE, REPORTED, named
 from pipeline.files import atomic_path
 from pipeline.parallel.workers import worker_count
-from pipeline.params import REFERENCE_ROWS
+from pipeline.params import REFERENCE_ROWS, table_rows
 from pipeline.report import critics, excerpts, finished_run, pictures, plots, tables, words
 from pipeline.report.excerpts import Excerpt
 from pipeline.report.finished_run import Run
@@ -58,7 +58,7 @@ def write(run: Run, target: Path, top: Path = Path(), say: Callable[[str], None]
             "run": run,
             "units": {metric: named(metric).unit for metric in REPORTED},
             "headline_metric": HEADLINE,
-            "rows": [REFERENCE_ROWS[0], *models, REFERENCE_ROWS[1]],
+            "rows": table_rows(models),
             "references": REFERENCE_ROWS,
             "headline": words.headline(run),
             "confidence": words.confidence(run),

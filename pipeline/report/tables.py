@@ -8,11 +8,10 @@ import numpy as np
 
 from pipeline.comparison.aggregation import CELL
 from pipeline.evaluation.metrics import HEADLINE, REPORTED
-from pipeline.params import REFERENCE_ROWS
 from pipeline.report.finished_run import Run, paper_values
 from pipeline.report.plots import Point
 from pipeline.report.words import difference_of, plain, side_of_zero, signed
-from pipeline.tracks import TrackName
+from pipeline.tracks import MIXTURE, TrackName
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def track_rows(
     run: Run, numbers: Mapping[TrackName, int], heard: Mapping[TrackName, str]
 ) -> list[TrackRow]:
     """Every test track with its headline scores, in the order of the scores."""
-    shown = [REFERENCE_ROWS[0], *run.params.models]
+    shown = [MIXTURE, *run.params.models]
     track, column = ["dataset", "track"], ["source", "model"]
     scores = run.scores.pivot(index=track, columns=column, values=HEADLINE).to_dict("index")
     notes = run.scores.groupby(track)["note"].agg(
@@ -145,7 +144,6 @@ def curve_names(run: Run) -> list[tuple[str, str]]:
     named = [
         ("training/L_s", "L_s, training"),
         ("validation/L_s", "L_s, validation"),
-        ("training/L_u", "L_u"),
         ("training/L_add", "L_add"),
         *((f"training/distance_{source}", f"distance, {source}") for source in sources),
         *((f"training/penalty_{source}", f"penalty, {source}") for source in sources),

@@ -61,7 +61,7 @@ def _named(kind: str) -> ModuleType:
 def gradient_penalty(
     input_gradient: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
 ) -> Tensor:
-    """One-sided gradient penalty: mean over the batch of max(|grad| - 1, 0)^2 (eq. 4).
+    """One-sided gradient penalty: mean over the batch of max(|grad| - 1, 0)^2 (section 3.1, eq. 4).
 
     input_gradient: the gradient of a critic's scores at excerpts (n, ...), itself differentiable
     (`networks.gradients`). real, fake (n, ...); epsilon (n,) in [0, 1] places each interpolate

@@ -57,8 +57,8 @@ def stages() -> tuple[Stage, ...]:
         for name in ("baseline", "VA")
     ]
     scored = [
-        Stage("evaluate", (name,), (f"results/tracks/{name}.csv", "work"))
-        for name in ("mixture", "VA")
+        Stage("evaluate", (name,), (f"results/tracks/{name}.csv", *sums, "work"))
+        for name, sums in (("mixture", ()), ("VA", ("results/tracks/VA.sha256",)))
     ]
     inventory = ("data/inventory/DSD100.json", "data/ready/DSD100", "data/synthetic/DSD100")
     table = [f"results/{name}" for name in ("table.md", "table.csv", "metrics.json", "curves.csv")]

@@ -356,7 +356,8 @@ def test_stage(tmp_path: Path, frames: dict[str, pd.DataFrame]) -> None:
     numbers = str(list(SEEDS))
     (tmp_path / "params.yaml").write_text(re.sub(r"(?m)^seeds: \[.*?\]", f"seeds: {numbers}", text))
     roles.save_split(split_of(frames["V"]), tmp_path / "data/split.csv")
-    for model, scores in {**frames, "old": frames["V"]}.items():
+    others = dict.fromkeys(("irm", "magnitude"), frames["oracle"]) | {"old": frames["V"]}
+    for model, scores in (frames | others).items():
         save_tracks(scores, tmp_path / f"results/tracks/{model}.csv")
     for name in DATASETS:
         found = Inventory(dataset=name, origin="synthetic")
@@ -370,7 +371,7 @@ def test_stage(tmp_path: Path, frames: dict[str, pd.DataFrame]) -> None:
     assert set(results) == {"metrics.json", "table.csv", "table.md"}
     assert results["table.md"] in done.stdout
     assert json.loads(results["metrics.json"])["iKala"]["V"]["NSDR_vocals"] == 3.0
-    assert len(results["table.csv"].splitlines()) == 1 + 4 * 5 * 2 * 4
+    assert len(results["table.csv"].splitlines()) == 1 + 4 * 7 * 2 * 4
 
     (tmp_path / "results/tracks/V.csv").unlink()
     failed = compare(tmp_path)

@@ -27,8 +27,9 @@ def write_history(models: Path, model: str, curve: str, rows: list[tuple[int, fl
 
 
 def test_curves_of_all_models_are_one_table(tmp_path: Path) -> None:
-    write_history(tmp_path, "V", "training/L_u", [(5, -1.23456789), (5, -2.0), (10, 1e-9)])
-    write_history(tmp_path, "V", "training/L", [(5, 9.0)])
+    write_history(tmp_path, "V", "training/L_add", [(5, -1.23456789), (5, -2.0), (10, 1e-9)])
+    for compares_nothing in ("L", "L_u"):
+        write_history(tmp_path, "V", f"training/{compares_nothing}", [(5, 9.0)])
     write_history(tmp_path, "V", "validation/L_s", [(5, 0.5)])
     write_history(tmp_path, "baseline", "validation/L_s", [(5, 0.25)])
     table = histories.all_curves(tmp_path, ["baseline", "V"])
@@ -38,27 +39,27 @@ def test_curves_of_all_models_are_one_table(tmp_path: Path) -> None:
         "model,curve,step,value",
         "baseline,validation/L_s,5,0.25",
         "V,validation/L_s,5,0.5",
-        "V,training/L_u,5,-2",
-        "V,training/L_u,10,1e-09",
+        "V,training/L_add,5,-2",
+        "V,training/L_add,10,1e-09",
     ]
     assert histories.all_curves(tmp_path, ["baseline", "V", "absent"]) is None
-    (tmp_path / "V/history/training/L_u.tsv").write_text("step\tother\n1\t2\n")
-    with pytest.raises(UserError, match=r"V/history/training/L_u.tsv: expected columns step, L_u"):
+    (tmp_path / "V/history/training/L_add.tsv").write_text("step\tother\n1\t2\n")
+    with pytest.raises(UserError, match=r"training/L_add.tsv: expected columns step, L_add"):
         histories.all_curves(tmp_path, ["V"])
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "step\tL\n1\tx\n",
+        "step\tL_s\n1\tx\n",
         "step\n1\n",
         "step\tother\n1\t2\n",
-        "step\tL\n1\tnan\n",
-        "step\tL\n-1\t1\n",
+        "step\tL_s\n1\tnan\n",
+        "step\tL_s\n-1\t1\n",
     ],
 )
 def test_a_damaged_curve_is_one_line(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "V" / "history" / "L.tsv"
+    path = tmp_path / "V" / "history" / "L_s.tsv"
     path.parent.mkdir(parents=True)
     path.write_text(text)
     with pytest.raises(UserError, match="expected") as error:
@@ -66,7 +67,6 @@ def test_a_damaged_curve_is_one_line(tmp_path: Path, text: str) -> None:
     assert str(error.value).startswith(f"{path}: ")
     assert "train@V" in str(error.value)
     assert "\n" not in str(error.value)
-    assert histories.read(tmp_path / "V", total=False) == {}
 
 
 def plots(folder: Path, *arguments: str) -> dict[str, list[dict[str, Any]]]:

@@ -11,8 +11,8 @@ from pipeline.comparison import aggregation, table
 from pipeline.datasets.inventory import FileEntry, Inventory
 from pipeline.datasets.readers.base import Rejected
 from pipeline.datasets.survey import absent
-from pipeline.evaluation.metrics import REPORTED
-from pipeline.evaluation.scoring import SILENT_ESTIMATE
+from pipeline.evaluation.metrics import MEASURED, REPORTED
+from pipeline.evaluation.scoring import SILENT_ESTIMATE, SILENT_REFERENCE
 from pipeline.params import DATASETS
 from pipeline.tracks import Part, Recording, Track
 from tests.helpers import rendered
@@ -85,6 +85,18 @@ def test_markdown_counts_silent_estimates(frames: dict[str, pd.DataFrame]) -> No
     dead.loc[(dead["source"] == "vocals") & (dead["note"] == ""), "note"] = SILENT_ESTIMATE
     text = markdown(aggregation.combine({**frames, "VA": dead}, SOURCES))
     assert "part of the means (tracks, all seeds together): VA vocals: 8." in text
+
+
+def test_the_notes_say_of_which_sources_a_track_has_no_scores(
+    frames: dict[str, pd.DataFrame],
+) -> None:
+    for frame in frames.values():
+        silent = (frame["track"] == "a") & (frame["source"] == "vocals")
+        frame.loc[silent, [*MEASURED, "note"]] = [np.nan, np.nan, np.nan, SILENT_REFERENCE]
+    text = markdown(aggregation.combine(frames, SOURCES))
+    assert "- Left out of all means (silent reference): 1 of DSD100: `no vocals`.\n" in text
+    assert "- Left out of the means of vocals (silent reference): 1 of iKala: `a`.\n" in text
+    assert text.count("Left out of") == 2
 
 
 def test_one_model_is_not_the_best_of_anything(frames: dict[str, pd.DataFrame]) -> None:

@@ -16,11 +16,14 @@ import pytest
 from pipeline.evaluation import judge
 from pipeline.evaluation.bss_eval import energy_ratios
 from pipeline.evaluation.judge import COLUMNS, TOLERANCE, confirm, objections, summary
+from pipeline.evaluation.metrics import Compared
 from pipeline.evaluation.scoring import CEILING, SILENT_REFERENCE
 from pipeline.evaluation.table_row import TableRow
-from pipeline.evaluation.track_scores import load_tracks, save_tracks
+from pipeline.evaluation.track_scores import NO_SEED, load_tracks, save_tracks
+from pipeline.tracks import TrackName
 from tests.helpers import programs
 from tests.helpers.command_line import failing
+from tests.helpers.experiment import ROWS
 from tests.helpers.places import TOP, inside
 
 SCRIPT = TOP / "scripts/confirm-scores"
@@ -84,12 +87,13 @@ def test_without_ffmpeg_one_line_says_what_to_install(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------ scores computed now
 
 
-@pytest.mark.parametrize("row", ["mixture", "V", "oracle"])
+@pytest.mark.parametrize("row", ["mixture", "V", "irm", "magnitude", "oracle"])
 def test_every_scored_track_of_a_row_is_compared(with_scores: Path, row: str) -> None:
     committed = load_tracks(with_scores / f"results/tracks/{row}.csv")
     split = pd.read_csv(with_scores / "data/split.csv")
     features, models = with_scores / "data/features", with_scores / "models"
-    found = confirm(TableRow(row, features, models, 512), split)
+    seeds = (1, 2) if row == "V" else (NO_SEED,)
+    found = confirm(TableRow(row, features, models, 512, seeds), split)
     assert list(found.columns) == COLUMNS
     scored = committed[committed["note"] != SILENT_REFERENCE]
     assert 0 < len(scored) < len(committed)
@@ -99,7 +103,21 @@ def test_every_scored_track_of_a_row_is_compared(with_scores: Path, row: str) ->
     if row == "mixture":
         assert (found.loc[found["metric"] == "SAR", ["ours", "museval"]] == CEILING).all(axis=None)
     assert objections(found, committed) == []
-    assert summary(found).startswith(f"{len(scored) // 2} tracks, largest difference ")
+    assert summary(found).startswith(
+        f"{len(scored) // 2 // len(seeds)} tracks, largest difference "
+    )
+
+
+def test_museval_judges_a_track_with_a_silent_stem(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(6)
+    references = rng.standard_normal((4, 600)) * [[1], [0], [1], [1]]
+    estimates = references + 0.5 * rng.standard_normal((4, 600))
+    stems = Compared(references, estimates, ["vocals", "drums", "bass", "other"], 8)
+    monkeypatch.setattr(judge, "compared_waveforms", lambda track, row, seed: stems)
+    found = judge.confirm_track((1, TrackName("DSD100", "a")), TableRow("V", Path(), Path(), 8))
+    assert [row[3] for row in found[::3]] == ["vocals", "bass", "other"]
+    ours, judged = np.array([row[5:] for row in found]).T
+    np.testing.assert_allclose(ours, judged, atol=TOLERANCE)
 
 
 # -------------------------------------------------------------------------------------- objections
@@ -107,14 +125,14 @@ def test_every_scored_track_of_a_row_is_compared(with_scores: Path, row: str) ->
 
 def compared(**changes: float) -> pd.DataFrame:
     values = {"SDR": 1.0, "SIR": np.inf, "SAR": -2.345} | changes
-    rows = [("iKala", "a", "vocals", name, value, value, 0.0) for name, value in values.items()]
+    rows = [(3, "iKala", "a", "vocals", name, value, value, 0.0) for name, value in values.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def filed(tmp_path: Path, sdr: float = 1.0, sar: float = -2.35) -> pd.DataFrame:
-    rows = [("iKala", "a", "vocals", sdr, np.inf, sar, ""),
-            ("iKala", "b", "vocals", np.nan, np.nan, np.nan, SILENT_REFERENCE)]  # fmt: skip
-    columns = ["dataset", "track", "source", "SDR", "SIR", "SAR", "note"]
+    rows = [(3, "iKala", "a", "vocals", sdr, np.inf, sar, ""),
+            (3, "iKala", "b", "vocals", np.nan, np.nan, np.nan, SILENT_REFERENCE)]  # fmt: skip
+    columns = ["seed", "dataset", "track", "source", "SDR", "SIR", "SAR", "note"]
     save_tracks(pd.DataFrame(rows, columns=columns), tmp_path / "V.csv")
     return load_tracks(tmp_path / "V.csv")
 
@@ -129,7 +147,7 @@ def test_nothing_to_object_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize("score", [1.0052, 0.9948, np.inf, -np.inf, np.nan])
 def test_a_file_that_holds_another_score(tmp_path: Path, score: float) -> None:
     (said,) = objections(compared(SDR=score), filed(tmp_path))
-    assert said.startswith("iKala/a: SDR of vocals is 1.00 dB in the file, by museval ")
+    assert said.startswith("seed 3, iKala/a: SDR of vocals is 1.00 dB in the file, by museval ")
 
 
 @pytest.mark.parametrize("score", [1.00011, -np.inf, np.nan])
@@ -137,7 +155,7 @@ def test_a_score_that_is_not_musevals(tmp_path: Path, score: float) -> None:
     table = compared()
     table.loc[0, ["ours", "difference"]] = score, score - 1.0
     (said,) = objections(table, filed(tmp_path))
-    assert said.startswith("iKala/a: SDR of vocals is ")
+    assert said.startswith("seed 3, iKala/a: SDR of vocals is ")
     assert said.endswith(" dB, by museval 1.0000000 dB")
 
 
@@ -145,7 +163,9 @@ def test_a_file_of_other_tracks(tmp_path: Path) -> None:
     table, file = compared(), filed(tmp_path)
     assert len(objections(table.assign(track="b"), file)) == 6
     assert objections(table.iloc[:0], file)[0].endswith("of a track without scores")
-    assert objections(table, file.iloc[1:])[0] == "iKala/a: SAR of vocals is not in the file"
+    assert (
+        objections(table, file.iloc[1:])[0] == "seed 3, iKala/a: SAR of vocals is not in the file"
+    )
     assert summary(table.iloc[:0]) == "no track has scores"
 
 
@@ -160,10 +180,10 @@ def test_all_rows_that_are_there(
     with inside(copied):
         script.confirm_scores([], device="cpu")
     lines = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
-    assert list(lines) == ["mixture", "baseline", "V", "VA", "oracle"]
+    assert list(lines) == list(ROWS)
     assert lines["baseline"] == "left out, without results/tracks/baseline.csv"
     assert lines["VA"] == "left out, without models/VA"
-    assert all("largest difference" in lines[row] for row in ("mixture", "V", "oracle"))
+    assert all("largest difference" in lines[row] for row in set(ROWS) - {"baseline", "VA"})
 
 
 def test_a_wrong_digit_is_found(
@@ -189,7 +209,7 @@ def test_rows_that_cannot_be_compared(
     shutil.rmtree(copied / "results/tracks")
     with inside(copied):
         said = failing(script.confirm_scores, ["W"], capsys)
-        assert said == "error: W: no row of the table, which has mixture, baseline, V, VA, oracle"
+        assert said == f"error: W: no row of the table, which has {', '.join(ROWS)}"
         said = failing(script.confirm_scores, ["V"], capsys)
         assert said.startswith("error: results/tracks/V.csv: no such file; run `dvc repro`")
         said = failing(script.confirm_scores, [], capsys)

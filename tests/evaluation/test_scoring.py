@@ -230,6 +230,64 @@ def test_score_track_notes(references: np.ndarray, estimates: np.ndarray) -> Non
     assert np.isfinite(second.values["SDR"])
 
 
+STEMS = ["vocals", "drums", "bass", "other"]
+
+
+def test_a_silent_stem_costs_its_own_row_alone() -> None:
+    """The others against a projection by lstsq, with the silent stem's delays among its columns."""
+    taps, references = 3, noise(4, 400) * [[1], [1], [0], [1]]
+    estimates = references + 0.4 * references[::-1] + 0.1 * noise(4, 400, seed=1)
+    scores = {one.source: one for one in score_track(Compared(references, estimates, STEMS, taps))}
+    assert list(scores) == STEMS
+    assert scores["bass"].note == SILENT_REFERENCE
+    assert np.isnan(list(scores["bass"].values.values())).all()
+    delayed = [np.pad(one, (lag, taps - 1 - lag)) for one in references for lag in range(taps)]
+    columns = np.array(delayed).T
+
+    def projected(estimate: np.ndarray, onto: np.ndarray) -> np.ndarray:
+        projection: np.ndarray = onto @ np.linalg.lstsq(onto, estimate)[0]
+        return projection
+
+    for k, source in enumerate(STEMS):
+        if source == "bass":
+            continue
+        estimate = np.pad(estimates[k], (0, taps - 1))
+        own = projected(estimate, columns[:, k * taps : (k + 1) * taps])
+        explained = projected(estimate, columns)
+        parts = (own, estimate - own), (own, explained - own), (explained, estimate - explained)
+        ratios = [10 * np.log10(np.sum(a**2) / np.sum(b**2)) for a, b in parts]
+        assert scores[source].note == ""
+        np.testing.assert_allclose(list(scores[source].values.values()), ratios, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("levels", "samples", "notes"),
+    [
+        ((1, 1, 0, 0), 400, ["", "", SILENT_REFERENCE, SILENT_REFERENCE]),
+        ((1, 0, 0, 0), 400, [SILENT_REFERENCE] * 4),  # the mixture is the source
+        ((0, 0, 0, 0), 400, [SILENT_REFERENCE] * 4),
+        ((1, 1, 1, 0), 3 * 64, ["", "", "", SILENT_REFERENCE]),
+        ((1, 1, 1, 0), 3 * 64 - 1, [TOO_SHORT] * 4),
+        ((1,), 64, [""]),
+        ((0,), 64, [SILENT_REFERENCE]),
+    ],
+)
+def test_a_track_needs_two_sources_that_sound(
+    levels: tuple[int, ...], samples: int, notes: list[str]
+) -> None:
+    references = noise(len(levels), samples) * np.array(levels)[:, None]
+    estimates = noise(len(levels), samples, seed=1)
+    scores = score_track(Compared(references, estimates, STEMS[: len(levels)], 64))
+    assert [one.note for one in scores] == notes
+    assert [bool(np.isnan(one.values["SDR"])) for one in scores] == [bool(note) for note in notes]
+
+
+def test_a_silent_estimate_beside_a_silent_stem_is_noted_on_its_row() -> None:
+    references, estimates = noise(3, 900) * [[0], [1], [1]], noise(3, 900, seed=1) * [[1], [1], [0]]
+    scores = score_track(Compared(references, estimates, STEMS[:3], 16))
+    assert [one.note for one in scores] == [SILENT_REFERENCE, "", SILENT_ESTIMATE]
+
+
 def test_a_broken_model_is_named(references: np.ndarray, estimates: np.ndarray) -> None:
     broken = estimates.copy()
     broken[1, 17] = np.nan

@@ -35,9 +35,11 @@ def test_a_damaged_reference_is_not_scored(features: FeatureFile, tmp_path: Path
 def test_a_model_whose_estimates_are_no_sound_is_named(
     features: FeatureFile, tmp_path: Path
 ) -> None:
-    with_bias(small_separator(), 1000.0).save(tmp_path / "VA", {})
+    with_bias(small_separator(), 1000.0).save(tmp_path / "VA/seed-3", {})
     track = TrackName("iKala", str(features.index.index[0]))
     with pytest.raises(UserError) as caught:
-        score(track, TableRow("VA", tmp_path, tmp_path, 8))
-    said = f"{track}: {tmp_path / 'VA'}: its estimates are infinite or no numbers, of a mixture"
+        score(track, TableRow("VA", tmp_path, tmp_path, 8, (3,)), 3)
+    said = (
+        f"{track}: {tmp_path / 'VA/seed-3'}: its estimates are infinite or no numbers, of a mixture"
+    )
     assert str(caught.value).startswith(said)

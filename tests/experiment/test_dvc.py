@@ -14,6 +14,7 @@ import pytest
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
+from pipeline import params
 from tests.helpers.experiment import small_params, start_repository, write_params
 from tests.helpers.places import TOP, inside
 
@@ -22,7 +23,8 @@ DATASETS = ("DSD100", "MedleyDB", "CCMixter", "iKala")
 DOWNLOADED = {f"download@{name}" for name in DATASETS}
 PREPROCESSED = {f"preprocess@{name}" for name in DATASETS}
 TRAINED = {f"train@{name}" for name in MODELS}
-SCORED = {f"evaluate@{name}" for name in MODELS} | {"reference@mixture", "reference@oracle"}
+REFERENCES = {f"reference@{row}" for row in params.REFERENCE_ROWS}
+SCORED = {f"evaluate@{name}" for name in MODELS} | REFERENCES
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,10 +72,10 @@ def changed(folder: Path) -> set[str]:
         return set(repo.status())
 
 
-def edit(folder: Path, sections: dict[str, dict[str, Any]]) -> None:
+def edit(folder: Path, sections: dict[str, Any]) -> None:
     data = small_params()
     for section, values in sections.items():
-        data[section] |= values
+        data[section] = data[section] | values if isinstance(values, dict) else values
     write_params(data, folder)
 
 
@@ -103,6 +105,7 @@ def test_nothing_is_to_do_after_a_run(finished: Path) -> None:
         ({"evaluation": {"confidence": 0.9}}, {"compare"}),
         ({"evaluation": {"filter_length": 256}}, SCORED | {"compare"}),
         ({"training": {"patience": 9}}, TRAINED),
+        ({"seeds": [2, 1, 3]}, TRAINED | (SCORED - REFERENCES) | {"compare", "report"}),
         ({"synthetic": {"seed": 8}}, DOWNLOADED),
     ],
 )

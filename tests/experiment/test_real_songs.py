@@ -77,7 +77,7 @@ def test_from_layout_to_scores(
 
     data = small_params()
     data["datasets"] = {"DSD100": {"origin": "local"}}
-    data["models"] = {"V": data["models"]["V"]}
+    data["models"], data["seeds"] = {"V": data["models"]["V"]}, [1]
     write_params(data, songs)
     monkeypatch.setenv("DATA_ROOT", str(songs / "raw"))
     with inside(songs):
@@ -89,7 +89,7 @@ def test_from_layout_to_scores(
                 "dataset": "DSD100", "track": IDS, "artist": "x", "role": "test", "has_vocals": True,
             }
         ).to_csv("data/split.csv", index=False)  # fmt: skip
-        for row in ("mixture", "V", "oracle"):
+        for row in params.table_rows(["V"]):
             evaluate.evaluate(row, role="test", out=None, device="cpu")
         compare.main()
     found = inventories.load(songs / "data/inventory/DSD100.json")
@@ -98,10 +98,10 @@ def test_from_layout_to_scores(
 
     tables = {
         model: pd.read_csv(songs / f"results/tracks/{model}.csv")
-        for model in ("mixture", "V", "oracle")
+        for model in params.table_rows(["V"])
     }
     store = FeatureFile.open(songs / "data/features/DSD100.h5")
-    separator = Separator.load(experiment / "models/V")
+    separator = Separator.load(experiment / "models/V/seed-1")
     for number, recording in enumerate(found.recordings):
         references = store.waveforms(number)
         assert references.shape == (2, round(recording.samples * 8000 / 44_100))
@@ -136,7 +136,7 @@ def test_beside_the_embedded_recordings(
     shutil.copytree(experiment / "data", folder / "data")
     shutil.copytree(songs / "raw/DSD100", folder / "data/synthetic/DSD100", dirs_exist_ok=True)
     data = small_params()
-    data["models"] = {"baseline": data["models"]["baseline"]}
+    data["models"], data["seeds"] = {"baseline": data["models"]["baseline"]}, [1]
     data["training"] |= {"max_epochs": 1, "steps_per_epoch": 2}
     settings = write_params(data, folder)
     with inside(folder):
@@ -146,7 +146,7 @@ def test_beside_the_embedded_recordings(
         split.split()
         preprocess.preprocess("DSD100")
         train.train("baseline", 1, device="cpu", features_in="auto", jobs=0)
-        for row in ("mixture", "baseline", "oracle"):
+        for row in params.table_rows(["baseline"]):
             evaluate.evaluate(row, role="test", out=None, device="cpu")
         compare.main()
 

@@ -234,7 +234,7 @@ def test_results_are_those_of_dvc_repro(
     """The same bytes, when all trainings have the same number of threads."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     data = small_params()
-    data["seed"] = 5
+    data["seeds"] = [5]
     folders = [tmp_path / name for name in ("parallel", "sequential")]
     for folder in folders:
         shutil.copytree(experiment, folder, ignore=shutil.ignore_patterns("work"))

@@ -87,7 +87,7 @@ def stereo_sources(root: Path, dataset: str, track: str) -> dict[str, tuple[NDAr
 
 
 def log_magnitudes(waveform: NDArray[Any]) -> NDArray[Any]:
-    """(frames, bins) as section 4.2 of the paper describes them."""
+    """(frames, bins) as section 4.3.1 of the paper describes them."""
     padded = np.pad(waveform, (0, -len(waveform) % 256))
     spectrum = librosa.stft(padded, n_fft=512, hop_length=256, window="hann", pad_mode="reflect")
     magnitudes: NDArray[Any] = np.log1p(np.abs(spectrum)).T

@@ -15,6 +15,7 @@ from pipeline.datasets import inventory, rendered
 from pipeline.datasets.download import transfer
 from pipeline.datasets.inspection import Expected, InspectionCache
 from pipeline.datasets.readers import medleydb
+from pipeline.evaluation import scored_weights
 from pipeline.evaluation.metrics import MEASURED
 from pipeline.evaluation.track_scores import load_tracks, save_tracks
 from pipeline.features.writing import Layout
@@ -25,7 +26,7 @@ from pipeline.text_files import remembered
 from stages import common
 from tests.helpers.fuzzing import Target
 
-ROWS = ("mixture", "baseline", "V", "VA", "oracle")
+ROWS = tuple(params.table_rows(("baseline", "V", "VA")))
 
 
 def use_params() -> None:
@@ -54,6 +55,11 @@ def use_split() -> None:
     found = roles.load_split(Path("data/split.csv"))
     roles.save_split(found, Path("work/copy.csv"))
     assert roles.load_split(Path("work/copy.csv")).equals(found)
+
+
+def use_sums() -> None:
+    found = scored_weights.load(Path("results/tracks/V.csv"))
+    assert all(seed >= 0 and len(bytes.fromhex(one)) == 32 for seed, one in found.items())
 
 
 def use_scores() -> None:
@@ -175,6 +181,7 @@ _ALL: dict[str, tuple[str, str, Callable[[], object]]] = {
     "inventory": ("data/inventory/iKala.json", "json", use_inventory),
     "split": ("data/split.csv", "csv", use_split),
     "scores": ("results/tracks/V.csv", "csv", use_scores),
+    "sums": ("results/tracks/V.sha256", "bytes", use_sums),
     "history": ("models/V/seed-1/history/validation/L_s.tsv", "tsv", use_history),
     "config": ("models/VA/seed-1/config.json", "json", use_config),
     "metrics": ("results/metrics.json", "json", use_metrics),

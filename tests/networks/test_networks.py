@@ -6,6 +6,7 @@ from torch import nn
 
 from pipeline.networks.critics.dcgan import DCGANCritic
 from pipeline.networks.pool_and_crop import pool_and_crop
+from pipeline.networks.separators import unet
 from pipeline.networks.separators.unet import SpectrogramUNet, UNet, input_size, output_size
 from tests.helpers.autograd import by_autograd
 
@@ -91,14 +92,22 @@ def test_sizes_are_what_the_network_does(depth: int, at_least: int) -> None:
     assert at_least <= size < at_least + 2**depth
 
 
-def test_estimates_start_as_equal_shares_of_the_mixture() -> None:
+def test_estimates_start_as_equal_shares_of_the_mixture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for a random part, which gives every layer a gradient from the first step on."""
+    learning = SpectrogramUNet(257, sources=3)
+    learning(torch.rand(2, 257, 66 + 2 * learning.context)).sum().backward()
+    for name, weights in learning.named_parameters():
+        assert weights.grad is not None, name
+        assert weights.grad.abs().sum() > 0, name
+    monkeypatch.setattr(unet, "RANDOM_PART", 0.0)
     network = SpectrogramUNet(257, sources=3)
     mixture = torch.rand(2, 257, 66 + 2 * network.context)
     middle = mixture[:, :, network.context : -network.context]
     torch.testing.assert_close(network(mixture), middle[:, None].expand(-1, 3, -1, -1) / 3)
 
 
-def test_bins_keep_their_place() -> None:
+def test_bins_keep_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unet, "RANDOM_PART", 0.0)
     network = SpectrogramUNet(257, sources=1, filters=2)
     mixture = torch.zeros(1, 257, 66 + 2 * network.context)
     mixture[0, 40, network.context + 7] = 2.0

@@ -253,7 +253,10 @@ def test_features_and_scores_are_the_same_to_the_byte(
         for path in (features, scores):
             assert path.read_bytes() == (experiment / path).read_bytes()
         # Workers keep models open, and live on: the next stage finds another one at the same path.
-        shutil.rmtree("models/baseline")
-        Separator.load(Path("models/V")).save(Path("models/baseline"), {"model": "baseline"})
+        for seed in (1, 2):
+            shutil.rmtree(f"models/baseline/seed-{seed}")
+            details = {"model": "baseline", "seed": seed}
+            other = Separator.load(f"models/V/seed-{seed}")
+            other.save(Path(f"models/baseline/seed-{seed}"), details)
         evaluate.evaluate("baseline", role="test", out=None, device="cpu")
         assert scores.read_bytes() == (experiment / "results/tracks/V.csv").read_bytes()

@@ -15,6 +15,7 @@ import torch
 
 from pipeline.comparison import markdown
 from pipeline.features.store import FeatureFile
+from pipeline.params import table_rows
 from pipeline.report import critics, excerpts, finished_run, page
 from pipeline.report.finished_run import Run
 from pipeline.separation.model_folder import load_critics
@@ -168,13 +169,14 @@ def test_written_again_it_is_the_same_but_for_the_time_it_took(
 
 def test_a_run_without_critics_curves_and_scores_has_a_page(real: Run, tmp_path: Path) -> None:
     models = {"baseline": real.params.models["baseline"]}
+    rows = table_rows(models)
     plain = replace(
         real,
         params=real.params.model_copy(update={"models": models}),
-        scores=real.scores[real.scores["model"].isin(["mixture", "baseline", "oracle"])].assign(
+        scores=real.scores[real.scores["model"].isin(rows)].assign(
             note="silent reference", SDR=float("nan")
         ),
-        means={"all": {name: {"tracks": 0} for name in ("mixture", "baseline", "oracle")}},
+        means={"all": {name: {"tracks": 0} for name in rows}},
         histories={"baseline": {}},
         notes=(),
     )

@@ -2,9 +2,14 @@
 
 import csv
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import pytest
 
+from pipeline.datasets.readers.base import Rejected
+from pipeline.params import Model
 from pipeline.report import finished_run, tables
 from pipeline.report.excerpts import numbers
 from pipeline.report.finished_run import Run, paper_values
@@ -30,22 +35,93 @@ def test_cells_say_what_the_table_says(run: Run) -> None:
             assert any(one.best for one in row.cells)
 
 
-def test_the_papers_values_stand_beside_its_own_four_datasets_alone(run: Run) -> None:
+def of_the_paper(run: Run, **counts: int) -> Run:
+    """The run with as many scored tracks as the paper's test sets have, or as many as said."""
+    tracks = [
+        (name, f"{k:03}", note)
+        for name, count in (finished_run.PAPER_TRACKS | counts).items()
+        for k, note in enumerate([""] * count + ["silent reference"] * 22 * (name == "MedleyDB"))
+    ]
+    return replace(run, scores=pd.DataFrame(tracks, columns=["dataset", "track", "note"]))
+
+
+def with_dataset(run: Run, number: int, **changes: Any) -> Run:
+    """The run with another inventory in one place."""
+    found = list(run.inventories)
+    found[number] = found[number].model_copy(update=changes)
+    return replace(run, inventories=tuple(found))
+
+
+def test_the_papers_values_are_those_that_it_prints(run: Run) -> None:
     with finished_run.PAPER.open(newline="") as file:
         printed = list(csv.DictReader(line for line in file if not line.startswith("#")))
-    found = paper_values(run)
+    models = run.params.models | {"VA": Model(critics=["vocals", "accompaniment"], alpha=1, beta=1)}
+    whole = replace(run, params=run.params.model_copy(update={"models": models}))
+    found = paper_values(of_the_paper(whole))
     assert len(found) == len(printed) == 5 * 3 * 2 * 3
     for row in printed:
         key = (row["test_set"], row["model"], row["source"], row["metric"])
         assert found[key] == float(row["db"])
     assert found["all", "VA", "vocals", "SDR"] == 7.47
-    shown = tables.mean_rows(run, "vocals", "SDR")[0].cells
-    assert [c.paper for c in shown] == ["", "6.80", "7.28", ""]
-    for update in ({"origin": "synthetic"}, {"absent": "not there"}):
-        last = run.inventories[-1].model_copy(update=update)
-        other = replace(run, inventories=(*run.inventories[:-1], last))
-        assert paper_values(other) == {}
-        assert not any(c.paper for c in tables.mean_rows(other, "vocals", "SDR")[0].cells)
+
+
+@pytest.mark.parametrize(
+    ("counts", "number", "changes"),
+    [
+        ({"iKala": 83}, 3, {}),
+        ({"iKala": 85}, 3, {}),
+        ({"iKala": 0}, 3, {"absent": "not there"}),
+        ({}, 3, {"missing": ("a",)}),
+        ({}, 3, {"rejected": (Rejected(track="a", reason="damaged"),)}),
+        ({}, 3, {"origin": "synthetic"}),
+        ({}, 0, {"collection": "MUSDB18"}),
+    ],
+)
+def test_a_test_set_that_is_not_the_papers_has_none_of_its_values(
+    run: Run, counts: dict[str, int], number: int, changes: dict[str, Any]
+) -> None:
+    """Nor has `all`; the other test sets keep them."""
+    other = with_dataset(of_the_paper(run, **counts), number, **changes)
+    kept = set(finished_run.PAPER_TRACKS) - {other.inventories[number].dataset}
+    assert {key[0] for key in paper_values(other)} == kept
+    everything = kept | {"all", other.inventories[number].dataset}
+    assert {key[0] for key in paper_values(of_the_paper(run))} == everything
+
+
+@pytest.mark.parametrize(
+    ("section", "changes"),
+    [
+        ("split", {"strategy": "by_artist"}),
+        ("signal", {"sample_rate": 16000}),
+        ("evaluation", {"filter_length": 256}),
+    ],
+)
+def test_another_split_rate_or_filter_has_no_value_of_the_paper(
+    run: Run, section: str, changes: dict[str, Any]
+) -> None:
+    other = getattr(run.params, section).model_copy(update=changes)
+    changed = replace(run, params=run.params.model_copy(update={section: other}))
+    assert paper_values(of_the_paper(changed)) == {}
+
+
+def test_other_sources_and_a_model_of_another_kind_have_no_value_of_the_paper(run: Run) -> None:
+    four = run.params.model_copy(update={"sources": ["vocals", "drums", "bass", "other"]})
+    assert paper_values(of_the_paper(replace(run, params=four))) == {}
+    other = run.params.models | {"V": Model(critics=["accompaniment"], alpha=1, beta=1)}
+    named = run.params.model_copy(update={"models": other})
+    assert {key[1] for key in paper_values(of_the_paper(replace(run, params=named)))} == {
+        "baseline"
+    }
+    assert {key[1] for key in paper_values(of_the_paper(run))} == {"baseline", "V"}
+
+
+def test_the_papers_values_are_shown_beside_ours(run: Run) -> None:
+    shown = [row.cells for row in tables.mean_rows(of_the_paper(run), "vocals", "SDR")]
+    assert [[one.paper for one in cells] for cells in shown] == [
+        ["", "6.80", "7.28", ""],
+        ["", "3.25", "3.52", ""],
+    ]
+    assert not any(one.paper for one in tables.mean_rows(run, "vocals", "SDR")[0].cells)
 
 
 def test_every_track_has_its_row(run: Run) -> None:
@@ -74,7 +150,7 @@ def test_points_lead_to_their_rows(run: Run) -> None:
 def test_curves_are_those_that_a_model_has(run: Run) -> None:
     assert tables.curve_names(run) == []
     frame = run.split
-    some = replace(run, histories={"V": {"training/distance_vocals": frame, "training/L": frame,
+    some = replace(run, histories={"V": {"training/distance_vocals": frame, "training/L_u": frame,
                                          "validation/L_s": frame}})  # fmt: skip
     assert [name for name, _ in tables.curve_names(some)] == [
         "validation/L_s",

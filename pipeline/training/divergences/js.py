@@ -1,4 +1,4 @@
-"""The Jensen-Shannon divergence, nats."""
+"""A lower bound of the Jensen-Shannon divergence, nats: the critic has a penalty on its slope."""
 
 import math
 

@@ -1,4 +1,5 @@
-"""The Kullback-Leibler divergence of the real from the estimated sources, nats."""
+"""A lower bound of the Kullback-Leibler divergence of the real from the estimated sources, nats: the
+critic has a penalty on its slope."""
 
 import torch
 from torch import Tensor
