@@ -48,7 +48,7 @@ def test_markdown(collected: pd.DataFrame) -> None:
     assert float(rows[2][3].split(" ± ")[1]) == pytest.approx(half, abs=0.0051)
     first = cells_of(text, "Difference in SDR to baseline")[2]
     assert first == ["all", "accompaniment", "V", "+1.00", "+1.00 to +1.00", "0", "0"]
-    assert "after Holm's correction over the 16 differences of this table" in text
+    assert "after Holm's correction over the 4 differences of this table" in text
     assert "What can be seen" in text
     assert "silent reference): 1 of DSD100: `no vocals`." in text
     assert "No estimate was silent." in text
