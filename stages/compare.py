@@ -37,7 +37,17 @@ def main() -> None:
         confidence=evaluation.confidence,
         filter_length=evaluation.filter_length,
         sample_rate=settings.signal.sample_rate,
-        notes=table.about_data(inventories),
+        notes=[
+            *table.about_training(
+                settings.training.validation,
+                split,
+                {
+                    name: histories.processors(MODELS, name, settings.seeds)
+                    for name in settings.models
+                },
+            ),
+            *table.about_data(inventories),
+        ],
     )
     with claim(RESULTS / "metrics.json"):
         aggregation.save_means(means, RESULTS / "metrics.json")

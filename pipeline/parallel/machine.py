@@ -4,6 +4,7 @@ import ctypes
 import errno
 import mmap
 import os
+import platform
 import resource
 import signal
 import sys
@@ -108,6 +109,14 @@ def arithmetic() -> str:
     """How this process computes: portable, as `compute_portably` has it, or native."""
     pinned = all(os.environ.get(name) == value for name, value in PORTABLE.items())
     return "portable" if pinned else "native"
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    return platform.processor() or platform.machine()
 
 
 def side_by_side() -> int:
