@@ -50,6 +50,17 @@ def test_curves_of_all_models_are_one_table(tmp_path: Path) -> None:
         histories.all_curves(tmp_path, ["V"], [1])
 
 
+def test_what_trained_which_seed(tmp_path: Path) -> None:
+    """Where nothing is said, or what is said is damaged, the machine decides nothing or is unknown."""
+    said = {1: '{"computed_on": "A"}', 2: '{"computed_on": "B"}', 3: '{"computed_on": null}',
+            4: "{", 5: '{"computed_on": "A"}'}  # fmt: skip
+    for seed, text in said.items():
+        folder = of_seed(tmp_path / "V", seed)
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(text)
+    assert histories.processors(tmp_path, "V", range(1, 9)) == {"A": [1, 5], "B": [2]}
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -55,6 +55,23 @@ def test_markdown(collected: pd.DataFrame) -> None:
     assert text.endswith("- a note\n")
 
 
+def test_what_chose_the_epochs_is_a_note() -> None:
+    """And models whose seeds come from several machines, which round otherwise."""
+    roles = ["supervised", "validation", "validation", "validation", "test"]
+    datasets = ["DSD100", "DSD100", "iKala", "iKala", "iKala"]
+    split = pd.DataFrame({"dataset": datasets, "role": roles})
+    two = {"V": {"AMD EPYC": [1, 3], "NVIDIA H200": [2]}, "VA": {"AMD EPYC": [1, 2, 3]}}
+    first, second = table.about_training("supervised", split, two)
+    assert "validation tracks of DSD100 (1 tracks, each counting the same)" in first
+    assert "no paired recording of another corpus was used" in first
+    assert second == (
+        "The seeds of V were trained on several machines: AMD EPYC: 1, 3; NVIDIA H200: 2."
+    )
+    (first,) = table.about_training("all", split, {"V": {}})
+    assert "of DSD100, iKala (3 tracks" in first
+    assert "as in the paper" in first
+
+
 def test_no_name_becomes_markup(frames: dict[str, pd.DataFrame]) -> None:
     """Of models, datasets, sources and tracks; what is shown is the name to the letter."""
     track, model = "a`b`` | [x](https://e.org) @user <b>", "#1"
