@@ -65,7 +65,7 @@ def test_what_chose_the_epochs_is_a_note() -> None:
     assert "validation tracks of DSD100 (1 tracks, each counting the same)" in first
     assert "no paired recording of another corpus was used" in first
     assert second == (
-        "The seeds of V were trained on several machines: AMD EPYC: 1, 3; NVIDIA H200: 2."
+        "The seeds of V were trained on several machines: `AMD EPYC`: 1, 3; `NVIDIA H200`: 2."
     )
     (first,) = table.about_training("all", split, {"V": {}})
     assert "of DSD100, iKala (3 tracks" in first
