@@ -109,7 +109,8 @@ def test_the_notes_say_of_which_sources_a_track_has_no_scores(
 ) -> None:
     for frame in frames.values():
         silent = (frame["track"] == "a") & (frame["source"] == "vocals")
-        frame.loc[silent, [*MEASURED, "note"]] = [np.nan, np.nan, np.nan, SILENT_REFERENCE]
+        frame[MEASURED] = frame[MEASURED].mask(silent)
+        frame["note"] = frame["note"].mask(silent, SILENT_REFERENCE)
     text = markdown(aggregation.combine(frames, SOURCES))
     assert "- Left out of all means (silent reference): 1 of DSD100: `no vocals`.\n" in text
     assert "- Left out of the means of vocals (silent reference): 1 of iKala: `a`.\n" in text

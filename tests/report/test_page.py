@@ -236,7 +236,7 @@ def test_the_track_of_figure_3_is_the_lowest_and_its_stretch_the_loudest(
     sound[:, 40:60] = 1.0
     assert critics.loudest_frames(sound, 20) == 40
     assert critics.loudest_frames(sound, 200) == 0
-    assert list(load_critics(real.models / "VA")) == list(real.params.models["VA"].critics)
+    assert list(load_critics(real.folders["VA"])) == list(real.params.models["VA"].critics)
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "table.csv", "tracks/V.csv", "tracks/V.sha256"])
