@@ -47,6 +47,7 @@ WIDEST = 4096
 Embedded = Literal["DSD100", "MedleyDB", "CCMixter", "iKala"]
 Origin = Literal["synthetic", "local", "download", "folder"]
 RoleName = Literal["supervised", "unlabelled", "validation", "test"]
+Arithmetic = Literal["portable", "native"]
 Precision = Literal["float32", "bfloat16"]
 NAME = "^[A-Za-z][A-Za-z0-9_-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=64)]
@@ -257,6 +258,8 @@ class Params(Section):
 
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=100)]
     """Of batches and initial weights: every model is trained and scored with each."""
+    arithmetic: Arithmetic
+    """portable: the same bits on every x86-64 processor with AVX2 (`machine.compute_portably`)."""
     sources: Annotated[list[Name], Field(min_length=1, max_length=16)]
     datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
     synthetic: Synthetic

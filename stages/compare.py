@@ -40,6 +40,14 @@ def main() -> None:
         filter_length=evaluation.filter_length,
         sample_rate=settings.signal.sample_rate,
         notes=[
+            *table.about_training(
+                settings.training.validation,
+                split,
+                {
+                    name: histories.processors(MODELS, name, settings.seeds)
+                    for name in settings.models
+                },
+            ),
             *table.about_data(inventories),
             *notices(split, inventories, settings.split.strategy, escaped, limit=1000),
         ],

@@ -74,6 +74,7 @@ def use_scores() -> None:
     save_tracks(rounded, copy)
     assert load_tracks(copy).equals(rounded)
     settings = params.load()
+    card._scores(path.parent, ("V", 1), settings.sources, None)
     frames = {row: load_tracks(Path(f"results/tracks/{row}.csv")) for row in ROWS}
     scores = aggregation.combine(frames, settings.sources)
     split = roles.load_split(Path("data/split.csv"))
@@ -115,7 +116,6 @@ def use_metrics() -> None:
     run = replace(whole(), means=means)
     words.headline(run)
     tables.mean_rows(run, "vocals", "SDR")
-    card._scores(path, "VA", ["accompaniment", "vocals"])
     differences.load(Path(), "HEAD")
 
 
