@@ -26,11 +26,9 @@ CPU = torch.device("cpu")
 GIB = 2**30
 
 
-def loaded(with_models: Path, place: str, *signals: str, role: Role = Role.UNLABELLED) -> Pool:
-    frame = roles.load_split(with_models / "data/split.csv")
-    return load_pool(
-        frame, role, with_models / "data/features", signals, LENGTH, CONTEXT, CPU, place
-    )
+def loaded(folder: Path, place: str, *signals: str, role: Role = Role.UNLABELLED) -> Pool:
+    frame = roles.load_split(folder / "data/split.csv")
+    return load_pool(frame, role, folder / "data/features", signals, LENGTH, CONTEXT, CPU, place)
 
 
 def test_a_pool_holds_what_the_feature_files_hold(with_models: Path) -> None:
@@ -81,11 +79,11 @@ def test_on_the_disk_are_the_same_batches(
         torch.testing.assert_close(disk, memory, rtol=0, atol=0)
 
 
-def test_on_the_disk_short_clips_lie_where_they_do_in_memory(with_models: Path) -> None:
+def test_on_the_disk_short_clips_lie_where_they_do_in_memory(with_features: Path) -> None:
     """Every second excerpt of a short clip begins before it: among longer ones and at both ends."""
     drawn = []
     for place in ("memory", "disk"):
-        whole = loaded(with_models, place, "mixture", "vocals")
+        whole = loaded(with_features, place, "mixture", "vocals")
         lengths = whole.lengths.clone()
         lengths[[0, 2, -1]] = torch.tensor([1, 30, 65])
         first, total = layout(lengths, LENGTH, CONTEXT)
@@ -135,10 +133,10 @@ def test_a_folders_weight_says_its_share_of_the_draws(
     assert (by_dataset.nunique() == 1).all()
 
 
-def test_a_weight_reaches_the_pool(with_models: Path) -> None:
-    frame = roles.load_split(with_models / "data/split.csv")
+def test_a_weight_reaches_the_pool(with_features: Path) -> None:
+    frame = roles.load_split(with_features / "data/split.csv")
     frame.loc[frame["dataset"] == "iKala", "weight"] = 1.0
-    places = with_models / "data/features", ["mixture"], LENGTH, CONTEXT, CPU
+    places = with_features / "data/features", ["mixture"], LENGTH, CONTEXT, CPU
     pool = load_pool(frame, Role.UNLABELLED, *places)
     mine = (frame.loc[frame["role"] == "unlabelled", "dataset"] == "iKala").to_numpy()
     assert 0 < mine.sum() < len(mine) / 2
