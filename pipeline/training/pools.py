@@ -88,7 +88,7 @@ class Pool:
             return random.integers(len(self.first), size=count)
         # the last end may be rounded to less than 1
         ends = self.shares.cumsum(0)[:-1].numpy()
-        return np.searchsorted(ends, random.random(count), side="right")
+        return np.searchsorted(ends, random.random(count), side="right").astype(np.int64)
 
     def tiles(self) -> tuple[Tensor, Tensor]:
         """Excerpts that cover every track, the last one of each shifted back: first frames and weights.
