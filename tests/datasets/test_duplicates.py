@@ -154,9 +154,8 @@ def test_byte_for_byte_without_fingerprints(heard: list[str]) -> None:
     assert not found(frame(MedleyDB_a="test", MedleyDB_b="unlabelled"), unknown)
 
 
-def test_from_recordings_to_duplicates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_recordings_to_duplicates(tmp_path: Path, one_process: None) -> None:
     """A song's mixture, which is no file of its dataset, as 16 bit in a folder; and its vocals."""
-    monkeypatch.setenv("PIPELINE_PROCESSES", "1")
     backing, vocals = (np.stack([melody(seed, 5.0)] * 2) for seed in (1, 2))
     song(tmp_path / "raw", "a_-_b", vocals, backing)
     for name, sound in (("radio/x.wav", 0.5 * (backing + vocals)), ("DAMP/y.wav", vocals[:1])):
