@@ -110,6 +110,9 @@ class Dataset(Section):
     """The archive's checksum when it is not the published one."""
     holds: str | None = None
     """What a folder holds: mixture, or the source that sounds alone in its files."""
+    weight: Annotated[float, Field(ge=1e-6, le=1e6)] | None = None
+    """How often a folder's recordings are drawn in training, all together, relative to all tracks of
+    datasets without a weight; None: each one as often as one of these tracks."""
     roles: Annotated[list[RoleName], Field(min_length=1)] | None = None
     """The roles that the dataset gives tracks to; None: all it has."""
 
@@ -119,7 +122,7 @@ class Dataset(Section):
             "synthetic": {"roles"},
             "local": {"collection", "path", "roles"},
             "download": {"collection", "url", "checksum", "roles"},
-            "folder": {"path", "holds"},
+            "folder": {"path", "holds", "weight"},
         }[self.origin]
         given = {name for name, value in self if name != "origin" and value is not None}
         if given - allowed:

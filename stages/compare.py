@@ -13,7 +13,9 @@ def main() -> None:
     """
     from pipeline import params, roles
     from pipeline.comparison import aggregation, histories, table
+    from pipeline.comparison.markdown import escaped
     from pipeline.datasets import inventory
+    from pipeline.datasets.split import notices
     from pipeline.evaluation.track_scores import load_tracks
     from pipeline.files import write_text
 
@@ -47,6 +49,7 @@ def main() -> None:
                 },
             ),
             *table.about_data(inventories),
+            *notices(split, inventories, settings.split.strategy, escaped, limit=1000),
         ],
     )
     with claim(RESULTS / "metrics.json"):

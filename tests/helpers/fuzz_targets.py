@@ -11,7 +11,7 @@ import torch
 
 from pipeline import params, roles
 from pipeline.comparison import aggregation, differences, histories, table
-from pipeline.datasets import inventory, rendered
+from pipeline.datasets import duplicates, inventory, rendered, split
 from pipeline.datasets.download import transfer
 from pipeline.datasets.inspection import Expected, InspectionCache
 from pipeline.datasets.readers import medleydb
@@ -49,6 +49,8 @@ def use_inventory() -> None:
     layout = Layout.of(found, found.kinds, params.load().signal)
     assert 0 <= layout.bytes < 2**63
     table.about_data([found])
+    given = split.assign([found], "by_artist", 1)
+    split.notices(duplicates.without(given, duplicates.find(given, [found])), [found], "by_artist")
 
 
 def use_split() -> None:

@@ -149,7 +149,9 @@ def test_no_name_in_a_card_becomes_markup(tmp_path: Path) -> None:
     folder, data = tmp_path / "models/V", tmp_path / "data"
     small_separator().save(folder, {"model": name, "critics": ["vocals"]})
     scores_of(folder / WEIGHTS, tmp_path / "results/tracks", other)
-    save_split(pd.DataFrame([["x", "x", "x", "test", True]], columns=COLUMNS), data / "split.csv")
+    save_split(
+        pd.DataFrame([["x", "x", "x", "test", True, None]], columns=COLUMNS), data / "split.csv"
+    )
     text = card.card(folder, Separator.load(folder), tmp_path / "results").split("## Made with")[0]
     assert rendered.lines(text)[0] == printable(name)
     assert rendered.codes(text).count(other) == 6
