@@ -39,7 +39,7 @@ IDEAL_ROWS = {
 }
 REFERENCE_ROWS = {MIXTURE: "the mixture as the estimate", **IDEAL_ROWS}
 """The rows of the table that need no model, and what their estimates are."""
-RESERVED = (*REFERENCE_ROWS, "all", *DATASETS)
+RESERVED = (*REFERENCE_ROWS, "all", "unseen", *DATASETS)
 OF_SEED = "seed-"
 WIDEST = 4096
 """Filters of a separator's lowest level: 250 million weights."""
@@ -311,7 +311,7 @@ class Params(Section):
     def _check_dataset(self, name: str, dataset: Dataset) -> None:
         key = f"datasets.{name}"
         if dataset.origin == "folder":
-            if name.casefold() in _folded((*KNOWN, *REFERENCE_ROWS, "all")):
+            if name.casefold() in _folded((*KNOWN, *REFERENCE_ROWS, "all", "unseen")):
                 raise ValueError(f"{key}: the name is taken; give the folder another one")
             if dataset.holds not in (MIXTURE, *self.sources):
                 raise ValueError(

@@ -106,6 +106,7 @@ CASES: list[tuple[str, Any, str]] = [
         {"critics": [], "alpha": 0.0, "beta": 0.0},
         "models.oracle: the name is taken",
     ),
+    ("models.unseen", {"critics": [], "alpha": 0.0, "beta": 0.0}, "models.unseen: the name is taken"),
     ("models.irm", {"critics": [], "alpha": 0.0, "beta": 0.0}, "models.irm: the name is taken"),
     ("models.V.critics", [], "models.V.alpha: 0.01 weighs critics, and there are none; name them, or"),
     ("separator.network", "transformer", "separator.network: expected unet, found 'transformer'"),

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.evaluation.track_scores import NO_SEED, load_tracks, save_tracks
-from tests.helpers.score_tables import frame
+from tests.helpers.score_tables import Tracks, frame
 
 
 def test_files_keep_scores_and_names(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_damaged_files(tmp_path: Path, text: str | None, message: str) -> None:
 
 
 def test_scores_from_before_seeds_are_those_of_one_unknown_seed(tmp_path: Path) -> None:
-    tracks = {("iKala", "007"): ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0)), ("iKala", "nan"): None}
+    tracks: Tracks = {("iKala", "007"): ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0)), ("iKala", "nan"): None}
     new, old = tmp_path / "new" / "V.csv", tmp_path / "old" / "V.csv"
     save_tracks(frame(tracks, seeds=(5,)), new)
     old.parent.mkdir()

@@ -128,14 +128,15 @@ def _of_runs(random: np.random.Generator, scores: Values, seeds: int, there: Num
     left = scores - scores.mean(axis=0)
     draws = there.shape[1]
     which = _drawn(random, len(scores), seeds, draws)[:, None]
-    return left[which, there] * random.choice([-1.0, 1.0], (seeds, 1, draws))
+    found: Values = left[which, there] * random.choice([-1.0, 1.0], (seeds, 1, draws))
+    return found
 
 
 def _of_tracks(
     random: np.random.Generator, deviations: Values, there: Numbers, artists: Numbers
 ) -> Values:
     """(tracks, draws): deviations of either sign; half of the variance is that of artists, if any."""
-    own = deviations[there] * random.choice([-1.0, 1.0], there.shape)
+    own: Values = deviations[there] * random.choice([-1.0, 1.0], there.shape)
     if (count := artists.max() + 1) == len(artists):
         return own
     which = _drawn(random, len(deviations), count, there.shape[1])
