@@ -1,5 +1,6 @@
 """What the parts are measured on: songs of noise in DSD100's layout, features, pools, parameters."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from pipeline.tracks import MIXTURE, Recording, Role, Track
 from pipeline.training import run
 from pipeline.training.batches import Batches
 from pipeline.training.module import AdversarialSeparation
-from pipeline.training.pools import Pool, silence
+from pipeline.training.pools import Pool, layout, silence
 
 TOP = Path(__file__).parents[1]
 STEMS = ("bass", "drums", "other", "vocals")
@@ -72,6 +73,7 @@ def split(found: Inventory, role: Role) -> pd.DataFrame:
             "artist": names,
             "role": role,
             "has_vocals": True,
+            "weight": math.nan,
         }
     )
 
@@ -101,7 +103,7 @@ def paper_seconds() -> dict[Role, list[float]]:
 
 
 def pool(settings: Params, seconds: Sequence[float], signals: int, device: torch.device) -> Pool:
-    """A pool of tracks of noise, as `pools.load_pool` lays it out."""
+    """A pool of tracks of noise, as `load_pool` lays it out."""
     network = build(
         settings.signal.bins,
         len(settings.sources),
@@ -111,9 +113,8 @@ def pool(settings: Params, seconds: Sequence[float], signals: int, device: torch
     length, context = network.valid_frames(run.EXCERPT_FRAMES), network.context
     rate = settings.signal.sample_rate
     lengths = torch.tensor([frame_count(int(one * rate), settings.signal) for one in seconds])
-    ends = torch.cumsum(lengths.clamp_min(length) + context, 0) + context
-    first = ends - lengths.clamp_min(length) - context
-    frames = silence(signals, int(ends[-1]), settings.signal.bins, device)
+    first, total = layout(lengths, length, context)
+    frames = silence(signals, total, settings.signal.bins, device)
     return Pool(frames.uniform_().square_(), first, lengths, length, context)
 
 

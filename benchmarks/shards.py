@@ -7,6 +7,7 @@ critic's mixtures and draws batches of 64 excerpts, cold (after the files were d
 page cache) and warm, each kind in turn. Prints a Markdown table of medians.
 """
 
+import math
 import os
 import shutil
 import time
@@ -84,7 +85,10 @@ def corpus(
     folder = Path(mkdtemp(dir=work))
     try:
         names = [f"track{number:07}" for number in range(shards)]
-        common = {"track": names, "artist": names, "role": "unlabelled", "has_vocals": True}
+        common = {
+            "track": names, "artist": names, "role": "unlabelled", "has_vocals": True,
+            "weight": math.nan,
+        }  # fmt: skip
         many, one = folder / "many", folder / "one"
         many.mkdir()
         one.mkdir()

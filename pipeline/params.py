@@ -47,6 +47,7 @@ WIDEST = 4096
 Embedded = Literal["DSD100", "MedleyDB", "CCMixter", "iKala"]
 Origin = Literal["synthetic", "local", "download", "folder"]
 RoleName = Literal["supervised", "unlabelled", "validation", "test"]
+Arithmetic = Literal["portable", "native"]
 Precision = Literal["float32", "bfloat16"]
 NAME = "^[A-Za-z][A-Za-z0-9_-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=64)]
@@ -109,6 +110,9 @@ class Dataset(Section):
     """The archive's checksum when it is not the published one."""
     holds: str | None = None
     """What a folder holds: mixture, or the source that sounds alone in its files."""
+    weight: Annotated[float, Field(ge=1e-6, le=1e6)] | None = None
+    """How often a folder's recordings are drawn in training, all together, relative to all tracks of
+    datasets without a weight; None: each one as often as one of these tracks."""
     roles: Annotated[list[RoleName], Field(min_length=1)] | None = None
     """The roles that the dataset gives tracks to; None: all it has."""
 
@@ -118,7 +122,7 @@ class Dataset(Section):
             "synthetic": {"roles"},
             "local": {"collection", "path", "roles"},
             "download": {"collection", "url", "checksum", "roles"},
-            "folder": {"path", "holds"},
+            "folder": {"path", "holds", "weight"},
         }[self.origin]
         given = {name for name, value in self if name != "origin" and value is not None}
         if given - allowed:
@@ -254,6 +258,8 @@ class Params(Section):
 
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=100)]
     """Of batches and initial weights: every model is trained and scored with each."""
+    arithmetic: Arithmetic
+    """portable: the same bits on every x86-64 processor with AVX2 (`machine.compute_portably`)."""
     sources: Annotated[list[Name], Field(min_length=1, max_length=16)]
     datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
     synthetic: Synthetic

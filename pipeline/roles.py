@@ -1,5 +1,6 @@
 """data/split.csv: which track has which role. Written by `datasets.split`, read by all after it."""
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,8 @@ from pipeline.params import NAME
 from pipeline.text_files import printed, read_table, shown
 from pipeline.tracks import Role
 
-COLUMNS = ["dataset", "track", "artist", "role", "has_vocals"]
+COLUMNS = ["dataset", "track", "artist", "role", "has_vocals", "weight"]
+"""The weight is that of the dataset in params.yaml, NaN (an empty cell) where it has none."""
 
 _BOOLEANS = {"True": True, "False": False}
 _RUN = "run `python -m stages.split`"
@@ -23,10 +25,10 @@ def save_split(frame: pd.DataFrame, path: Path) -> None:
 
 
 def load_split(path: Path) -> pd.DataFrame:
-    """Read what `save_split` wrote: text columns but for the boolean has_vocals.
+    """Read what `save_split` wrote: text columns but for the boolean has_vocals and the number weight.
 
-    Raises UserError when the file is missing or holds other columns, an unknown role, or a track
-    twice.
+    Raises UserError when the file is missing or holds other columns, an unknown role, a weight that is
+    no positive number, or a track twice.
     """
     rows = read_table(path, COLUMNS, _AGAIN, f"{_RUN} first")
     # A track may be named "NA" or "10161": nothing is a number or missing here.
@@ -42,13 +44,29 @@ def load_split(path: Path) -> pd.DataFrame:
                 f"{path}, line {int(wrong.index[0]) + 2}: {column}: expected"
                 f" {' or '.join(allowed)}, found {shown(wrong.iloc[0])}; {_AGAIN}"
             )
+    weight = frame["weight"].map(_number).astype(float)
+    wrong = frame.loc[(frame["weight"] != "") & ~(weight.between(0, math.inf, "neither")), "weight"]
+    if len(wrong):
+        raise UserError(
+            f"{path}, line {int(wrong.index[0]) + 2}: weight: expected a positive number or nothing,"
+            f" found {shown(wrong.iloc[0])}; {_AGAIN}"
+        )
     twice = frame[frame.duplicated(["dataset", "track"])]
     if len(twice):
         raise UserError(
             f"{path}, line {int(twice.index[0]) + 2}: {printed(twice['track'].iloc[0])} is in it twice;"
             f" {_AGAIN}"
         )
-    return frame.assign(has_vocals=frame["has_vocals"].map(_BOOLEANS).astype(bool))
+    has_vocals = frame["has_vocals"].map(_BOOLEANS).astype(bool)
+    return frame.assign(has_vocals=has_vocals, weight=weight)
+
+
+def _number(text: str) -> float:
+    """The number of a cell; NaN where there is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def check_roles(frame: pd.DataFrame, needs_unlabelled: bool) -> None:

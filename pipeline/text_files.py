@@ -25,7 +25,7 @@ from pipeline.errors import REMEDIES, UserError, in_one_line, printable
 T = TypeVar("T")
 
 LARGEST = 2**28
-"""Bytes of a file: the inventory of a hundred thousand recordings is a third of it."""
+"""Bytes of a file: the inventory of a hundred thousand recordings is two thirds of it."""
 LARGEST_YAML = 2**18
 """Bytes: the parser takes seconds for as much; our parameters are 4 kB."""
 

@@ -98,9 +98,10 @@ def claim(target: Path) -> AbstractContextManager[None]:
 
 
 def run(command: Callable[P, None]) -> NoReturn:
-    """Run a stage's command line; a UserError ends it with one line and status 1.
+    """Run a stage's command line, in the arithmetic that params.yaml asks for.
 
-    So does what the machine does not give: memory, room, files, threads.
+    A UserError ends it with one line and status 1, and so does what the machine does not give:
+    memory, room, files, threads.
     """
     sys.argv[1:] = plain(sys.argv[1:])
     machine.open_standard_streams()
@@ -113,6 +114,7 @@ def run(command: Callable[P, None]) -> NoReturn:
         began = time.monotonic()
         try:
             with shortages_named():
+                _obey_arithmetic()
                 machine.require_resources()
                 try:
                     command(*args, **kwargs)
@@ -131,6 +133,23 @@ def run(command: Callable[P, None]) -> NoReturn:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(guarded)
     sys.exit(app())
+
+
+def _obey_arithmetic() -> None:
+    """Compute as `arithmetic` in params.yaml says; `params.load`, which needs NumPy, is too late."""
+    from pipeline.text_files import read_yaml
+
+    with suppress(UserError):  # the command says what is wrong with the file, if it needs it
+        asked = read_yaml(PARAMS, "")
+        if not isinstance(asked, dict) or asked.get("arithmetic") != "portable":
+            return
+        if not machine.compute_portably() and os.environ.get("RANK", "0") == "0":
+            typer.secho(
+                f"{PARAMS}: arithmetic: portable takes an x86-64 processor with AVX2 and FMA; the last"
+                " digits of this one's results, and after training more, are its own",
+                fg=typer.colors.YELLOW,
+                err=True,
+            )
 
 
 def _flush() -> None:

@@ -13,7 +13,9 @@ def main() -> None:
     """
     from pipeline import params, roles
     from pipeline.comparison import aggregation, histories, table
+    from pipeline.comparison.markdown import escaped
     from pipeline.datasets import inventory
+    from pipeline.datasets.split import notices
     from pipeline.evaluation.track_scores import load_tracks
     from pipeline.files import write_text
 
@@ -37,7 +39,18 @@ def main() -> None:
         confidence=evaluation.confidence,
         filter_length=evaluation.filter_length,
         sample_rate=settings.signal.sample_rate,
-        notes=table.about_data(inventories),
+        notes=[
+            *table.about_training(
+                settings.training.validation,
+                split,
+                {
+                    name: histories.processors(MODELS, name, settings.seeds)
+                    for name in settings.models
+                },
+            ),
+            *table.about_data(inventories),
+            *notices(split, inventories, settings.split.strategy, escaped, limit=1000),
+        ],
     )
     with claim(RESULTS / "metrics.json"):
         aggregation.save_means(means, RESULTS / "metrics.json")

@@ -9,15 +9,23 @@ def split() -> None:
     import typer
 
     from pipeline import params, roles
-    from pipeline.datasets import inventory
+    from pipeline.datasets import duplicates, inventory
     from pipeline.datasets import split as assignment
     from pipeline.tracks import Role
 
     settings = params.load(common.PARAMS)
     inventories = [inventory.load(common.inventory_path(name)) for name in settings.datasets]
     with common.claim(common.SPLIT):
-        kept = {name: one.roles for name, one in settings.datasets.items() if one.roles}
-        frame = assignment.assign(inventories, settings.split.strategy, settings.split.seed, kept)
+        frame = assignment.assign(
+            inventories,
+            settings.split.strategy,
+            settings.split.seed,
+            {name: one.roles for name, one in settings.datasets.items() if one.roles},
+            {name: one.weight for name, one in settings.datasets.items() if one.weight},
+        )
+        frame = duplicates.without(frame, duplicates.find(frame, inventories))
+        for line in assignment.notices(frame, inventories, settings.split.strategy):
+            typer.secho(line, fg=typer.colors.YELLOW)
         # A courtesy, so no dependency of this stage: training checks again what its model needs.
         unlabelled = any(model.unlabelled for model in settings.models.values())
         roles.check_roles(frame, needs_unlabelled=unlabelled)

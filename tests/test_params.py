@@ -53,12 +53,13 @@ def test_every_known_dataset_has_a_reader() -> None:
 def test_unpaired_recordings_are_two_lines() -> None:
     data = raw(EMBEDDED)
     text = """
-    radio: {origin: folder, path: ~/music, holds: mixture}
+    radio: {origin: folder, path: ~/music, holds: mixture, weight: 1}
     DAMP: {origin: folder, path: /corpora/DAMP, holds: vocals}
     """
     data["datasets"] |= YAML(typ="safe", pure=True).load(textwrap.dedent(text))
     found = params.parse(data, "params.yaml").datasets
     assert (found["DAMP"].holds, found["radio"].holds) == ("vocals", "mixture")
+    assert (found["DAMP"].weight, found["radio"].weight) == (None, 1.0)
 
 
 def test_the_papers_numbers() -> None:
@@ -125,6 +126,9 @@ CASES: list[tuple[str, Any, str]] = [
      "datasets.a.holds: expected mixture or one of sources"),
     ("datasets.iKala", {"origin": "folder", "path": "x", "holds": "vocals"},
      "datasets.iKala: the name is taken"),
+    ("datasets.a", {"origin": "folder", "path": "x", "holds": "vocals", "weight": 0.0},
+     "datasets.a.weight: expected greater than or equal to"),
+    ("datasets.iKala.weight", 1.0, "datasets.iKala: weight: not a key of origin local, which takes"),
     ("sources", ["vocals", "mixture"], "sources: mixture is their sum"),
     ("signal.hop_size", 100, "hop_size: expected half of fft_size"),
     ("sources", ["vocals", "vocals"], "sources: a name is repeated"),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pandas as pd
 from pipeline.errors import UserError
 from pipeline.files import write_text
 from pipeline.params import of_seed
-from pipeline.text_files import read_table, shown
+from pipeline.text_files import read_table, remembered, shown
 
 COLUMNS = ["model", "seed", "curve", "step", "value"]
 ORDER = ["validation/L_s", "training/L_s", "training/L_add"]
@@ -40,6 +41,16 @@ def all_curves(models: Path, names: Iterable[str], seeds: Sequence[int]) -> pd.D
     return table.sort_values(
         "curve", key=lambda curves: curves.map(lambda name: ranks.get(name, name)), kind="stable"
     )
+
+
+def processors(models: Path, name: str, seeds: Sequence[int]) -> dict[str, list[int]]:
+    """What trained a model with which of its seeds, where that can decide their last bits."""
+    found: dict[str, list[int]] = {}
+    for seed in seeds:
+        config = remembered(of_seed(models / name, seed) / "config.json", dict[str, Any]) or {}
+        if isinstance(trained_on := config.get("computed_on"), str):
+            found.setdefault(trained_on, []).append(seed)
+    return found
 
 
 def read(model: Path) -> dict[str, pd.DataFrame]:

@@ -13,11 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 Values = NDArray[np.float64]
 Counts = NDArray[np.int_]
 
-FEWEST = 2
-"""Seeds and artists that an interval needs of each: one has no spread."""
-
-INTRACLASS = 0.5
-"""Share of the variance between artists in the working model that sets the degrees of freedom."""
+FEWEST_SEEDS = 2
+FEWEST_FREEDOM = 2.5
+"""Degrees of freedom of the artists that an interval needs. Three equal artists have 2, two 1: too few
+for a test of both seeds and artists to hold its level (docs/statistics.md)."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +102,11 @@ def _estimate(
         mean[here] = sum(sign * _mean(values) for sign, values in complete)
         groups, members = np.unique(np.asarray(artists)[kept], return_inverse=True)
         counts[:, here] = [[kept.sum()], [len(groups)]]
-        seeds = min(len(values) for _, values in complete) if retrained else FEWEST
-        if min(seeds, len(groups)) >= FEWEST:
-            error[here], freedom[here] = _error(complete, members, retrained)
+        enough = not retrained or min(len(values) for _, values in complete) >= FEWEST_SEEDS
+        if enough and len(groups) > 1:
+            clusters = _Clusters(members)
+            if clusters.freedom >= FEWEST_FREEDOM:
+                error[here], freedom[here] = _error(complete, clusters, retrained)
     return _with_interval(mean, error, freedom, confidence, counts)
 
 
@@ -128,13 +129,9 @@ def _with_interval(
 
 
 def _error(
-    sides: Sequence[tuple[float, Values]], members: Counts, retrained: bool
+    sides: Sequence[tuple[float, Values]], clusters: "_Clusters", retrained: bool
 ) -> tuple[Values, Values]:
-    """(standard error, degrees of freedom), each (columns,), of complete `values`.
-
-    members: (tracks,), the artist of each track, numbered from 0.
-    """
-    clusters = _Clusters(members)
+    """(standard error, degrees of freedom), each (columns,), of complete `values`."""
     by_track = sum(sign * values.mean(axis=0) for sign, values in sides)
     of_artists = clusters.variance(by_track)
     if not retrained:
@@ -154,9 +151,10 @@ def _error(
     rest_counts = seeds_count == artists_count
     variance = np.maximum(of_seeds, rest) + np.maximum(of_artists, rest) - rest
     with np.errstate(divide="ignore", invalid="ignore"):  # a part without variance
-        # Welch (1947), Biometrika 34: the second of his two formulas, unbiased for few seeds.
-        freedom_of_seeds = of_seeds**2 / (seeds**2 / (freedom[:, None] + 2)).sum(axis=0) - 2
-        freedom_of_seeds = np.fmin(freedom_of_seeds, freedom.sum())
+        # Welch (1947), Biometrika 34, has two formulas. The second is less biased for few seeds, but
+        # too liberal where one side has many more.
+        add = 2 if len(set(freedom)) == 1 else 0
+        freedom_of_seeds = of_seeds**2 / (seeds**2 / (freedom[:, None] + add)).sum(axis=0) - add
         parts = (
             np.where(seeds_count, of_seeds**2 / freedom_of_seeds, 0)
             + artists_count * of_artists**2 / clusters.freedom
@@ -177,29 +175,29 @@ class _Clusters:
     """Tracks in artists of unequal size, and the variance of a mean over such tracks.
 
     The variance is the sum of the squared artists' sums of residuals, each divided by the square
-    root of one less the artist's share (CR2), and scaled to be unbiased under a working model with
-    INTRACLASS; its degrees of freedom are those of its first two moments there.
+    root of one less the artist's share (CR2), which is unbiased for independent tracks; its degrees
+    of freedom are those of its first two moments there.
     Bell & McCaffrey (2002), Bias reduction in standard errors for linear regression with
     multi-stage samples, Survey Methodology 28.
     """
 
     def __init__(self, members: Counts) -> None:
         sizes = np.bincount(members)
-        self.of_artist = members == np.arange(len(sizes))[:, None]  # (artists, tracks)
-        share = sizes / len(members)
-        self.leverage = 1 / np.sqrt(1 - share)
-        of_sums = sizes * (1 - INTRACLASS) + sizes**2 * INTRACLASS
-        # Covariance of the weighted artists' sums of residuals under the working model.
-        residual = self.leverage[:, None] * (np.eye(len(sizes)) - share[:, None])
-        covariance = residual * of_sums @ residual.T
-        self.scale = of_sums.sum() / np.trace(covariance)
-        self.freedom = float(np.trace(covariance) ** 2 / (covariance**2).sum())
+        self.tracks = len(members)
+        self.order = np.argsort(members, kind="stable")
+        self.starts = np.cumsum(sizes) - sizes
+        self.rest = 1 - sizes / self.tracks
+        # The trace of the covariance of the weighted sums is `tracks`; off its diagonal, which is
+        # `sizes`, it is -sqrt(q_i q_j).
+        q = sizes**2 / self.rest / self.tracks
+        squares = (sizes**2).sum() + q.sum() ** 2 - (q**2).sum()
+        self.freedom = float(self.tracks**2 / squares)
 
     def variance(self, values: Values) -> Values:
         """Of the mean over tracks of `values` (tracks, columns): (columns,)."""
-        tracks = len(values)
-        sums = self.of_artist @ (values - values.mean(axis=0)) / tracks
-        found: Values = self.scale * ((self.leverage[:, None] * sums) ** 2).sum(axis=0)
+        residuals = (values - values.mean(axis=0))[self.order]
+        sums = np.add.reduceat(residuals, self.starts, axis=0) / self.tracks
+        found: Values = (sums**2 / self.rest[:, None]).sum(axis=0)
         return found
 
 

@@ -50,7 +50,7 @@ def as_code(text: str) -> str:
 def references() -> str:
     """The rows of the table that are no models, and what they are."""
     named = (f"`{name}` ({what})" for name, what in REFERENCE_ROWS.items())
-    return f"no competitors but the frame: {', '.join(named)}"
+    return f"No competitors but the frame: {', '.join(named)}"
 
 
 def parts(text: str) -> list[tuple[str, bool]]:

@@ -1,7 +1,7 @@
 """The table for people: Markdown that reads well on GitHub and in a terminal."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -11,6 +11,7 @@ from pipeline.datasets.inventory import Inventory
 from pipeline.evaluation.metrics import HEADLINE, IMPROVEMENTS, REPORTED
 from pipeline.evaluation.scoring import CEILING, SILENT_ESTIMATE, UNSCORED
 from pipeline.params import DATASETS, FOLDER
+from pipeline.tracks import Role
 
 
 def as_markdown(
@@ -106,6 +107,37 @@ def about_data(inventories: Sequence[Inventory]) -> list[str]:
         if told := ", ".join(f"{number} {what}" for what, number in lacking.items() if number):
             file = as_code(f"data/inventory/{found.dataset}.json")
             lines.append(f"{name}: incomplete: {told} ({file}).")
+    return lines
+
+
+def about_training(
+    validation: str, split: pd.DataFrame, processors: Mapping[str, Mapping[str, Sequence[int]]]
+) -> list[str]:
+    """Lines for the notes: what chose the epochs, and models whose seeds are not from one machine.
+
+    validation: `training.validation`; processors: by model as `histories.processors` has them.
+    """
+    supervised = split.loc[split["role"] == Role.SUPERVISED, "dataset"].unique()
+    tracks = split[split["role"] == Role.VALIDATION]
+    chosen = tracks if validation == "all" else tracks[tracks["dataset"].isin(supervised)]
+    whose = ", ".join(map(escaped, chosen["dataset"].unique()))
+    others = (
+        "paired recordings of all corpora, as in the paper"
+        if validation == "all"
+        else "no paired recording of another corpus was used"
+    )
+    lines = [
+        "The epoch of each run was chosen by L_s on the validation tracks of"
+        f" {whose} ({len(chosen)} tracks, each counting the same): {others}."
+    ]
+    for model, found in processors.items():
+        if len(found) > 1:
+            listed = "; ".join(
+                f"{escaped(name)}: {', '.join(map(str, seeds))}" for name, seeds in found.items()
+            )
+            lines.append(
+                f"The seeds of {escaped(model)} were trained on several machines: {listed}."
+            )
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Look at one track: decode all of it, hash its files, compare it with what is published.
+"""Look at one track: decode all of it, hash its files, compare it with what is published, listen to it.
 
 What was found sound is remembered beside the inventory (`InspectionCache`): a file that has not changed
 since is not read again.
@@ -13,12 +13,13 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline import files, rooms
 from pipeline.audio import decoding, reading
+from pipeline.audio.landmarks import Listener
 from pipeline.audio.reading import AudioInfo
 from pipeline.datasets.inventory import FileEntry
 from pipeline.datasets.readers.base import Rejected
 from pipeline.errors import UserError
 from pipeline.text_files import read_text
-from pipeline.tracks import Recording, Track, mixture_of
+from pipeline.tracks import MIXTURE, Recording, Track, mixture_of
 
 TOLERANCE = 1.0
 """Seconds by which a track's length may differ from the published one."""
@@ -43,6 +44,8 @@ class Inspection(NamedTuple):
     rejected: Rejected | None
     state: list[list[int]] | None = None
     """`files.state` of the files, as they were when they were read."""
+    fingerprints: dict[str, str] | None = None
+    """How the mixture and each source sound, or what a folder holds (`audio.landmarks`)."""
 
 
 def inspect(
@@ -50,12 +53,12 @@ def inspect(
 ) -> Inspection:
     """Open, decode and hash every file of a track, and compare it with what is expected.
 
-    names: the sources whose sum is the mixture, None for all. Raises nothing that a file can cause:
-    it is the reason of the rejection.
+    names: the sources whose sum is the mixture, None for the one kind that a folder holds. Raises
+    nothing that a file can cause: it is the reason of the rejection.
     """
     track, expected = work
     try:
-        return _inspect(track, expected, root, names or sorted(track.sources))
+        return _inspect(track, expected, root, names)
     except UserError as error:
         rejected = Rejected(track=track.id, reason=str(error))
     except OSError as error:
@@ -69,7 +72,9 @@ def without(root: Path, rejected: Rejected) -> Rejected:
     return rejected.model_copy(update={"reason": rejected.reason.replace(f"{root}/", "")})
 
 
-def _inspect(track: Track, expected: Expected, root: Path, names: Sequence[str]) -> Inspection:
+def _inspect(
+    track: Track, expected: Expected, root: Path, names: Sequence[str] | None
+) -> Inspection:
     every = sorted(track.sources)
     parts = [part for parts in track.sources.values() for part in parts]
     paths = sorted({part.file for part in parts})
@@ -77,12 +82,17 @@ def _inspect(track: Track, expected: Expected, root: Path, names: Sequence[str])
     info = reading.track_info(track, root, every)
     sounding = dict.fromkeys(every, False)
     mixture, samples = False, 0
-    asked = [every.index(name) for name in names]
+    asked = [every.index(name) for name in names or every]
+    heard = {name: Listener(info.sample_rate) for name in ([MIXTURE, *names] if names else every)}
     for block in reading.stream_sources(track, root, every):
         samples += block.shape[2]
         for name, source in zip(every, block, strict=True):
             sounding[name] |= bool(source.any())
-        mixture |= bool(mixture_of(block[asked]).any())
+        mixed = mixture_of(block[asked])
+        mixture |= bool(mixed.any())
+        for name, listener in heard.items():
+            sound = mixed if name not in every else block[every.index(name)]
+            listener.push(sound.mean(axis=0))
     if any(part.channel is not None for part in parts):
         expected = expected._replace(channels=None)  # the reader asked for exactly its channels
     _compare(root / paths[0], info, samples, expected)
@@ -108,7 +118,8 @@ def _inspect(track: Track, expected: Expected, root: Path, names: Sequence[str])
         samples=samples,
         silent=tuple(name for name in every if not sounding[name]),
     )
-    return Inspection(recording, entries, None, before)
+    fingerprints = {name: listener.fingerprint() for name, listener in heard.items()}
+    return Inspection(recording, entries, None, before, fingerprints)
 
 
 def _compare(path: Path, info: AudioInfo, samples: int, expected: Expected) -> None:
@@ -133,6 +144,7 @@ class _Sound(BaseModel):
     files: dict[str, FileEntry]
     state: list[list[int]] | None
     """`files.state` of the files."""
+    fingerprints: dict[str, str]
 
 
 class InspectionCache:
@@ -176,7 +188,7 @@ class InspectionCache:
         if sound.state != _state(root, sound.files):
             return None
         self.now[key] = text
-        return Inspection(recording, sound.files, None)
+        return Inspection(recording, sound.files, None, fingerprints=sound.fingerprints)
 
     def remember(
         self, found: Inspection, expected: Expected, root: Path, names: Sequence[str] | None
@@ -185,7 +197,12 @@ class InspectionCache:
         if found.recording is None:
             return
         recording = found.recording.model_dump(mode="json", exclude={"track"})
-        sound = _Sound(recording=recording, files=found.files, state=found.state)
+        sound = _Sound(
+            recording=recording,
+            files=found.files,
+            state=found.state,
+            fingerprints=found.fingerprints or {},
+        )
         self.now[_key(found.recording.track, expected, names)] = sound.model_dump_json()
 
 

@@ -9,14 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from pipeline import files
+from pipeline.audio import landmarks
 from pipeline.datasets.readers.base import Rejected
 from pipeline.errors import UserError
 from pipeline.params import FOLDER, Name, Origin
 from pipeline.text_files import printed, read_json
 from pipeline.tracks import Recording
+
+
+def _fingerprint(text: str) -> str:
+    landmarks.hashes(text)
+    return text
 
 
 class FileEntry(BaseModel):
@@ -45,6 +51,9 @@ class Inventory(BaseModel):
     """Sorted by the track's id."""
     files: dict[str, FileEntry] = {}
     """Every file of the recordings, by its path relative to the dataset's folder."""
+    fingerprints: dict[str, dict[str, Annotated[str, AfterValidator(_fingerprint)]]] = {}
+    """How each recording sounds, by its track and by what is heard: the mixture and each source, or
+    what a folder holds."""
     rejected: tuple[Rejected, ...] = ()
     """Damaged tracks."""
     missing: tuple[str, ...] = ()
@@ -103,8 +112,12 @@ def _lines(inventory: Inventory) -> Iterator[str]:
     by_name = sorted(inventory.files.items())
     large: dict[str, tuple[str, str, Iterator[str]]] = {
         "files": ("{", "}", (f"{_json(name)}: {_json_of(entry)}" for name, entry in by_name)),
+        "fingerprints": (
+            "{", "}",
+            (f"{_json(name)}: {_json(heard)}" for name, heard in inventory.fingerprints.items()),
+        ),
         "recordings": ("[", "]", map(_json_of, inventory.recordings)),
-    }
+    }  # fmt: skip
     scalars = inventory.model_dump(mode="json", exclude_defaults=True, exclude=set(large))
     separator = "{"
     for name in sorted([*scalars, *(name for name in large if getattr(inventory, name))]):

@@ -1,20 +1,24 @@
 """Which track is used for what: the paper's cut, or one in which no artist has two roles."""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from pipeline.datasets import catalogue
+from pipeline.datasets import catalogue, duplicates
 from pipeline.datasets.inventory import Inventory
 from pipeline.datasets.readers.base import VOCALS
-from pipeline.errors import UserError
+from pipeline.errors import UserError, listing, printable
 from pipeline.params import FOLDER, Model
 from pipeline.roles import COLUMNS
 from pipeline.tracks import MIXTURE, Recording, Role, Track
 
 STRATEGIES = ("paper", "by_artist")
+
+DRAWS = 100
+"""Random assignments of artists, of which `by_artist` takes the best."""
 
 _TRAINING_PARTITIONS = ("Dev", "train")
 
@@ -24,6 +28,7 @@ def assign(
     strategy: str,
     seed: int,
     kept: Mapping[str, Collection[str]] | None = None,
+    weights: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
     """Give every recording a role: a row of COLUMNS each, by dataset as given, then by track.
 
@@ -33,7 +38,8 @@ def assign(
     `seed`, in nearly the same proportions, no artist of a dataset in two roles. A dataset with
     partitions (DSD100) gives the supervised role, the others the unlabelled one (section 4.2). A
     folder of unpaired recordings is unlabelled as a whole. `kept` names the roles that are used of a
-    dataset, by its name, if not all: the tracks with another role are left out.
+    dataset, by its name, if not all: the tracks with another role are left out. `weights` has those of
+    the folders that have one.
     """
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy: expected one of {STRATEGIES}, found {strategy!r}")
@@ -44,10 +50,12 @@ def assign(
         if inventory.origin == FOLDER:
             roles = dict.fromkeys((track.id for track in tracks), Role.UNLABELLED)
         else:
-            roles = _paper(tracks) if strategy == "paper" else _by_artist(tracks, seed)
+            roles = _paper(tracks) if strategy == "paper" else _by_artist(recordings, seed)
         used = (kept or {}).get(inventory.dataset, tuple(Role))
-        rows = [_row(r, roles[r.track.id]) for r in recordings if roles[r.track.id] in used]
-        frames.append(pd.DataFrame(rows, columns=COLUMNS))
+        weight = (weights or {}).get(inventory.dataset, math.nan)
+        rows = [(*_row(r, roles[r.track.id]), weight) for r in recordings]
+        frame = pd.DataFrame(rows, columns=COLUMNS)
+        frames.append(frame[frame["role"].isin(used)])
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
 
 
@@ -71,11 +79,93 @@ def check_unlabelled(
             )
 
 
+def notices(
+    frame: pd.DataFrame,
+    inventories: Sequence[Inventory],
+    strategy: str,
+    name: Callable[[str], str] = printable,
+    limit: int = 5,
+) -> list[str]:
+    """What a reader of the results should know of the roles in `frame`: a line for each thing.
+
+    Tracks that are left out because they are test or validation tracks once more; with the strategy
+    `by_artist`, artists that have more tracks than their role should; test and validation tracks that
+    share an artist with tracks from which the model was learned or chosen; weights of folders. name: how
+    a dataset's, track's or artist's name is written; limit: how many tracks a line names.
+    """
+    lines = [
+        f"{name(found.track.dataset)}: {name(found.track.track)} is the {found.role} track"
+        f" {name(str(found.original))} once more; left out."
+        for found in duplicates.find(frame, inventories)
+    ]
+    for inventory in inventories:
+        mine = frame[frame["dataset"] == inventory.dataset]
+        if inventory.origin != FOLDER:
+            lines += _too_large(mine, inventory, name) if strategy == "by_artist" else []
+            lines += _shared_artists(mine, frame, name, limit)
+        elif len(mine) and not math.isnan(weight := mine["weight"].iloc[0]):
+            lines.append(
+                f"{name(inventory.dataset)}: weight {weight:g}: its recordings are drawn, all"
+                f" together, {weight:g} times as often as all tracks without a weight."
+            )
+    return lines
+
+
+def _too_large(
+    frame: pd.DataFrame, inventory: Inventory, name: Callable[[str], str]
+) -> Iterable[str]:
+    """A line for every artist with more tracks than its role should have."""
+    partitioned = any(one.track.partition is not None for one in inventory.recordings)
+    quota = _quota(len(inventory.recordings), partitioned)
+    counts = frame["role"].value_counts()
+    for artist, tracks in frame.groupby(frame["artist"].map(_folded), sort=False):
+        roles = tracks["role"].unique()
+        if artist and len(roles) == 1 and len(tracks) > max(1, quota[Role(roles[0])]):
+            has = ", ".join(f"{counts.get(str(role), 0)} {role}" for role in quota)
+            wanted = ", ".join(f"{count} {role}" for role, count in quota.items())
+            yield (
+                f"{name(inventory.dataset)}: {len(tracks)} of {len(inventory.recordings)} tracks are by"
+                f" {name(tracks['artist'].iloc[0])}, and all of them {roles[0]}: the roles have {has}"
+                f" tracks instead of {wanted}."
+            )
+
+
+def _shared_artists(
+    frame: pd.DataFrame, everything: pd.DataFrame, name: Callable[[str], str], limit: int
+) -> list[str]:
+    """One line about the test and validation tracks whose artist has tracks in a role before theirs."""
+    artists = {
+        role: set(tracks.map(_folded)) - {""}
+        for role, tracks in everything.groupby("role")["artist"]
+    }
+    said = []
+    for role in (Role.TEST, Role.VALIDATION):
+        mine = frame[frame["role"] == role]
+        for before in (Role.SUPERVISED, Role.UNLABELLED, Role.VALIDATION):
+            if before != role:
+                shared = mine[mine["artist"].map(_folded).isin(artists.get(before, set()))]
+                if len(shared):
+                    tracks = listing(map(name, shared["track"]), limit)
+                    said.append(
+                        f"{len(shared)} of {len(mine)} {role} tracks share an artist with"
+                        f" {before} tracks ({tracks})"
+                    )
+    return [f"{name(str(frame['dataset'].iloc[0]))}: {'; '.join(said)}."] if said else []
+
+
 def _row(recording: Recording, role: Role) -> tuple[str, str, str, str, bool]:
-    """A row of COLUMNS."""
+    """A row of COLUMNS but for the weight."""
     track = recording.track
-    sings = bool(track.sources.get(VOCALS)) and VOCALS not in recording.silent
-    return track.dataset, track.id, track.artist, str(role), sings
+    return track.dataset, track.id, track.artist, str(role), _sings(recording)
+
+
+def _sings(recording: Recording) -> bool:
+    return bool(recording.track.sources.get(VOCALS)) and VOCALS not in recording.silent
+
+
+def _folded(artist: str) -> str:
+    """An artist's name whatever its spelling."""
+    return artist.strip().casefold()
 
 
 def _paper(tracks: Sequence[Track]) -> dict[str, Role]:
@@ -109,22 +199,68 @@ def _fill(tracks: Sequence[str], counts: dict[Role, int]) -> dict[str, Role]:
     return dict(zip(tracks, order, strict=True))
 
 
-def _by_artist(tracks: Sequence[Track], seed: int) -> dict[str, Role]:
-    """Largest artist first, each into the role that lacks most of its share."""
-    groups: dict[str, list[str]] = defaultdict(list)
-    for track in tracks:
-        groups[track.artist.strip().casefold()].append(track.id)
-    quota = _quota(len(tracks), any(track.partition is not None for track in tracks))
-    room = {role: float(count) for role, count in quota.items() if count}
-    dataset = tracks[0].dataset if tracks else ""
-    roles: dict[str, Role] = {}
-    order = sorted(groups, key=lambda name: (-len(groups[name]), _chance(seed, dataset, name)))
-    for artist in order:
-        # max takes the first of equals: ties go by the order of the roles.
-        role = max(room, key=lambda role: room[role] / quota[role])
-        room[role] -= len(groups[artist])
-        roles |= dict.fromkeys(groups[artist], role)
+def _by_artist(recordings: Sequence[Recording], seed: int) -> dict[str, Role]:
+    """The best of DRAWS random assignments, in all of which the largest artist has the same role.
+
+    Best are as few roles without tracks as can be, then shares of each role that are near to the
+    quota: of all tracks, of those with vocals, and of those without (the sum of (count - share)^2 /
+    share). The largest artist's role is drawn once, since the best one for it is always the same.
+    """
+    groups: dict[str, list[Recording]] = defaultdict(list)
+    for recording in recordings:
+        groups[_folded(recording.track.artist)].append(recording)
+    partitioned = any(recording.track.partition is not None for recording in recordings)
+    quota = _quota(len(recordings), partitioned)
+    quota = {role: count for role, count in quota.items() if count}
+    dataset = recordings[0].track.dataset if recordings else ""
+    order = sorted(groups, key=lambda one: (-len(groups[one]), _chance(seed, dataset, one)))
+    sizes = {artist: len(groups[artist]) for artist in order}
+    vocals = {artist: sum(map(_sings, groups[artist])) for artist in order}
+    draws = (_draw(sizes, quota, f"{seed}/{dataset}", number) for number in range(DRAWS))
+    best = min(draws, key=lambda roles: _cost(roles, sizes, vocals, quota))
+    return {one.track.id: role for artist, role in best.items() for one in groups[artist]}
+
+
+def _draw(
+    sizes: Mapping[str, int], quota: Mapping[Role, int], stream: str, number: int
+) -> dict[str, Role]:
+    """Artists in the order of `sizes`, each into a role at random, by the room that is left in it.
+
+    A role that has no room for all tracks of an artist gets it only where none has.
+    """
+    room, roles = dict(quota), {}
+    for artist, size in sizes.items():
+        # the first one's role does not depend on the number
+        chance = _uniform(stream, str(number if roles else 0), artist)
+        open_ = {role: left for role, left in room.items() if left >= size}
+        open_ = open_ or {role: left for role, left in room.items() if left > 0}
+        point = chance * sum(open_.values())
+        for role, left in open_.items():
+            roles[artist] = role
+            point -= left
+            if point < 0:
+                break
+        room[roles[artist]] -= size
     return roles
+
+
+def _cost(
+    roles: Mapping[str, Role],
+    sizes: Mapping[str, int],
+    vocals: Mapping[str, int],
+    quota: Mapping[Role, int],
+) -> tuple[int, float]:
+    """What is wrong with the roles of artists: as few as possible of the first, then of the second."""
+    cost = 0.0
+    without = {artist: sizes[artist] - vocals[artist] for artist in sizes}
+    for counts in (sizes, vocals, without):
+        found: Counter[Role] = Counter()
+        for artist, role in roles.items():
+            found[role] += counts[artist]
+        for role, tracks in quota.items():
+            share = sum(counts.values()) * tracks / sum(quota.values())
+            cost += (found[role] - share) ** 2 / share if share else 0.0
+    return len(quota) - len(set(roles.values())), cost
 
 
 def _quota(tracks: int, partitioned: bool) -> dict[Role, int]:
@@ -137,6 +273,11 @@ def _quota(tracks: int, partitioned: bool) -> dict[Role, int]:
     return first | {Role.TEST: tracks - sum(first.values())}
 
 
-def _chance(seed: int, dataset: str, artist: str) -> bytes:
+def _chance(*key: object) -> bytes:
     """A random order that depends on nothing but these: no library's generator, no other artist."""
-    return hashlib.sha256(f"{seed}/{dataset}/{artist}".encode()).digest()
+    return hashlib.sha256("/".join(map(str, key)).encode()).digest()
+
+
+def _uniform(*key: object) -> float:
+    """A number from 0 to below 1, random like `_chance`."""
+    return int.from_bytes(_chance(*key)[:6]) / 2**48

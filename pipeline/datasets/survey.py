@@ -66,6 +66,7 @@ def take(
             name: FileEntry(bytes=entry.bytes) if name in ours else entry
             for name, entry in found.files.items()
         },
+        fingerprints=found.fingerprints,
         rejected=found.rejected,
         missing=tuple(missing),
         extra=tuple(extra),
@@ -107,6 +108,7 @@ class _Usable(NamedTuple):
     recordings: tuple[Recording, ...]
     files: dict[str, FileEntry]
     rejected: tuple[Rejected, ...]
+    fingerprints: dict[str, dict[str, str]]
 
 
 def _inspect_all(
@@ -149,6 +151,7 @@ def _sort_out(root: Path, inspections: list[Inspection], rejected: list[Rejected
     """Sound recordings, each once, and the rejected ones."""
     recordings: list[Recording] = []
     entries: dict[str, FileEntry] = {}
+    heard: dict[str, dict[str, str]] = {}
     first: dict[tuple[object, ...], str] = {}
     for found in inspections:
         if found.recording is None:
@@ -160,6 +163,7 @@ def _sort_out(root: Path, inspections: list[Inspection], rejected: list[Rejected
         if same == track:
             recordings.append(found.recording)
             entries |= found.files
+            heard[track] = found.fingerprints or {}
         else:
             reason = (
                 f"byte for byte the same recording as {same}, which is used; remove one of them"
@@ -171,7 +175,7 @@ def _sort_out(root: Path, inspections: list[Inspection], rejected: list[Rejected
             f" the first: {rejected[0].track}: {rejected[0].reason}"
         )
     rejected.sort(key=lambda entry: entry.track)
-    return _Usable(tuple(recordings), entries, tuple(rejected))
+    return _Usable(tuple(recordings), entries, tuple(rejected), heard)
 
 
 def _content(found: Inspection) -> tuple[object, ...]:

@@ -18,6 +18,7 @@ from pipeline.features import extraction
 from pipeline.features.extraction import Extracted, load_extracted, working_length
 from pipeline.features.stft import frame_count
 from pipeline.features.store import ARRAYS, FORMAT, USER_BLOCK, FeatureFile, seal
+from pipeline.parallel import machine
 from pipeline.params import FOLDER, Signal
 from pipeline.tracks import MIXTURE, Recording
 
@@ -49,6 +50,7 @@ class Layout:
             "format": FORMAT,
             "code": rooms.narrow_fingerprint(extraction.__name__),
             "decoders": decoding.VERSIONS,
+            "arithmetic": machine.arithmetic(),
             "kinds": kinds,
             "signal": signal.model_dump(),
             "made_from": inventory.made_from,

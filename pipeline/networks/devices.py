@@ -3,12 +3,17 @@
 import torch
 
 from pipeline.errors import UserError
+from pipeline.parallel import machine
 
 
 def resolve_device(device: str) -> str:
-    """cpu or cuda. Raises UserError when cuda is asked for and there is none."""
+    """cpu or cuda; auto: cuda where there is one, unless results are to be the same everywhere.
+
+    Raises UserError when cuda is asked for and there is none.
+    """
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        gpu = torch.cuda.is_available() and machine.arithmetic() == "native"
+        return "cuda" if gpu else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: no CUDA device is visible; use --device cpu")
     if device not in ("cpu", "cuda"):

@@ -31,6 +31,7 @@ from distributed.versions import VersionMismatchWarning
 from pipeline import rooms
 from pipeline.errors import UserError
 from pipeline.files import PARTIAL
+from pipeline.parallel import machine
 from pipeline.parallel.workers import Item, Result, Task, WorkerDied, single_thread
 
 PACKAGES = (
@@ -248,6 +249,7 @@ def identity() -> dict[str, str]:
     """What decides the bits of a result beside its item: code, as it was imported, and libraries."""
     return {
         "pipeline code": rooms.digest(rooms.PACKAGE.rglob("*.py"))[:8],
+        "arithmetic": machine.arithmetic(),
         "Python": platform.python_version(),
         **{name: _version(name) for name in PACKAGES},
     }

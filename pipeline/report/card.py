@@ -8,11 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.comparison import revisions
-from pipeline.comparison.aggregation import Means, load_means
-from pipeline.comparison.markdown import escaped, grid
+from pipeline.comparison.aggregation import combine, means, unseen_datasets
+from pipeline.comparison.markdown import escaped, grid, number
 from pipeline.datasets import catalogue, inventory
 from pipeline.datasets.inventory import Inventory
 from pipeline.evaluation.metrics import MEASURED
+from pipeline.evaluation.scored_weights import scored_as
+from pipeline.evaluation.track_scores import NO_SEED, load_tracks
 from pipeline.params import REFERENCE_ROWS
 from pipeline.roles import load_split
 from pipeline.separation import model_folder
@@ -21,23 +23,27 @@ from pipeline.separation.onnx_network import INPUT, ONNX, OUTPUT
 from pipeline.separation.separator import Separator
 from pipeline.tracks import MIXTURE, Role
 
-FRAME = (MIXTURE, "oracle")
-"""The reference rows beside a model's scores."""
+ORACLE = "oracle"
 LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime")
 
 
 def card(model: Path, separator: Separator, results: Path) -> str:
-    """The model card of a model folder (Markdown)."""
+    """The model card of a model folder (Markdown).
+
+    Its scores are those that results/tracks has of these very weights, whatever the model is called.
+    """
     config = model_folder.read_config(model)
     name = config.model or model.name
     data = results.absolute().parent / "data"
     found = [inventory.load(path) for path in sorted((data / "inventory").glob("*.json"))]
     split = load_split(data / "split.csv") if (data / "split.csv").exists() else None
     rendered = [entry.dataset for entry in found if entry.origin == "synthetic"]
+    tracks = results / "tracks"
+    scored = scored_as(model / model_folder.WEIGHTS, tracks)
     sections = [
         [f"# {escaped(name)}"], _summary(separator, config, rendered), _use(separator),
-        _limits(separator, rendered), _recordings(found, split),
-        _scores(results / "metrics.json", name, separator.sources), _made_with(),
+        _limits(separator, rendered), _recordings(found, split, scored is not None),
+        _scores(tracks, scored, separator.sources, split), _made_with(),
     ]  # fmt: skip
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
 
@@ -93,7 +99,9 @@ def _limits(separator: Separator, rendered: Sequence[str]) -> list[str]:
     return lines
 
 
-def _recordings(found: Sequence[Inventory], split: pd.DataFrame | None) -> list[str]:
+def _recordings(
+    found: Sequence[Inventory], split: pd.DataFrame | None, scored_here: bool
+) -> list[str]:
     lines = ["## Recordings", ""]
     if split is None:
         return [*lines, "Not known: data/split.csv was not there when this was written."]
@@ -105,6 +113,9 @@ def _recordings(found: Sequence[Inventory], split: pd.DataFrame | None) -> list[
     lines += ["Tracks; the weights come from `supervised` and, with critics, `unlabelled`;"
               " `validation` chose the epoch, `test` is scored below.", ""]  # fmt: skip
     lines += grid(["dataset", *Role], rows, 1)
+    if not scored_here:
+        lines += ["", "That is the split that was here when this was written; whether this model was"
+                  " trained with it is not known."]  # fmt: skip
     if found:
         lines += [
             "",
@@ -123,32 +134,44 @@ def _terms(entry: Inventory) -> str:
     return "files of the people who trained the model, under terms that only they know"
 
 
-def _scores(path: Path, name: str, sources: Sequence[str]) -> list[str]:
+def _scores(
+    tracks: Path, scored: tuple[str, int] | None, sources: Sequence[str], split: pd.DataFrame | None
+) -> list[str]:
+    """Means of the row and the seed in `tracks` that are the scores of these weights."""
     lines = ["## Scores", ""]
-    if not path.exists():
-        return [*lines, "None: results/metrics.json was not there when this was written."]
-    metrics = load_means(path, "delete it and run `python -m stages.compare`")
-    tables = {source: _table(metrics, name, source) for source in sources}
-    if not any(tables.values()):
-        return [*lines, f"None: results/metrics.json has no row {escaped(name)}."]
-    frame = "; ".join(f"`{row}`: {REFERENCE_ROWS[row]}" for row in FRAME)
-    lines.append(f"Means over test tracks in dB (BSS Eval v3). {frame}.")
-    for source, table in tables.items():
-        lines += ["", f"{escaped(source)}:", "", *table]
+    if not tracks.is_dir():
+        return [*lines, "None: results/tracks was not there when this was written."]
+    if scored is None:
+        return [*lines, "None: no scores in results/tracks are of these weights."]
+    row, seed = scored
+    frames = {name: load_tracks(tracks / f"{name}.csv") for name in (MIXTURE, row, ORACLE)}
+    if seed not in set(frames[row]["seed"]):
+        return [*lines, f"None: results/tracks has no scores of {escaped(row)} with seed {seed}."]
+    scores = combine(frames, sources)
+    unseen = () if split is None else unseen_datasets(split)
+    of_all = means(scores, sources, unseen)
+    of_this = means(scores[scores["seed"].isin([NO_SEED, seed])], sources, unseen)
+    this, every = f"seed {seed}", f"{frames[row]['seed'].nunique()} seeds"
+    columns = {
+        MIXTURE: (of_all, MIXTURE), this: (of_this, row), every: (of_all, row), ORACLE: (of_all, ORACLE)
+    }  # fmt: skip
+    lines.append(
+        f"Means over test tracks in dB (BSS Eval v3). `{this}`: this model; `{every}`: the mean over"
+        f" all that {escaped(row)} was trained with; `{MIXTURE}`: {REFERENCE_ROWS[MIXTURE]};"
+        f" `{ORACLE}`: {REFERENCE_ROWS[ORACLE]}."
+    )
+    header = ["test set", "metric", "tracks", *columns]
+    for source in sources:
+        rows = []
+        for test_set, cells in of_this.items():
+            for metric in MEASURED:
+                shown = [
+                    of[test_set][name].get(f"{metric}_{source}") for of, name in columns.values()
+                ]
+                tracks_of = str(cells[row]["tracks"])
+                rows.append([escaped(test_set), metric, tracks_of, *map(number, shown)])
+        lines += ["", f"{escaped(source)}:", "", *grid(header, rows, 2)]
     return lines
-
-
-def _table(metrics: Means, name: str, source: str) -> list[str]:
-    (mixture, oracle), rows = FRAME, []
-    for test_set, cells in metrics.items():
-        for metric in MEASURED if name in cells else ():
-            found = [
-                cells.get(row, {}).get(f"{metric}_{source}") for row in (mixture, name, oracle)
-            ]
-            values = ["–" if value is None else f"{value:.2f}" for value in found]
-            rows.append([escaped(test_set), metric, str(cells[name]["tracks"]), *values])
-    header = ["test set", "metric", "tracks", mixture, escaped(name), oracle]
-    return grid(header, rows, 2) if rows else []
 
 
 def _made_with() -> list[str]:

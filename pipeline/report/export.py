@@ -19,9 +19,9 @@ def export_model(model: Path, out: Path, results: Path) -> None:
     """Write the new folder `out`: weights, configuration, ONNX, and a model card, README.md.
 
     Of a model with several seeds it is the one with the lowest validation loss.
-    The card tells the scores in results/metrics.json, and the recordings by data/split.csv and
-    data/inventory beside `results`, as far as they are there. Raises UserError when `out` is there
-    already, the model folder is no good, or one of these files is damaged.
+    The card tells the scores that results/tracks has of these weights, and the recordings by
+    data/split.csv and data/inventory beside `results`, as far as they are there. Raises UserError when
+    `out` is there already, the model folder is no good, or one of these files is damaged.
     """
     _require_new(out)
     model = chosen(model)

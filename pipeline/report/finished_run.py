@@ -3,7 +3,6 @@
 import os
 import platform
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from itertools import product
@@ -19,8 +18,10 @@ from pipeline.comparison.aggregation import ALL, Means
 from pipeline.datasets import inventory
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
+from pipeline.evaluation import scored_weights
 from pipeline.evaluation.scoring import UNSCORED
 from pipeline.evaluation.track_scores import KEY, load_tracks
+from pipeline.parallel import machine
 from pipeline.params import Params, table_rows
 from pipeline.roles import load_split
 from pipeline.separation import model_folder
@@ -109,6 +110,8 @@ def load(
         )
     for name, seed in product(settings.models, settings.seeds):
         model_folder.read_trained(models / name, seed, settings)
+        # sound of other weights than the scores would be two models in one row
+        scored_weights.check(models / name, seed, results / "tracks" / f"{name}.csv")
     folders = {name: model_folder.chosen(models / name) for name in settings.models}
     return Run(
         params=settings,
@@ -184,15 +187,7 @@ def hardware() -> list[str]:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
-    return [f"{processor()}, {cores} cores usable", *(gpus or ["no GPU"])]
-
-
-def processor() -> str:
-    """The name of this machine's processor."""
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    return platform.processor() or platform.machine()
+    return [f"{machine.processor()}, {cores} cores usable", *(gpus or ["no GPU"])]
 
 
 def _notes(path: Path, again: str) -> tuple[str, ...]:

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.comparison.aggregation import CELL
 from pipeline.evaluation.metrics import HEADLINE, REPORTED
 from pipeline.report.finished_run import Run, paper_values
 from pipeline.report.plots import Point
-from pipeline.report.words import difference_of, plain, side_of_zero, signed
+from pipeline.report.words import OF_DIFFERENCE, cell_of, plain, side_of_zero, signed
 from pipeline.tracks import MIXTURE, TrackName
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One model's mean on one test set."""
+    """One model's mean over seeds and the tracks of a test set."""
 
     value: float
     text: str
     best: bool = False
+    """Whether it cannot be told from the best model."""
     difference: str = ""
     """To the baseline, with its interval; empty where it is not compared."""
     verdict: str = "none"
@@ -35,6 +35,7 @@ class MeanRow:
 
     test_set: str
     tracks: int
+    """Those that have scores of the source."""
     cells: tuple[Cell, ...]
 
 
@@ -55,25 +56,25 @@ class TrackRow:
 def mean_rows(run: Run, source: str, metric: str) -> list[MeanRow]:
     """The comparison of one source and metric: a row per test set, a cell per row of the table."""
     paper = paper_values(run)
-    best = set(run.table.loc[run.table["best"] == 1, CELL].itertuples(index=False, name=None))
     rows = []
     for test_set, cells in run.means.items():
         values = {model: one.get(f"{metric}_{source}") for model, one in cells.items()}
-        drawn = []
+        drawn, tracks = [], 0
         for model, value in values.items():
-            found = difference_of(run.table, test_set, model, source, metric)
+            found = cell_of(run.table, test_set, model, source, metric)
+            difference, low, high = (found[name] for name in OF_DIFFERENCE)
+            tracks = max(tracks, 0 if math.isnan(found["tracks"]) else int(found["tracks"]))
             printed = paper.get((test_set, model, source, metric))
             drawn.append(
                 Cell(
                     value=math.nan if value is None else float(value),
                     text="–" if value is None else plain(value),
-                    best=(test_set, model, source, metric) in best,
-                    difference=_difference(*found),
-                    verdict=side_of_zero(*found[1:]),
+                    best=found["best"] == 1,
+                    difference=_difference(difference, low, high),
+                    verdict=side_of_zero(low, high),
                     paper="" if printed is None else plain(printed),
                 )
             )
-        tracks = max(int(one["tracks"]) for one in cells.values())
         rows.append(MeanRow(test_set, tracks, tuple(drawn)))
     return rows
 

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from pipeline.comparison.aggregation import ALL
+from pipeline.comparison.aggregation import ALL, CELL, LONG_COLUMNS, UNSEEN
 from pipeline.evaluation.metrics import HEADLINE
 from pipeline.params import REFERENCE_ROWS
 from pipeline.report.finished_run import Run
+
+OF_DIFFERENCE = ("difference", "difference_low", "difference_high")
 
 
 def joined(names: Sequence[str]) -> str:
@@ -26,16 +28,18 @@ def plain(value: float) -> str:
     return f"{value:.2f}".replace("-", "−")
 
 
-def difference_of(
+def cell_of(
     table: pd.DataFrame, test_set: str, model: str, source: str, metric: str
-) -> tuple[float, float, float]:
-    """Difference to the baseline and its interval's ends in results/table.csv; NaN where none."""
-    keys = table[["test_set", "model", "source", "metric"]]
-    chosen = table[(keys == [test_set, model, source, metric]).all(axis=1)]
+) -> dict[str, float]:
+    """The numbers of one row of results/table.csv by column; NaN where there are none."""
+    chosen = table[(table[CELL] == [test_set, model, source, metric]).all(axis=1)]
+    numbers = LONG_COLUMNS[len(CELL) :]
     if chosen.empty:
-        return math.nan, math.nan, math.nan
-    row = chosen.iloc[0]
-    return float(row["difference"]), float(row["difference_low"]), float(row["difference_high"])
+        return dict.fromkeys(numbers, math.nan)
+    return {
+        name: math.nan if pd.isna(value := chosen.iloc[0][name]) else float(value)
+        for name in numbers
+    }
 
 
 def side_of_zero(low: float, high: float) -> str:
@@ -46,57 +50,54 @@ def side_of_zero(low: float, high: float) -> str:
 
 
 def headline(run: Run) -> tuple[str, list[str]]:
-    """(what was compared, what came out of each source)."""
+    """(what was compared, what came out of each source: over all test tracks, and on unseen data)."""
     models = list(run.params.models)
     tracks = max(int(cells["tracks"]) for cells in run.means[ALL].values())
     kind = "embedded synthetic recordings in the layout of " if run.embedded else ""
-    sets = [str(name) for name in run.means if name != ALL]
+    sets = [str(name) for name in run.means if name not in (ALL, UNSEEN)]
     where = f"{tracks} test track{'s' if tracks != 1 else ''} of {kind}{joined(sets)}"
     what = f"{joined(models)} {'were' if len(models) > 1 else 'was'} tested on {where}."
-    return what, [_outcome(run, source) for source in run.params.sources]
+    shown = [test_set for test_set in (ALL, UNSEEN) if test_set in run.means]
+    return what, [
+        _outcome(run, source, test_set) for test_set in shown for source in run.params.sources
+    ]
 
 
-def _outcome(run: Run, source: str) -> str:
+def _outcome(run: Run, source: str, test_set: str) -> str:
     means = {
         model: float(cells[f"{HEADLINE}_{source}"])
-        for model, cells in run.means[ALL].items()
+        for model, cells in run.means[test_set].items()
         if model not in REFERENCE_ROWS and f"{HEADLINE}_{source}" in cells
     }
-    title = source.capitalize()
+    title = source.capitalize() + (f", {test_set}" if test_set != ALL else "")
     if not means:
         return f"{title}: no track has scores."
-    top = max(means.values())
-    best = [model for model, value in means.items() if value == top]
-    if len(means) == 1:
-        return f"{title}: {best[0]} has a mean {HEADLINE} of {plain(top)} dB."
-    if len(best) > 1:
-        return f"{title}: {joined(best)} share the highest mean {HEADLINE}, {plain(top)} dB."
-    lead = f"{title}: {best[0]} has the highest mean {HEADLINE}, {plain(top)} dB"
-    if run.baseline is None:
-        return f"{lead}; there is no supervised baseline to compare it with."
-    if best[0] == run.baseline:
-        second = max((model for model in means if model != best[0]), key=lambda m: means[m])
-        return f"{lead}; the next, {second}, {_difference(run, second, source)}."
-    return f"{lead}; it {_difference(run, best[0], source)}."
-
-
-def _difference(run: Run, model: str, source: str) -> str:
-    difference, low, high = difference_of(run.table, ALL, model, source, HEADLINE)
-    if math.isnan(difference):
-        return f"cannot be compared with {run.baseline} track by track"
-    interval = f"{confidence(run)} interval {signed(low)} to {signed(high)}"
-    said = side_of_zero(low, high)
-    if said in ("above", "below"):
-        return f"lies {plain(abs(difference))} dB {said} {run.baseline} ({interval})"
-    if said == "none":
-        return (
-            f"differs from {run.baseline} by {signed(difference)} dB, on too few tracks for an"
-            " interval"
-        )
-    return (
-        f"differs from {run.baseline} by {signed(difference)} dB, which the tracks do not tell"
-        f" from zero ({interval})"
+    if run.baseline not in means or len(means) == 1:
+        listed = joined([f"{plain(mean)} dB of {model}" for model, mean in means.items()])
+        alone = "; there is no supervised baseline to compare with" if len(means) > 1 else ""
+        return f"{title}: mean {HEADLINE} {listed}{alone}."
+    others = "; ".join(
+        f"{model} {_difference(run, test_set, model, source)}"
+        for model in means
+        if model != run.baseline
     )
+    return f"{title}: {run.baseline} has a mean {HEADLINE} of {plain(means[run.baseline])} dB; {others}."
+
+
+def _difference(run: Run, test_set: str, model: str, source: str) -> str:
+    cell = cell_of(run.table, test_set, model, source, HEADLINE)
+    difference, low, high = (cell[name] for name in OF_DIFFERENCE)
+    if math.isnan(difference):
+        return "cannot be compared with it track by track"
+    said = side_of_zero(low, high)
+    if said == "none":
+        return f"differs by {signed(difference)} dB, with too few seeds or artists for an interval"
+    interval = f"{confidence(run)} interval {signed(low)} to {signed(high)}"
+    if said == "unclear":
+        return f"cannot be told from it ({signed(difference)} dB, {interval})"
+    alone = cell["p_holm"] >= 1 - run.params.evaluation.confidence
+    doubt = ", but not if all comparisons of the table are counted" if alone else ""
+    return f"lies {plain(abs(difference))} dB {said} it ({interval}){doubt}"
 
 
 def confidence(run: Run) -> str:

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
@@ -22,7 +23,7 @@ from pipeline.errors import UserError
 from pipeline.features.store import FeatureFile, Rows, reading
 from pipeline.parallel.machine import side_by_side
 from pipeline.tracks import Role
-from pipeline.training.pools import Pool, silence, width
+from pipeline.training.pools import Pool, layout, silence, width
 
 PLACES = ("auto", "device", "memory", "disk")
 """Where the frames of a pool can be."""
@@ -53,10 +54,12 @@ def load_pool(
     """
     chosen = split[split["role"] == role]
     rows: list[list[Rows]] = [[] for _ in kinds]
+    taken = []
     for name in chosen["dataset"].unique():
         features = FeatureFile.open(folder / f"{name}.h5")
         if set(kinds) <= set(features.kinds):
-            for row in features.rows(chosen.loc[chosen["dataset"] == name, "track"].tolist()):
+            taken.append(chosen[chosen["dataset"] == name])
+            for row in features.rows(taken[-1]["track"].tolist()):
                 for found, wanted in zip(rows, kinds, strict=True):
                     found.append(features.frames_of(row, wanted))
     if not rows[0]:
@@ -66,20 +69,35 @@ def load_pool(
         )
     bins = rows[0][0].shape[1]
     lengths = torch.tensor([one.shape[0] for one in rows[0]])
-    # behind each track (or the excerpt it is filled up to) comes the next one's context
-    ends = torch.cumsum(lengths.clamp_min(length) + context, 0) + context
-    first = ends - lengths.clamp_min(length) - context
+    first, total = layout(lengths, length, context)
+    pool = partial(
+        Pool, first=first, lengths=lengths, length=length, context=context, device=device,
+        shares=shares(pd.concat(taken)),
+    )  # fmt: skip
     on_disk = FramesOnDisk(rows, first, lengths, bins, device)
-    total = int(ends[-1])
     place = choose(place, 4 * len(kinds) * total * width(bins), device)
     if place == "disk":
-        return Pool(on_disk, first, lengths, length, context, device)
+        return pool(on_disk)
     frames = silence(len(kinds), total, bins, device if place == "device" else None)
     for kind in range(len(kinds)):
         for start, count in zip(first, lengths, strict=True):
             block = on_disk.read(kind, start[None], 0, int(count))[0]
             frames[kind, start : start + count] = block.to(frames.device)
-    return Pool(frames, first, lengths, length, context, device)
+    return pool(frames)
+
+
+def shares(tracks: pd.DataFrame) -> Tensor | None:
+    """How large a share of a pool's draws each of its tracks has (tracks,); None: all the same.
+
+    tracks: rows of data/split.csv. The tracks of a dataset with a weight are drawn, all together, so
+    many times as often as all tracks of datasets without one; within both, each as often as another.
+    """
+    weighted = tracks["weight"].notna()
+    if not weighted.any():
+        return None
+    group = tracks["dataset"].where(weighted, "")
+    share = tracks["weight"].fillna(1.0) / group.groupby(group).transform("size")
+    return torch.from_numpy((share / share.sum()).to_numpy(np.float64))
 
 
 def choose(place: str, size: int, device: torch.device) -> str:
@@ -136,7 +154,8 @@ class FramesOnDisk:
         starts: their first frames without the `extra` before them (n,). Raises UserError when a track
         that is read for the first time is not what was stored, or cannot be read.
         """
-        tracks = torch.searchsorted(self.first, starts, right=True) - 1
+        # of a short track an excerpt may begin before it, and ends behind its first frame
+        tracks = torch.searchsorted(self.first, starts + length - 1, right=True) - 1
         begins = starts - self.first[tracks] - extra
         out = torch.zeros(len(starts), length + 2 * extra, self.bins)
         target = out.numpy()

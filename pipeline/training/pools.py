@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -20,6 +21,18 @@ def width(bins: int) -> int:
     Excerpts are then copied 16 bytes at a time, which is faster than number by number.
     """
     return -(-bins // 4) * 4
+
+
+def layout(lengths: Tensor, length: int, context: int) -> tuple[Tensor, int]:
+    """Where tracks of `lengths` frames lie in a pool: their first frames, and frames in all.
+
+    The silence between two tracks holds the context of an excerpt, and every excerpt of `length` frames
+    that holds the whole of a shorter track.
+    """
+    room = context + (length - lengths).clamp_min(0)
+    gaps = torch.maximum(room[1:], room[:-1])
+    first = room[0] + torch.cat([torch.zeros_like(room[:1]), (lengths[:-1] + gaps).cumsum(0)])
+    return first, int(first[-1] + lengths[-1] + room[-1])
 
 
 class Frames(Protocol):
@@ -37,7 +50,7 @@ class Pool:
     """The log magnitudes of some tracks, with silence between them, and their places.
 
     An excerpt is `length` frames of output with `context` frames around it; beyond a track's ends
-    there is silence. A track shorter than an excerpt is one excerpt, filled with silence.
+    there is silence (`layout`). An excerpt of a track that is shorter holds all of it, and silence.
     """
 
     frames: "Tensor | Frames"
@@ -50,23 +63,38 @@ class Pool:
     context: int
     device: torch.device | None = None
     """Where excerpts go; None: where the frames are."""
+    shares: Tensor | None = None
+    """Of all draws, those of each track (tracks,), float64, the sum is 1; None: the same for each."""
 
     @cached_property
     def positions(self) -> Tensor:
-        """How many excerpts each track has (tracks,)."""
+        """How many excerpts without silence each track has, at least one (tracks,)."""
         positions: Tensor = (self.lengths - self.length + 1).clamp_min(1)
         return positions
 
     def draw(self, random: np.random.Generator, count: int) -> Tensor:
-        """First output frames of `count` excerpts: uniform over tracks, then over positions."""
-        tracks = torch.from_numpy(random.integers(len(self.first), size=count))
-        places = torch.from_numpy(random.random(count)) * self.positions[tracks]
-        return self.first[tracks] + places.long()
+        """First output frames of `count` excerpts: tracks by their shares, then uniform over places.
+
+        Of a track shorter than an excerpt these are the places that hold all of it.
+        """
+        tracks = torch.from_numpy(self._tracks(random, count))
+        spare = self.lengths[tracks] - self.length
+        places = torch.from_numpy(random.random(count)) * (spare.abs() + 1)
+        return self.first[tracks] + spare.clamp_max(0) + places.long()
+
+    def _tracks(self, random: np.random.Generator, count: int) -> NDArray[np.int64]:
+        """Numbers of `count` tracks; equal shares draw what no shares draw."""
+        if self.shares is None or bool((self.shares == self.shares[0]).all()):
+            return random.integers(len(self.first), size=count)
+        # the last end may be rounded to less than 1
+        ends = self.shares.cumsum(0)[:-1].numpy()
+        return np.searchsorted(ends, random.random(count), side="right")
 
     def tiles(self) -> tuple[Tensor, Tensor]:
         """Excerpts that cover every track, the last one of each shifted back: first frames and weights.
 
-        The weights of a track's excerpts add up to 1, whatever its length.
+        The weights of a track's excerpts add up to 1, whatever its length. A track shorter than an
+        excerpt has one, at whose beginning it is.
         """
         places = [
             first

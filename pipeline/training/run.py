@@ -21,6 +21,7 @@ from pipeline.features.store import check_features
 from pipeline.networks.builders import build_separator
 from pipeline.networks.devices import resolve_device
 from pipeline.networks.interfaces import SeparatorNetwork
+from pipeline.parallel import machine
 from pipeline.params import Params
 from pipeline.roles import check_roles
 from pipeline.separation.model_folder import save_critic
@@ -71,6 +72,8 @@ def train(
     """
     check_roles(split, needs_unlabelled=params.models[name].unlabelled)
     accelerator = resolve_device(device)
+    if device == "auto" and accelerator == "cpu" and torch.cuda.is_available():
+        say("on the CPU: arithmetic in params.yaml is portable; native uses the GPU")
     with together(accelerator) as replica:
         local = f"cuda:{replica.local_rank}" if accelerator == "cuda" else "cpu"
         where = torch.device(local)
@@ -241,12 +244,20 @@ def finish(
                 **params.models[name].model_dump(),
                 "seed": seed,
                 "fingerprint": run,
+                "computed_on": computed_on(module.device),
                 "critic": params.critic.model_dump(),
                 "training": params.training.model_dump(),
                 "best": {key: best[key] for key in ("epoch", "steps", "loss")},
             },
         )
         save_curves(module.history, folder)
+
+
+def computed_on(device: torch.device) -> str | None:
+    """The processor or GPU that decides the weights' last bits; None where none does."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return None if machine.arithmetic() == "portable" else machine.processor()
 
 
 def quiet() -> None:

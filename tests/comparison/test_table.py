@@ -48,11 +48,28 @@ def test_markdown(collected: pd.DataFrame) -> None:
     assert float(rows[2][3].split(" ± ")[1]) == pytest.approx(half, abs=0.0051)
     first = cells_of(text, "Difference in SDR to baseline")[2]
     assert first == ["all", "accompaniment", "V", "+1.00", "+1.00 to +1.00", "0", "0"]
-    assert "after Holm's correction over the 16 differences of this table" in text
+    assert "after Holm's correction over the 4 differences of this table" in text
     assert "What can be seen" in text
     assert "silent reference): 1 of DSD100: `no vocals`." in text
     assert "No estimate was silent." in text
     assert text.endswith("- a note\n")
+
+
+def test_what_chose_the_epochs_is_a_note() -> None:
+    """And models whose seeds come from several machines, which round otherwise."""
+    roles = ["supervised", "validation", "validation", "validation", "test"]
+    datasets = ["DSD100", "DSD100", "iKala", "iKala", "iKala"]
+    split = pd.DataFrame({"dataset": datasets, "role": roles})
+    two = {"V": {"AMD EPYC": [1, 3], "NVIDIA H200": [2]}, "VA": {"AMD EPYC": [1, 2, 3]}}
+    first, second = table.about_training("supervised", split, two)
+    assert "validation tracks of DSD100 (1 tracks, each counting the same)" in first
+    assert "no paired recording of another corpus was used" in first
+    assert second == (
+        "The seeds of V were trained on several machines: `AMD EPYC`: 1, 3; `NVIDIA H200`: 2."
+    )
+    (first,) = table.about_training("all", split, {"V": {}})
+    assert "of DSD100, iKala (3 tracks" in first
+    assert "as in the paper" in first
 
 
 def test_no_name_becomes_markup(frames: dict[str, pd.DataFrame]) -> None:
@@ -92,7 +109,8 @@ def test_the_notes_say_of_which_sources_a_track_has_no_scores(
 ) -> None:
     for frame in frames.values():
         silent = (frame["track"] == "a") & (frame["source"] == "vocals")
-        frame.loc[silent, [*MEASURED, "note"]] = [np.nan, np.nan, np.nan, SILENT_REFERENCE]
+        frame[MEASURED] = frame[MEASURED].mask(silent)
+        frame["note"] = frame["note"].mask(silent, SILENT_REFERENCE)
     text = markdown(aggregation.combine(frames, SOURCES))
     assert "- Left out of all means (silent reference): 1 of DSD100: `no vocals`.\n" in text
     assert "- Left out of the means of vocals (silent reference): 1 of iKala: `a`.\n" in text

@@ -37,10 +37,14 @@ def test_closed_forms() -> None:
     phase = np.exp(1j * np.pi / 6)
     sources = torch.stack([cells([3 * phase]), cells([2j * phase]), cells([-phase])])
     mixture = cells([4 * phase])
-    expected = {"irm": [4 * 3 / 6, 4 * 2 / 6, 4 / 6], "magnitude": [3, 2, 1], "oracle": [3, 0, 0]}
+    expected = {
+        "irm": np.array([3, 2, 1]) * 4 / 6,
+        "magnitude": np.array([3, 2, 1]),
+        "oracle": np.array([3, 0, 0]),
+    }
     assert list(expected) == list(MAGNITUDES)
     for row, values in expected.items():
-        found = MAGNITUDES[row](sources, mixture).flatten()
+        found = MAGNITUDES[row](sources, mixture).flatten().numpy()
         np.testing.assert_allclose(found, values, atol=1e-6, err_msg=row)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import zipfile
@@ -265,9 +266,14 @@ def encoded(experiment: Path, target: Path, dataset: str, stem: str, endings: li
 def test_folders_of_unpaired_audio_feed_the_critics(
     experiment: Path, tmp_path: Path, one_process: None
 ) -> None:
-    """Instead of the datasets' thirds: no track of a dataset is unlabelled here."""
-    encoded(experiment, tmp_path / "radio", "CCMixter", "mix", ["mp3", "m4a", "flac", "ogg"])
-    encoded(experiment, tmp_path / "singing", "CCMixter", "source-02", ["opus", "wma", "mp3"])
+    """Instead of the datasets' thirds: no track of a dataset is unlabelled here.
+
+    What is a test or validation track of them once more is left out, with a word.
+    """
+    encoded(experiment, tmp_path / "radio", "iKala", "*", ["mp3", "m4a", "flac", "ogg"])
+    encoded(experiment, tmp_path / "singing", "MedleyDB", "*_STEM_01", ["opus", "wma", "mp3"])
+    encoded(experiment, tmp_path / "radio/copies", "CCMixter", "mix", ["mp3"] * 3)
+    encoded(experiment, tmp_path / "singing/copies", "CCMixter", "source-02", ["opus"] * 3)
     (tmp_path / "singing/cover.jpg").write_bytes(b"\xff\xd8\xff")
     (tmp_path / "singing/broken.mp3").write_bytes(b"not audio at all")
     data = changed()
@@ -275,7 +281,7 @@ def test_folders_of_unpaired_audio_feed_the_critics(
         "DSD100": {"origin": "synthetic"},
         "CCMixter": {"origin": "synthetic", "roles": ["validation", "test"]},
     } | YAML(typ="safe", pure=True).load(
-        "radio: {origin: folder, path: radio, holds: mixture}\n"
+        "radio: {origin: folder, path: radio, holds: mixture, weight: 0.5}\n"
         "DAMP: {origin: folder, path: singing, holds: vocals}\n"
     )
     data["models"], data["seeds"] = {"V": data["models"]["V"]}, [1]
@@ -286,7 +292,11 @@ def test_folders_of_unpaired_audio_feed_the_critics(
     run_stages(tmp_path)
     frame = pd.read_csv(tmp_path / "data/split.csv")
     unlabelled = frame[frame["role"] == "unlabelled"]
-    assert dict(unlabelled["dataset"].value_counts()) == {"radio": 4, "DAMP": 3}
+    # CCMixter's third that has no role here may be learned from
+    copies = unlabelled["track"].str.startswith("copies/")
+    assert dict(unlabelled[~copies]["dataset"].value_counts()) == {"radio": 4, "DAMP": 3}
+    assert dict(unlabelled[copies]["dataset"].value_counts()) == {"radio": 1, "DAMP": 1}
+    assert set(unlabelled.loc[unlabelled["dataset"] == "radio", "weight"]) == {0.5}
     for name, signal in (("radio", "mixture"), ("DAMP", "vocals")):
         store = FeatureFile.open(tmp_path / f"data/features/{name}.h5")
         assert (store.kinds, store.sources) == ((signal,), ())
@@ -295,8 +305,14 @@ def test_folders_of_unpaired_audio_feed_the_critics(
     assert config["critics"] == ["vocals"]
     assert (tmp_path / "models/V/seed-1/critic-vocals.safetensors").exists()
     text = (tmp_path / "results/table.md").read_text(encoding="utf-8")
-    assert "- radio: 4 unpaired recordings (mixture), unlabelled." in text
-    assert "- DAMP: 3 unpaired recordings (vocals), unlabelled." in text
+    assert "- radio: 7 unpaired recordings (mixture), unlabelled." in text
+    assert "- DAMP: 6 unpaired recordings (vocals), unlabelled." in text
+    for role in ("test", "validation"):
+        (song,) = frame.loc[(frame["dataset"] == "CCMixter") & (frame["role"] == role), "track"]
+        for folder in ("radio", "DAMP"):
+            copy = rf"- {folder}: `copies/album \d/take \d\.\w+` is the {role} track"
+            assert re.search(rf"{copy} `CCMixter/{song}` once more; left out\.", text)
+    assert "- radio: weight 0.5: its recordings are drawn, all together, 0.5 times as often" in text
     assert "1 tracks that cannot be used (`data/inventory/DAMP.json`)" in text
 
 

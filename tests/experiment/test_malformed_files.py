@@ -37,8 +37,8 @@ FOUND: list[tuple[str, bytes]] = [
      b' "sample_rate": 44100, "samples": 9, "track": {"artist": "a", "dataset": "iKala", "id": "a",'
      b' "sources": {"vocals": [{"file": "a.wav"}]}}}]}'),
     ("inventory", b'{"dataset": "iKala", "origin": "local", "absent": "\xff"}'),
-    ("split", b"dataset,track,artist,role,has_vocals\niKala,a,b,test,True,more\n"),
-    ("split", b'dataset,track,artist,role,has_vocals\niKala,"a,b,test,True\n'),
+    ("split", b"dataset,track,artist,role,has_vocals,weight\niKala,a,b,test,True,,more\n"),
+    ("split", b'dataset,track,artist,role,has_vocals,weight\niKala,"a,b,test,True,\n'),
     ("config", b'{"format": 1, "sources": []}'),
     ("metrics", b'{"all": {"V": {"tracks": "many"}}}'),
     ("metrics", b'{"all": 1}'),

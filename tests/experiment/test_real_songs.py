@@ -87,6 +87,7 @@ def test_from_layout_to_scores(
         pd.DataFrame(
             {
                 "dataset": "DSD100", "track": IDS, "artist": "x", "role": "test", "has_vocals": True,
+                "weight": None,
             }
         ).to_csv("data/split.csv", index=False)  # fmt: skip
         for row in params.table_rows(["V"]):

@@ -24,6 +24,7 @@ from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
 from pipeline.features import extraction, preprocess
 from pipeline.features.store import FeatureFile
+from pipeline.parallel import machine
 from pipeline.params import Params
 from tests.helpers.experiment import TRACKS
 from tests.helpers.limits import small_files_only
@@ -239,6 +240,8 @@ def test_other_parameters_or_code_read_everything_again(
     assert preprocess.write(found, root, settings.sources, longer, target) == everything
     assert preprocess.write(found, root, ["vocals"], longer, target) == everything
     monkeypatch.setattr(rooms, "narrow_fingerprint", lambda _: "other code")
+    assert preprocess.write(found, root, ["vocals"], longer, target) == everything
+    monkeypatch.setattr(machine, "arithmetic", lambda: "portable")
     assert preprocess.write(found, root, ["vocals"], longer, target) == everything
 
 

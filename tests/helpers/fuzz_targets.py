@@ -11,7 +11,7 @@ import torch
 
 from pipeline import params, roles
 from pipeline.comparison import aggregation, differences, histories, table
-from pipeline.datasets import inventory, rendered
+from pipeline.datasets import duplicates, inventory, rendered, split
 from pipeline.datasets.download import transfer
 from pipeline.datasets.inspection import Expected, InspectionCache
 from pipeline.datasets.readers import medleydb
@@ -49,6 +49,8 @@ def use_inventory() -> None:
     layout = Layout.of(found, found.kinds, params.load().signal)
     assert 0 <= layout.bytes < 2**63
     table.about_data([found])
+    given = split.assign([found], "by_artist", 1)
+    split.notices(duplicates.without(given, duplicates.find(given, [found])), [found], "by_artist")
 
 
 def use_split() -> None:
@@ -72,6 +74,7 @@ def use_scores() -> None:
     save_tracks(rounded, copy)
     assert load_tracks(copy).equals(rounded)
     settings = params.load()
+    card._scores(path.parent, ("V", 1), settings.sources, None)
     frames = {row: load_tracks(Path(f"results/tracks/{row}.csv")) for row in ROWS}
     scores = aggregation.combine(frames, settings.sources)
     split = roles.load_split(Path("data/split.csv"))
@@ -113,7 +116,6 @@ def use_metrics() -> None:
     run = replace(whole(), means=means)
     words.headline(run)
     tables.mean_rows(run, "vocals", "SDR")
-    card._scores(path, "VA", ["accompaniment", "vocals"])
     differences.load(Path(), "HEAD")
 
 

@@ -72,9 +72,11 @@ def split_of(collected: pd.DataFrame, per_artist: int = 1) -> pd.DataFrame:
     """
     tracks = collected[["dataset", "track"]].drop_duplicates().reset_index(drop=True)
     artists = [f"Artist {k // per_artist}" for k in range(len(tracks))]
-    tested = tracks.assign(artist=artists, role="test", has_vocals=True)
+    tested = tracks.assign(artist=artists, role="test", has_vocals=True, weight=NONE)
     other = {"dataset": "DSD100", "track": "x", "artist": "x", "role": "supervised"}
-    return pd.concat([tested, pd.DataFrame([other | {"has_vocals": True}])], ignore_index=True)
+    return pd.concat(
+        [tested, pd.DataFrame([other | {"has_vocals": True, "weight": NONE}])], ignore_index=True
+    )
 
 
 def table_of(collected: pd.DataFrame, baseline: str | None = "baseline") -> pd.DataFrame:

@@ -192,6 +192,13 @@ def test_a_worker_with_other_code(on_cluster: Path, monkeypatch: pytest.MonkeyPa
     assert "the stage 0123abcd; start it again" in message
 
 
+def test_a_worker_with_other_arithmetic(on_cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = cluster.identity() | {"arithmetic": "portable"}
+    monkeypatch.setattr(cluster, "identity", lambda: here)
+    message = one_line(square_slowly, range(3))
+    assert "has arithmetic native, the stage portable; start it again" in message
+
+
 def test_a_machine_with_another_version_of_dask(
     on_cluster: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,17 +16,21 @@ import torch
 from pipeline import files
 from pipeline.comparison import revisions
 from pipeline.errors import UserError, printable
+from pipeline.evaluation.metrics import MEASURED
+from pipeline.evaluation.scoring import Score
+from pipeline.evaluation.track_scores import NO_SEED, load_tracks, save_tracks, tracks_frame
 from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.report import card
 from pipeline.report.export import export_model
 from pipeline.roles import COLUMNS, save_split
-from pipeline.separation.model_folder import CONFIG, WEIGHTS
+from pipeline.separation.model_folder import CONFIG, WEIGHTS, digest
 from pipeline.separation.onnx_network import ONNX, load_onnx
 from pipeline.separation.separator import Separator
 from pipeline.separation.songs import separate_files
+from pipeline.tracks import TrackName
 from tests.helpers import rendered
 from tests.helpers.small_recordings import music, put
-from tests.helpers.small_separators import SIGNAL, noise, small_separator
+from tests.helpers.small_separators import SIGNAL, noise, small_separator, with_bias
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +118,28 @@ def test_the_folder_needs_nothing_else(model: Path, exported: Path, tmp_path: Pa
 
 def test_a_card_without_results_says_so(exported: Path) -> None:
     card = (exported / "README.md").read_text(encoding="utf-8")
-    assert "results/metrics.json was not there" in card
+    assert "results/tracks was not there" in card
     assert "data/split.csv was not there" in card
     assert "demonstration" not in card
+
+
+def scores_of(weights: Path, tracks: Path, dataset: str = "iKala") -> None:
+    """The files of results/tracks: two seeds of V, and these weights as its second."""
+    for row, seeds in (("mixture", (NO_SEED,)), ("V", (1, 2)), ("oracle", (NO_SEED,))):
+        lines = [
+            (seed, TrackName(dataset, "a"), [Score(s, dict.fromkeys(MEASURED, 10.0 * k + seed), "")
+                                             for k, s in enumerate(("accompaniment", "vocals"))])
+            for seed in seeds
+        ]  # fmt: skip
+        save_tracks(tracks_frame(lines), tracks / f"{row}.csv")
+    (tracks / "V.sha256").write_text(
+        f"{'0' * 64}  models/V/seed-1/{WEIGHTS}\n{digest(weights)}  models/V/seed-2/{WEIGHTS}\n"
+    )
+
+
+def table_cells(card: str) -> list[list[str]]:
+    lines = [line for line in card.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
 
 
 def test_no_name_in_a_card_becomes_markup(tmp_path: Path) -> None:
@@ -125,38 +148,98 @@ def test_no_name_in_a_card_becomes_markup(tmp_path: Path) -> None:
     # Those of inventories and of the split are refused as they are read.
     folder, data = tmp_path / "models/V", tmp_path / "data"
     small_separator().save(folder, {"model": name, "critics": ["vocals"]})
-    (tmp_path / "results").mkdir()
-    cells = {"tracks": 3, "SDR_vocals": 1.0}
-    rows = {"mixture": cells, name: cells, "oracle": cells}
-    metrics = {"all": rows, other: rows}
-    (tmp_path / "results/metrics.json").write_text(json.dumps(metrics))
-    save_split(pd.DataFrame([["x", "x", "x", "test", True]], columns=COLUMNS), data / "split.csv")
+    scores_of(folder / WEIGHTS, tmp_path / "results/tracks", other)
+    save_split(
+        pd.DataFrame([["x", "x", "x", "test", True, None]], columns=COLUMNS), data / "split.csv"
+    )
     text = card.card(folder, Separator.load(folder), tmp_path / "results").split("## Made with")[0]
-    shown = printable(name)
-    assert rendered.lines(text)[0] == shown
-    assert rendered.codes(text).count(shown) == 3  # with the head of a table for each source
+    assert rendered.lines(text)[0] == printable(name)
     assert rendered.codes(text).count(other) == 6
 
 
+def test_scores_are_those_of_the_weights_whatever_the_model_is_called(tmp_path: Path) -> None:
+    folder, results = tmp_path / "models/given away", tmp_path / "results"
+    separator = small_separator()
+    separator.save(folder, {"model": "VA", "critics": ["vocals"]})
+    none_yet = card.card(folder, separator, results)
+    assert "None: results/tracks was not there when this was written." in none_yet
+    scores_of(folder / WEIGHTS, results / "tracks")
+    text = card.card(folder, separator, results)
+    assert [
+        "test set",
+        "metric",
+        "tracks",
+        "mixture",
+        "seed 2",
+        "2 seeds",
+        "oracle",
+    ] in table_cells(text)
+    assert ["iKala", "SDR", "1", "-1.00", "2.00", "1.50", "-1.00"] in table_cells(text)
+    assert ["all", "SAR", "1", "9.00", "12.00", "11.50", "9.00"] in table_cells(text)
+    assert "`2 seeds`: the mean over all that V was trained with" in text
+
+
+def test_weights_that_results_do_not_know_have_no_scores(tmp_path: Path) -> None:
+    """Trained again, or another model's folder under the name of one that was scored."""
+    folder, results = tmp_path / "models/V/seed-2", tmp_path / "results"
+    separator = small_separator()
+    separator.save(folder, {"model": "V", "critics": ["vocals"]})
+    scores_of(folder / WEIGHTS, results / "tracks")
+    save_split(
+        pd.DataFrame([["iKala", "a", "x", "test", True]], columns=COLUMNS),
+        tmp_path / "data/split.csv",
+    )
+    assert "10.00" not in (known := card.card(folder, separator, results))
+    assert "12.00" in known
+    assert "is not known" not in known
+    with_bias(separator, 0.5).save(folder, {"model": "V", "critics": ["vocals"]})
+    text = card.card(folder, separator, results)
+    assert "None: no scores in results/tracks are of these weights." in text
+    assert "12.00" not in text
+    assert "whether this model was trained with it is not known." in text
+
+
+def test_sums_of_a_seed_without_scores(tmp_path: Path) -> None:
+    folder, results = tmp_path / "models/V/seed-2", tmp_path / "results"
+    separator = small_separator()
+    separator.save(folder, {"model": "V"})
+    scores_of(folder / WEIGHTS, results / "tracks")
+    once = load_tracks(results / "tracks/V.csv")
+    save_tracks(once[once["seed"] == 1], results / "tracks/V.csv")
+    text = card.card(folder, separator, results)
+    assert "None: results/tracks has no scores of V with seed 2." in text
+
+
 def test_the_card_of_an_experiment(experiment: Path, tmp_path: Path) -> None:
+    """Means over all seeds are those of the table; of its own seed those of its rows in the CSV."""
     export_model(experiment / "models/VA", tmp_path / "VA", experiment / "results")
     card = (tmp_path / "VA/README.md").read_text(encoding="utf-8")
-    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in card.splitlines()]
+    cells = table_cells(card)
     metrics = json.loads((experiment / "results/metrics.json").read_text())
-    for source in ("accompaniment", "vocals"):
+    seed = json.loads((tmp_path / f"VA/{CONFIG}").read_text())["seed"]
+    own = pd.read_csv(experiment / "results/tracks/VA.csv").query(f"seed == {seed}")
+    header = ["test set", "metric", "tracks", "mixture", f"seed {seed}", "2 seeds", "oracle"]
+    heads = [number for number, line in enumerate(cells) if line == header]
+    for source, first in zip(("accompaniment", "vocals"), heads, strict=True):
+        found = {
+            tuple(line[:2]): line[2:] for line in cells[first + 2 : first + 2 + 3 * len(metrics)]
+        }
         for test_set, rows in metrics.items():
-            numbers = [
-                f"{rows[row][f'SDR_{source}']:.2f}" if f"SDR_{source}" in rows[row] else "–"
-                for row in ("mixture", "VA", "oracle")
-            ]
-            assert [test_set, "SDR", str(rows["VA"]["tracks"]), *numbers] in cells
+            tracks, mixture, of_seed, of_all, oracle = found[test_set, "SDR"]
+            known = {row: rows[row].get(f"SDR_{source}") for row in ("mixture", "VA", "oracle")}
+            expected = ["–" if one is None else f"{one:.2f}" for one in known.values()]
+            assert [mixture, of_all, oracle] == expected
+            assert tracks == str(rows["VA"]["tracks"])
+            scores = own[(own["dataset"] == test_set) & (own["source"] == source)]["SDR"].dropna()
+            if len(scores):
+                assert float(of_seed) == pytest.approx(scores.mean(), abs=0.0051)
     split = (experiment / "data/split.csv").read_text(encoding="utf-8").splitlines()
     for dataset in ("DSD100", "iKala"):
-        own = [line for line in split if line.startswith(f"{dataset},")]
+        listed = [line for line in split if line.startswith(f"{dataset},")]
         roles = ("supervised", "unlabelled", "validation", "test")
         assert [
             dataset,
-            *(str(sum(f",{role}," in line for line in own)) for role in roles),
+            *(str(sum(f",{role}," in line for line in listed)) for role in roles),
         ] in cells
     assert "**This model is a demonstration.** It was trained on synthetic recordings" in card
     assert "critics for: vocals, accompaniment" in card
@@ -186,9 +269,10 @@ def test_what_is_there_is_not_replaced(model: Path, exported: Path) -> None:
         export_model(model, exported, model / "results")
 
 
-def test_damaged_metrics(model: Path, tmp_path: Path) -> None:
-    (tmp_path / "metrics.json").write_text("[1]")
-    with pytest.raises(UserError, match=r"metrics\.json: expected .*; delete it and run"):
+def test_damaged_sums(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "tracks").mkdir()
+    (tmp_path / "tracks/V.sha256").write_text("[1]\n")
+    with pytest.raises(UserError, match=r"V\.sha256: expected .*; delete it and run"):
         export_model(model, tmp_path / "out", tmp_path)
     assert not (tmp_path / "out").exists()
 

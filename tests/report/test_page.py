@@ -117,7 +117,8 @@ def test_the_numbers_are_those_of_the_results(experiment: Path, shown: Page) -> 
     values = [one["data-value"] for one in shown.all("td") if "data-value" in one]
     for cells in means.values():
         for one in cells.values():
-            assert {str(value) for value in one.values()} <= set(values)
+            shown_here = {str(value) for name, value in one.items() if name != "seeds"}
+            assert shown_here <= set(values)
     for note in (experiment / "results/table.md").read_text().split("## Notes\n")[1].splitlines():
         assert note.removeprefix("- ").replace("`", "") in shown.text
     assert "synthetic" in shown.text
@@ -235,10 +236,10 @@ def test_the_track_of_figure_3_is_the_lowest_and_its_stretch_the_loudest(
     sound[:, 40:60] = 1.0
     assert critics.loudest_frames(sound, 20) == 40
     assert critics.loudest_frames(sound, 200) == 0
-    assert list(load_critics(real.models / "VA")) == list(real.params.models["VA"].critics)
+    assert list(load_critics(real.folders["VA"])) == list(real.params.models["VA"].critics)
 
 
-@pytest.mark.parametrize("name", ["metrics.json", "table.csv", "tracks/V.csv"])
+@pytest.mark.parametrize("name", ["metrics.json", "table.csv", "tracks/V.csv", "tracks/V.sha256"])
 def test_a_missing_result_is_one_line(
     copied: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -246,3 +247,16 @@ def test_a_missing_result_is_one_line(
     with inside(copied):
         said = failing(report.report, [], capsys)
     assert f"results/{name}: no such file; run `dvc repro" in said
+
+
+def test_sound_of_other_weights_than_the_scores_is_no_report(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sums = copied / "results/tracks/V.sha256"
+    sums.write_text(re.sub("^[0-9a-f]{64}", "0" * 64, sums.read_text()))
+    with inside(copied):
+        said = failing(report.report, [], capsys)
+    assert said == (
+        "error: models/V/seed-1/model.safetensors: not the weights whose scores are in"
+        " results/tracks/V.csv; run `dvc repro report`"
+    )

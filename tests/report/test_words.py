@@ -6,51 +6,60 @@ from dataclasses import replace
 import pytest
 
 from pipeline import params
+from pipeline.comparison.aggregation import CELL
 from pipeline.report import words
 from pipeline.report.finished_run import Run
 from tests.helpers.experiment import small_params
 
 
-def with_vocals(run: Run, means: dict[str, float], *difference: float) -> Run:
-    """The run with these mean SDRs of the vocals, and V's difference with its interval."""
-    cells = {name: dict(values) for name, values in run.means["all"].items()}
-    for model, mean in means.items():
-        cells[model]["SDR_vocals"] = mean
+def with_vocals(run: Run, difference: tuple[float, ...], p_holm: float) -> Run:
+    """The run with V's difference to the baseline on the vocals, its interval and corrected p."""
     table = run.table.copy()
-    row = (table[["test_set", "model", "source", "metric"]] == ["all", "V", "vocals", "SDR"]).all(
-        axis=1
-    )
+    row = (table[CELL] == ["all", "V", "vocals", "SDR"]).all(axis=1)
     assert row.sum() == 1
-    table.loc[row, ["difference", "difference_low", "difference_high"]] = difference
-    return replace(run, means=run.means | {"all": cells}, table=table)
+    table.loc[row, [*words.OF_DIFFERENCE, "p_holm"]] = [*difference, p_holm]
+    return replace(run, table=table)
 
 
 def vocals(run: Run) -> str:
-    (sentence,) = [said for said in words.headline(run)[1] if said.startswith("Vocals")]
+    (sentence,) = [said for said in words.headline(run)[1] if said.startswith("Vocals:")]
     return sentence
 
 
+NAN = math.nan
+
+
 @pytest.mark.parametrize(
-    ("means", "difference", "expected"),
+    ("difference", "p_holm", "expected"),
     [
-        ((5.0, 5.5), (0.5, 0.1, 0.9), "V has the highest mean SDR, 5.50 dB; it lies 0.50 dB above"),
-        ((5.0, 5.5), (0.5, -0.1, 0.9), "it differs from baseline by +0.50 dB, which the tracks do"),
-        ((5.0, 5.5), (0.5, 0.0, 0.9), "which the tracks do not tell from zero"),
-        ((5.0, 4.5), (-0.5, -0.9, -0.1), "mean SDR, 5.00 dB; the next, V, lies 0.50 dB below"),
-        ((5.0, 4.5), (-0.5, -0.9, 0.1), "which the tracks do not tell from zero"),
-        ((5.0, 5.5), (0.5, math.nan, math.nan), "on too few tracks for an interval"),
-        ((5.0, 5.0), (0.0, -0.1, 0.1), "baseline and V share the highest mean SDR, 5.00 dB"),
+        ((0.5, 0.1, 0.9), 0.01, "V lies 0.50 dB above it (95\xa0% interval +0.10 to +0.90)."),
+        ((-0.5, -0.9, -0.1), 0.01, "V lies 0.50 dB below it (95\xa0% interval −0.90 to −0.10)."),
+        ((0.5, -0.1, 0.9), 0.2, "V cannot be told from it (+0.50 dB, 95\xa0% interval −0.10 to +0.90)."),
+        ((-0.5, -0.9, 0.1), 0.2, "V cannot be told from it (−0.50 dB, 95\xa0% interval −0.90 to +0.10)."),
+        ((0.5, 0.0, 0.9), 0.05, "V cannot be told from it"),
+        ((0.5, 0.1, 0.9), 0.06, "+0.90), but not if all comparisons of the table are counted."),
+        ((0.5, NAN, NAN), NAN, "V differs by +0.50 dB, with too few seeds or artists for an interval."),
+        ((NAN, NAN, NAN), NAN, "V cannot be compared with it track by track."),
     ],
 )  # fmt: skip
 def test_a_claim_is_its_interval(
-    run: Run, means: tuple[float, float], difference: tuple[float, ...], expected: str
+    run: Run, difference: tuple[float, ...], p_holm: float, expected: str
 ) -> None:
-    said = vocals(with_vocals(run, dict(zip(("baseline", "V"), means, strict=True)), *difference))
+    said = vocals(with_vocals(run, difference, p_holm))
+    assert said.startswith("Vocals: baseline has a mean SDR of ")
     assert expected in said
     claims = "above" in said or "below" in said
     assert claims == (difference[1] > 0 or difference[2] < 0)
-    if not math.isnan(difference[1]) and means[0] != means[1]:
-        assert all(words.signed(value) in said for value in difference[1:])
+
+
+def test_data_that_training_has_not_seen_in_pairs_have_sentences_of_their_own(run: Run) -> None:
+    table = run.table.assign(test_set=run.table["test_set"].replace("CCMixter", "unseen"))
+    unseen = replace(run, table=table, means=run.means | {"unseen": run.means["CCMixter"]})
+    said = words.headline(unseen)[1]
+    assert [one.split(": ")[0] for one in said] == [
+        "Accompaniment", "Vocals", "Accompaniment, unseen", "Vocals, unseen",
+    ]  # fmt: skip
+    assert words.headline(unseen)[0] == words.headline(run)[0]
 
 
 def test_what_was_compared(run: Run) -> None:
@@ -65,13 +74,16 @@ def test_without_a_supervised_model_nothing_is_compared(run: Run) -> None:
         name: {"critics": ["vocals"], "alpha": 1.0, "beta": 1.0} for name in ("baseline", "V")
     }
     said = vocals(replace(run, params=params.parse(data, "params.yaml")))
-    assert "no supervised baseline" in said
+    assert "dB of baseline and" in said
+    assert said.endswith("there is no supervised baseline to compare with.")
     assert "above" not in said
 
 
 def test_one_model_alone_and_none_scored(run: Run) -> None:
     cells = {name: values for name, values in run.means["all"].items() if name != "V"}
-    assert "baseline has a mean SDR of" in vocals(replace(run, means={"all": cells}))
+    mean = words.plain(cells["baseline"]["SDR_vocals"])
+    alone = vocals(replace(run, means={"all": cells}))
+    assert alone == f"Vocals: mean SDR {mean} dB of baseline."
     empty: dict[str, dict[str, float | int]] = {name: {"tracks": 0} for name in cells}
     assert vocals(replace(run, means={"all": empty})) == "Vocals: no track has scores."
 

@@ -1,27 +1,27 @@
 """Batches: pure functions of (seed, stream, step), uniform, unpaired."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
 from pipeline.training.batches import Batches, amplify, generator
-from pipeline.training.pools import Pool, silence
+from pipeline.training.pools import Pool, layout, silence
 
 LENGTH, CONTEXT, BINS = 66, 46, 5
 
 
 def pool(lengths: list[int], signals: int = 3) -> Pool:
     """Frame f of track t of signal s holds s * 10^6 + t * 10^4 + f + 1 in every bin; silence is 0."""
-    firsts, position = [], CONTEXT
-    frames = silence(signals, sum(max(n, LENGTH) + CONTEXT for n in lengths) + CONTEXT, BINS)
-    for track, length in enumerate(lengths):
-        firsts.append(position)
+    first, total = layout(torch.tensor(lengths), LENGTH, CONTEXT)
+    frames = silence(signals, total, BINS)
+    for track, (start, length) in enumerate(zip(first.tolist(), lengths, strict=True)):
         values = track * 1e4 + torch.arange(length) + 1.0
         for signal in range(signals):
-            frames[signal, position : position + length] = (signal * 1e6 + values)[:, None]
-        position += max(length, LENGTH) + CONTEXT
-    return Pool(frames, torch.tensor(firsts), torch.tensor(lengths), LENGTH, CONTEXT)
+            frames[signal, start : start + length] = (signal * 1e6 + values)[:, None]
+    return Pool(frames, first, torch.tensor(lengths), LENGTH, CONTEXT)
 
 
 def test_streams_steps_and_seeds_differ_and_repeat() -> None:
@@ -93,11 +93,48 @@ def test_context_is_the_tracks_own_and_silence_beyond_it() -> None:
     assert (last[:-CONTEXT] > 0).all()
 
 
-def test_a_track_shorter_than_an_excerpt_is_filled_with_silence() -> None:
-    tracks = pool([10, 200])
-    assert set(tracks.draw(generator(1, "x", 0), 500)[:].tolist()) & {CONTEXT} == {CONTEXT}
-    excerpt = tracks.gather(tracks.first[:1], 0, context=True)[0, 0]
-    assert excerpt.count_nonzero() == 10
+@pytest.mark.parametrize("lengths", [[10, 200, 65], [200, 3, 1], [5], [30, 10]])
+def test_clips_shorter_than_an_excerpt_lie_anywhere_in_it(lengths: list[int]) -> None:
+    """Else a critic hears that everything ends early; whole, and nothing of another track around."""
+    tracks = pool(lengths)
+    starts = tracks.draw(generator(1, "x", 0), 4000)
+    excerpts = tracks.gather(starts, 0, context=True)[:, 0]
+    for track, length in enumerate(lengths):
+        if length >= LENGTH:
+            continue
+        mine = excerpts[(excerpts > track * 1e4).any(1) & (excerpts < (track + 1) * 1e4).all(1)]
+        assert len(mine) > 4000 / len(lengths) - 150
+        assert (mine.count_nonzero(1) == length).all()
+        begins = (mine > 0).int().argmax(1) - CONTEXT
+        assert set(begins.tolist()) <= set(range(LENGTH - length + 1))
+        counts = np.bincount(begins, minlength=LENGTH - length + 1)
+        assert stats.chisquare(counts).pvalue > 1e-3
+    whole = tracks.gather(tracks.tiles()[0], 0)[:, 0]
+    assert (whole[:, 0] > 0).all()  # validation and figures see a clip from its beginning
+
+
+def test_draws_of_long_tracks_are_what_they_were() -> None:
+    """As before there were weights and random places of short clips; equal weights are none."""
+    tracks = pool([LENGTH, 100, 300, 1000])
+    for shares in (None, torch.full((4,), 0.25, dtype=torch.float64)):
+        same = replace(tracks, shares=shares)
+        drawn = torch.cat([same.draw(generator(1, "real/1", step), 64) for step in range(4)])
+        expected = []
+        for step in range(4):
+            random = generator(1, "real/1", step)
+            numbers = random.integers(4, size=64)
+            places = random.random(64) * (tracks.lengths.numpy()[numbers] - LENGTH + 1)
+            expected.append(tracks.first.numpy()[numbers] + places.astype(np.int64))
+        assert drawn.tolist() == np.concatenate(expected).tolist()
+
+
+def test_tracks_are_drawn_by_their_shares() -> None:
+    shares = torch.tensor([0.5, 0.1, 0.1, 0.3], dtype=torch.float64)
+    tracks = replace(pool([10, 100, 300, 100]), shares=shares)
+    starts = tracks.draw(generator(1, "x", 0), 10_000)
+    numbers = torch.searchsorted(tracks.first, starts + LENGTH - 1, right=True) - 1
+    assert stats.chisquare(numbers.bincount(), 10_000 * shares.numpy()).pvalue > 1e-3
+    torch.testing.assert_close(tracks.draw(generator(1, "x", 0), 10_000), starts)
 
 
 @pytest.mark.parametrize("lengths", [[10], [66], [67], [131, 132, 133], [1000, 5]])

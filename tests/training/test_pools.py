@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -13,9 +14,9 @@ from pipeline.errors import UserError
 from pipeline.features.store import FeatureFile
 from pipeline.tracks import Role
 from pipeline.training import pool_loading
-from pipeline.training.batches import Batches, BatchesAhead
+from pipeline.training.batches import Batches, BatchesAhead, generator
 from pipeline.training.pool_loading import FramesOnDisk, load_pool
-from pipeline.training.pools import Pool
+from pipeline.training.pools import Pool, layout, silence
 from tests.helpers.experiment import small_params, write_params
 from tests.helpers.places import fingerprints
 from tests.helpers.training import trained
@@ -78,6 +79,71 @@ def test_on_the_disk_are_the_same_batches(
     half = len(drawn) // 2
     for memory, disk in zip(drawn[:half], drawn[half:], strict=True):
         torch.testing.assert_close(disk, memory, rtol=0, atol=0)
+
+
+def test_on_the_disk_short_clips_lie_where_they_do_in_memory(with_models: Path) -> None:
+    """Every second excerpt of a short clip begins before it: among longer ones and at both ends."""
+    drawn = []
+    for place in ("memory", "disk"):
+        whole = loaded(with_models, place, "mixture", "vocals")
+        lengths = whole.lengths.clone()
+        lengths[[0, 2, -1]] = torch.tensor([1, 30, 65])
+        first, total = layout(lengths, LENGTH, CONTEXT)
+        if isinstance(whole.frames, FramesOnDisk):
+            frames: torch.Tensor | FramesOnDisk = FramesOnDisk(
+                whole.frames.rows, first, lengths, whole.frames.bins, CPU
+            )
+        else:
+            frames = silence(2, total, whole.frames.shape[2])
+            for old, new, length in zip(whole.first, first, lengths, strict=True):
+                frames[:, new : new + length] = whole.frames[:, old : old + length]
+        pool = Pool(frames, first, lengths, LENGTH, CONTEXT, CPU)
+        starts = pool.draw(generator(1, "x", 0), 60)
+        assert (starts[:, None] == first[[0, 2, -1]] - 1).any()
+        drawn.append((pool.gather(starts, 0, context=True), pool.gather_sources(starts)))
+    torch.testing.assert_close(drawn[1], drawn[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ({}, None),
+        ({"radio": 1.0}, {"DSD100": 0.5, "radio": 0.5}),
+        ({"radio": 0.5}, {"DSD100": 2 / 3, "radio": 1 / 3}),
+        ({"radio": 2.0, "web": 1.0}, {"DSD100": 0.25, "radio": 0.5, "web": 0.25}),
+        ({"radio": 3.0, "web": 1.0, "DSD100": None}, {"radio": 0.75, "web": 0.25}),
+        ({"radio": 7.0, "DSD100": None, "web": None}, {"radio": 1.0}),
+    ],
+)
+def test_a_folders_weight_says_its_share_of_the_draws(
+    weights: dict[str, float | None], expected: dict[str, float] | None
+) -> None:
+    """However many songs are in it. None here: the dataset is not there."""
+    counts = {"DSD100": 3, "radio": 1000, "web": 5 if "web" in weights else 0}
+    names = [
+        name for name, count in counts.items() if weights.get(name, 0) is not None
+        for _ in range(count)
+    ]  # fmt: skip
+    rows = pd.DataFrame({"dataset": names, "weight": [weights.get(name) for name in names]})
+    shares = pool_loading.shares(rows.astype({"weight": float}))
+    if expected is None:
+        assert shares is None
+        return
+    assert shares is not None
+    by_dataset = rows.assign(share=shares.numpy()).groupby("dataset")["share"]
+    assert by_dataset.sum().to_dict() == pytest.approx(expected)
+    assert (by_dataset.nunique() == 1).all()
+
+
+def test_a_weight_reaches_the_pool(with_models: Path) -> None:
+    frame = roles.load_split(with_models / "data/split.csv")
+    frame.loc[frame["dataset"] == "iKala", "weight"] = 1.0
+    places = with_models / "data/features", ["mixture"], LENGTH, CONTEXT, CPU
+    pool = load_pool(frame, Role.UNLABELLED, *places)
+    mine = (frame.loc[frame["role"] == "unlabelled", "dataset"] == "iKala").to_numpy()
+    assert 0 < mine.sum() < len(mine) / 2
+    assert pool.shares is not None
+    assert pool.shares.numpy()[mine].sum() == pytest.approx(0.5)
 
 
 def test_the_next_batch_is_drawn_in_the_background(with_models: Path) -> None:

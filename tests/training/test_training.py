@@ -21,6 +21,7 @@ from pipeline import params, roles, rooms
 from pipeline.errors import UserError
 from pipeline.networks import devices
 from pipeline.networks.separators.unet import SpectrogramUNet
+from pipeline.parallel import machine
 from pipeline.training import losses, run, step
 from pipeline.training.batches import CriticBatch
 from pipeline.training.fingerprint import fingerprints
@@ -438,6 +439,16 @@ def test_no_cuda_is_said_plainly() -> None:
         devices.resolve_device("cuda")
     with pytest.raises(UserError, match="expected auto, cpu or cuda"):
         devices.resolve_device("gpu")
+
+
+def test_a_gpu_is_not_taken_unasked_where_results_are_to_be_the_same_everywhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert devices.resolve_device("auto") == "cuda"
+    monkeypatch.setattr(machine, "arithmetic", lambda: "portable")
+    assert devices.resolve_device("auto") == "cpu"
+    assert devices.resolve_device("cuda") == "cuda"
 
 
 @pytest.mark.parametrize(("role", "model"), [("supervised", "baseline"), ("unlabelled", "V")])

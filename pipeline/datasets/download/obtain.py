@@ -14,6 +14,7 @@ from pipeline.datasets.download.transfer import Transfer, plainly
 from pipeline.datasets.download.unpack import refuse_visible, unpack, visible
 from pipeline.datasets.rendered import Rendered
 from pipeline.errors import UserError
+from pipeline.parallel import machine
 
 
 def embedded(dataset: str, root: Path, tracks: int, seconds: float, seed: int) -> Rendered:
@@ -24,7 +25,7 @@ def embedded(dataset: str, root: Path, tracks: int, seconds: float, seed: int) -
     UserError when the disk cannot be written.
     """
     asked = {"dataset": dataset, "tracks": tracks, "seconds": seconds, "seed": seed}
-    made_from = asked | {"renderer": _renderer_md5()}
+    made_from = asked | {"renderer": _renderer_md5(), "arithmetic": machine.arithmetic()}
     files.recover(root)
     before = rendered.load(root)
     if before.made_from == made_from and before.intact(root):

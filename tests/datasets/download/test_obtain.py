@@ -19,6 +19,7 @@ from pipeline.datasets.catalogue import Collection
 from pipeline.datasets.download import obtain
 from pipeline.datasets.rendered import MARKER
 from pipeline.errors import UserError
+from pipeline.parallel import machine
 from tests.helpers.places import TOP
 from tests.helpers.server import Answer, Server
 from tests.helpers.waiting import until
@@ -79,6 +80,8 @@ def test_other_parameters_files_or_code_render_again(
     (root / MARKER).write_text("{")
     assert renders(rendered, "iKala", root, 1, 1.0, 8)
     monkeypatch.setattr(obtain, "_renderer_md5", lambda: "other code")
+    assert renders(rendered, "iKala", root, 1, 1.0, 8)
+    monkeypatch.setattr(machine, "arithmetic", lambda: "portable")
     assert renders(rendered, "iKala", root, 1, 1.0, 8)
     assert not renders(rendered, "iKala", root, 1, 1.0, 8)
 
