@@ -280,10 +280,10 @@ def _corrected(found: Sequence[Difference]) -> list[Difference]:
 def _steadied(family: Sequence[Difference]) -> list[Difference]:
     """With errors halfway between each one's own and the family's, and the test that follows.
 
-    Of a few seeds a variance is hardly known, and a test at a fraction of 5 % pays for that with most
-    of its power. So the models lend each other theirs, as in Smyth (2004), Linear models and empirical
-    Bayes methods, Stat. Appl. Genet. Mol. Biol. 3, but with a fixed weight: what varies more than the
-    others counts at least half its own variance. Degrees of freedom: Satterthwaite's.
+    A variance of a few seeds is hardly known, and a test at a fraction of 5 % pays for that with most of
+    its power. So the models lend each other theirs, as in Smyth (2004), Linear models and empirical
+    Bayes methods, Stat. Appl. Genet. Mol. Biol. 3, but with a fixed weight: whoever varies more than
+    the others still counts half of its own variance. Degrees of freedom: Satterthwaite's.
     """
     if not family:
         return []

@@ -130,7 +130,8 @@ def _within(moved: Sequence[Difference], covered: bool) -> list[str]:
 def _uncovered(moved: Sequence[Difference], old: Results, new: Results) -> list[str]:
     """Of which models nothing can be said, because one run of them is all there is on a side."""
     models = list(dict.fromkeys(s.model for s in moved if _is_compared(s)))
-    few, sides = set(), []
+    few: set[str] = set()
+    sides: list[str] = []
     for word, side in (("old", old), ("new", new)):
         if alone := [model for model in models if len(side.seeds(model)) == 1]:
             few |= set(alone)
