@@ -6,11 +6,12 @@ from operator import attrgetter
 
 from pipeline.comparison import differences, revisions
 from pipeline.comparison.aggregation import ALL
-from pipeline.comparison.differences import CONFIDENCE, Difference, Results, ordered
+from pipeline.comparison.differences import CONFIDENCE, MAIN_SHARE, Difference, Results, ordered
 from pipeline.comparison.markdown import as_code, escaped, grid, interval, number
 from pipeline.comparison.revisions import Change
 from pipeline.errors import listing
 from pipeline.evaluation.metrics import HEADLINE, MEASURED, named
+from pipeline.evaluation.track_scores import NO_SEED
 from pipeline.params import REFERENCE_ROWS
 
 LIMIT = 65_000
@@ -25,9 +26,9 @@ WORKING_TREE = "the working tree"
 def review(base: str, head: str | None) -> str:
     """What changed from `base` to `head` (None: the working tree), as Markdown of LIMIT bytes at most.
 
-    Numbers are DVC's; the noise is that of the tracks, from results/tracks of both. Files of the user
-    stay as they are. Raises UserError for an unknown revision, one without results, and outside a
-    repository of git and DVC.
+    Differences are held against what other seeds and artists would give, from results/tracks of both.
+    Files of the user stay as they are. Raises UserError for an unknown revision, one without results,
+    and outside a repository of git and DVC.
     """
     repository = revisions.top()
     old_commit = revisions.commit(repository, base)
@@ -38,23 +39,21 @@ def review(base: str, head: str | None) -> str:
     ):
         old = differences.load(old_folder, base)
         new = differences.load(new_folder, head or WORKING_TREE)
-        means = revisions.metric_changes(repository, old_commit, new_commit)
         parameters = revisions.parameter_changes(repository, old_commit, new_commit)
         behind = revisions.behind(new_folder)
     title = f"{_short(base)} → {_short(head) if head else WORKING_TREE}"
-    return as_markdown(old, new, means, parameters, behind, title)
+    return as_markdown(old, new, parameters, behind, title)
 
 
 def as_markdown(
     old: Results,
     new: Results,
-    means: Mapping[str, Change],
     parameters: Mapping[str, Change],
     behind: Sequence[str],
     title: str,
 ) -> str:
     """The text of `review` from what it collected; `behind` is why dvc.lock is not current."""
-    found = differences.between(old, new, means)
+    found = differences.between(old, new)
     moved = [score for score in found if score.moved]
     sections = [[verdict(found, parameters, old, new), ""]]
     if behind:
@@ -84,33 +83,77 @@ def _fitting(sections: Sequence[Sequence[str]]) -> list[str]:
 def verdict(
     found: Sequence[Difference], parameters: Mapping[str, Change], old: Results, new: Results
 ) -> str:
-    """The first line: what got better and worse by more than the noise, what is new and gone."""
-    said = _better_and_worse(found) + _new_and_gone(found, old, new)
+    """The first line: what got better and worse by more than a rerun does, what is new and gone."""
     moved = [score for score in found if score.moved]
-    if not moved and not said:
+    news = _new_and_gone(found, old, new)
+    if not moved and not news:
         if not parameters:
             return "**Nothing changed**: parameters and results are the same."
         return f"**No score changed**; {_count(len(parameters), 'parameter')} did."
-    differing = [abs(score.by) for score in moved if score.by is not None]
-    if differing and not any(score.outside for score in moved):
+    uncovered = _uncovered(moved, old, new)
+    said = [*uncovered, *_better_and_worse(moved), *_within(moved, not uncovered), *news]
+    if moved and not any(score.rescored for score in moved):
+        said.append("On the tracks that both have, no score is another one.")
+    if rows := [row for row in REFERENCE_ROWS if any(s.model == row and s.rescored for s in moved)]:
         said.append(
-            "**No difference outside the noise**"
-            f" ({_count(len(differing), 'score')} changed, by at most {max(differing):.2f} dB)."
-            if max(differing) > 0
-            else "On the tracks that both have, no score is another one."
-        )
-    if any(s.model in REFERENCE_ROWS and s.by is not None for s in moved):
-        said.append(
-            "The scores of `mixture` or `oracle`, which no model is part of, changed too:"
+            f"The scores of {' and '.join(map(_code, rows))}, which no model is part of, changed:"
             " the recordings, the split or the scoring are not the same."
         )
     return " ".join(said)
 
 
-def _better_and_worse(found: Sequence[Difference]) -> list[str]:
+def _is_compared(score: Difference) -> bool:
+    """Whether it is a trained model's score that is another one on tracks that both have."""
+    return score.model not in REFERENCE_ROWS and score.rescored
+
+
+def _within(moved: Sequence[Difference], covered: bool) -> list[str]:
+    """What changed when nothing is called better or worse, and what would have been seen.
+
+    covered: whether each side has the seeds that it takes.
+    """
+    trained = [score for score in moved if _is_compared(score)]
+    if not trained or any(score.beyond for score in trained):
+        return []
+    most = max(abs(score.by or 0) for score in trained)
+    changed = f"{_count(len(trained), 'score')} changed, by at most {most:.2f} dB"
+    if not any(score.tested for score in trained):
+        few = " Too few artists to call anything better or worse." if covered else ""
+        return [f"{changed[0].upper()}{changed[1:]}.{few}"]
+    seen = max((score.visible for score in trained if score.main and score.tested), default=0)
+    power = (
+        f" A change of {seen:.2f} dB would have been found in four of five cases." if seen else ""
+    )
+    return [f"**No change beyond a rerun's** ({changed}).{power}"]
+
+
+def _uncovered(moved: Sequence[Difference], old: Results, new: Results) -> list[str]:
+    """Of which models nothing can be said, because one run of them is all there is on a side."""
+    models = list(dict.fromkeys(s.model for s in moved if _is_compared(s)))
+    few: set[str] = set()
+    sides: list[str] = []
+    for word, side in (("old", old), ("new", new)):
+        if alone := [model for model in models if len(side.seeds(model)) == 1]:
+            few |= set(alone)
+            before = any(NO_SEED in side.seeds(model) for model in alone)
+            sides.append(
+                f"the {word} scores are {'from before seeds' if before else 'of one seed'}"
+            )
+    if not few:
+        return []
+    every = len(few) == len(models)
+    names = "" if every else f" of {listing(map(_code, sorted(few)), limit=6)}"
+    whom = "nothing" if every else "none of them"
+    return [
+        f"**Retraining is not covered**{names}: {' and '.join(sides)}. Another seed changes scores"
+        f" too, so {whom} is called better or worse."
+    ]
+
+
+def _better_and_worse(moved: Sequence[Difference]) -> list[str]:
     """HEADLINE over all tracks; then what single test sets say against it or in its place."""
-    trained = [s for s in found if s.model not in REFERENCE_ROWS and s.outside]
-    main = [s for s in trained if s.metric == HEADLINE]
+    beyond = [score for score in moved if score.beyond]
+    main = [s for s in beyond if s.metric == HEADLINE]
     overall = {(s.model, s.source): s for s in main if s.test_set == ALL}
 
     def is_news(score: Difference) -> bool:
@@ -121,7 +164,7 @@ def _better_and_worse(found: Sequence[Difference]) -> list[str]:
     if told:
         scope = f"({HEADLINE}; the mean over all tracks where no test set is named.)"
         return [*_sentences(told), scope]
-    return _sentences([s for s in trained if s.test_set == ALL] or trained)
+    return _sentences([s for s in beyond if s.test_set == ALL] or beyond)
 
 
 def _sentences(scores: Sequence[Difference]) -> list[str]:
@@ -158,6 +201,9 @@ def _new_and_gone(found: Sequence[Difference], old: Results, new: Results) -> li
                     if (score.test_set, score.model, score.metric) == (ALL, model, HEADLINE)
                 ]
                 names.append(f"model {_code(model)} ({HEADLINE} in {unit}: {', '.join(scores)})")
+        seeds = [set(side.scores["seed"]) - {NO_SEED} for side in (here, there)]
+        if all(seeds) and (more := seeds[0] - seeds[1]):
+            names.append(f"seed{'s' * (len(more) > 1)} {listing(map(str, sorted(more)))}")
         if names:
             said.append(f"**{word}**: {listing(names, limit=6)}.")
     return said
@@ -219,7 +265,7 @@ def _scores(found: Sequence[Difference]) -> list[str]:
 
 
 def _cell(score: Difference | None) -> str:
-    """Old → new, difference: bold outside the noise, small within it."""
+    """Old → new, difference: bold beyond a rerun's, small within it."""
     if score is None or (score.old is None and score.new is None):
         return "–"
     if not score.moved:
@@ -227,28 +273,38 @@ def _cell(score: Difference | None) -> str:
     values = f"{number(score.old)} → {number(score.new)}"
     if score.old is None or score.new is None:
         return values
-    if score.outside:
+    if score.beyond:
         return f"{values} **{number(score.by, '+')}**"
+    if score.model in REFERENCE_ROWS:
+        return f"{values} {number(score.by, '+')}"
     return f"<sub>{values} {number(score.by, '+')}</sub>"
 
 
 def _notes(found: Sequence[Difference], old: Results, new: Results) -> list[str]:
-    notes = [
-        "Old → new, difference. **Bold**: outside the noise; <sub>small</sub>: within it, or no"
-        f" change. The noise is that of the choice of tracks: a {CONFIDENCE:.0%} bootstrap interval of"
-        " the mean paired difference per track. What another seed would give is not in it (`make seeds`)."
-    ]
+    before, after = old.tracks(ALL), new.tracks(ALL)
+    both = before & after
+    artists = {new.artist(name) for name in both}
+    seeds = [len(set(side.scores["seed"]) - {NO_SEED}) or 1 for side in (old, new)]
+    notes = ["Old → new, difference."]
+    if tests := sum(score.tested for score in found):
+        main = sum(score.tested and score.main for score in found)
+        notes[0] += (
+            " **Bold**: beyond what a rerun does; <sub>small</sub>: within it, or no change. A rerun has"
+            f" other seeds ({seeds[0]} old, {seeds[1]} new, unpaired) and other artists ({len(artists)},"
+            f" with {_count(len(both), 'track')}, paired). Corrected (Holm) over {_count(tests, 'test')},"
+            f" {HEADLINE} over all tracks ({main}) with {MAIN_SHARE:.0%} of the level: of the reviews of"
+            f" the same code at most {1 - CONFIDENCE:.0%} have anything bold."
+        )
     moved = {score.model for score in found if score.moved}
     still = [_code(model) for model in ordered(new.means[ALL], {}) if model not in moved]
     if still:
         notes += ["", f"No score changed of {', '.join(still)}."]
-    before, after = old.tracks(ALL), new.tracks(ALL)
     if before != after:
         notes += [
             "",
             f"**The tracks are not the same**: {len(before)} old, {len(after)} new,"
-            f" {len(before & after)} in both. Where they differ, the difference and its noise are those"
-            " of the tracks in both, old and new the means over each revision's own tracks.",
+            f" {len(both)} in both. Where they differ, the difference is that of the tracks in both, old"
+            " and new are the means over each revision's own tracks.",
         ]
     return notes
 
@@ -259,16 +315,16 @@ def _with_full_list(lines: Sequence[str], moved: Sequence[Difference]) -> list[s
         [
             *(_name(name) for name in (s.test_set, s.model, s.source)),
             s.metric,
-            *(number(value) for value in (s.old, s.new)),
+            " → ".join(number(value) for value in (s.old, s.new)),
             number(s.by, "+"),
             interval(s.low, s.high),
-            str(s.pairs),
         ]
         for s in moved
     ]
-    header = ["test set", "model", "source", "metric", "old", "new", "difference"]
-    table = grid([*header, f"{CONFIDENCE:.0%} interval", "tracks"], rows, text_columns=4)
+    header = ["test set", "model", "source", "metric", "old → new", "difference"]
+    table = grid([*header, f"{CONFIDENCE:.0%} interval"], rows, text_columns=4)
     start = ["<details>", f"<summary>All {len(rows)} scores that changed</summary>", ""]
+    start += ["Each interval is that of its score alone, not corrected for their number.", ""]
     end = ["", "</details>"]
     note = "Cut: the rest is in `dvc metrics diff`."
     room = LIMIT - len("\n".join([*lines, *start, *end, "", note]).encode())

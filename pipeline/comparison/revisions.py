@@ -123,12 +123,13 @@ def files_of(repository: Path, revision: str | None) -> Iterator[Path]:
 
 def parameter_changes(repository: Path, old: str, new: str | None) -> dict[str, Change]:
     """The parameters that differ, by dotted name; `dvc params diff`."""
-    return _diff(repository, ["params", "diff", "--json"], old, new)
-
-
-def metric_changes(repository: Path, old: str, new: str | None) -> dict[str, Change]:
-    """All metrics, changed or not, by dotted name; `dvc metrics diff --all`."""
-    return _diff(repository, ["metrics", "diff", "--json", "--all"], old, new)
+    done = _dvc(["params", "diff", "--json", old, *([new] if new else [])], repository)
+    if done.returncode:
+        raise UserError(f"dvc params diff: {_last_line(done)}")
+    found: dict[str, Change] = {}
+    for values in json.loads(done.stdout).values():
+        found |= {name: Change(pair.get("old"), pair.get("new")) for name, pair in values.items()}
+    return found
 
 
 def behind(folder: Path) -> list[str]:
@@ -165,16 +166,6 @@ def _reasons(status: Mapping[str, Sequence[Any]]) -> list[str]:
         if changed:
             lines.append(f"{stage}: {', '.join(changed)}")
     return lines
-
-
-def _diff(repository: Path, command: list[str], old: str, new: str | None) -> dict[str, Change]:
-    done = _dvc([*command, old, *([new] if new else [])], repository)
-    if done.returncode:
-        raise UserError(f"dvc {' '.join(command[:2])}: {_last_line(done)}")
-    found: dict[str, Change] = {}
-    for values in json.loads(done.stdout).values():
-        found |= {name: Change(pair.get("old"), pair.get("new")) for name, pair in values.items()}
-    return found
 
 
 def _dvc(

@@ -1,11 +1,12 @@
 """What a reviewer is told of two revisions; curves and scores as DVC plots them."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 from dvc.repo import Repo
+from numpy.typing import NDArray
 from scipy import stats
 
 from pipeline.comparison import aggregation, differences, review
@@ -23,7 +25,10 @@ from pipeline.errors import UserError, printable
 from pipeline.evaluation import metrics
 from pipeline.evaluation.metrics import MEASURED, Metric
 from pipeline.evaluation.scoring import SILENT_REFERENCE
-from pipeline.evaluation.track_scores import save_tracks
+from pipeline.evaluation.track_scores import NO_SEED, save_tracks
+from pipeline.files import write_text
+from pipeline.params import REFERENCE_ROWS
+from pipeline.tracks import TrackName
 from tests.helpers import rendered, score_tables
 from tests.helpers.places import TOP, inside
 from tests.helpers.revision_control import git
@@ -33,6 +38,9 @@ pytestmark = pytest.mark.usefixtures("quiet_git")
 GOLDEN = Path(__file__).parent / "golden/review.md"
 SETS = {"DSD100": 8, "iKala": 6}
 LEVELS = {"mixture": 0.0, "baseline": 3.0, "V": 4.0, "VA": 4.2}
+ARTISTS = {
+    TrackName(name, f"{k:02}"): f"{name} {min(k, 5)}" for name, n in SETS.items() for k in range(n)
+}
 MODELS: dict[str, dict[str, Any]] = {
     "baseline": {"critics": [], "alpha": 0.0},
     "V": {"critics": ["vocals"], "alpha": 0.001},
@@ -58,33 +66,45 @@ stages:
 Frames = dict[str, pd.DataFrame]
 
 
-def scored(models: Mapping[str, float], sets: Mapping[str, int]) -> Frames:
-    """Scores of every model on the same songs, models at their levels in dB and a little apart."""
+def scored(
+    models: Mapping[str, float], sets: Mapping[str, int], seeds: Sequence[int] = (1, 2, 3, 4)
+) -> Frames:
+    """Scores of every model on the same songs, models at their levels in dB and a little apart.
+
+    A run is off by some 0.05 dB as a whole, and by 0.1 dB on a song.
+    """
     songs = np.random.default_rng(1).normal(3, 2, (20, 2, 3))
     frames = {}
     for name, level in models.items():
-        own = np.random.default_rng(list(name.encode())).normal(level, 0.5, songs.shape)
-        values = (songs + own).round(2)
-        tracks = [(dataset, f"{k:02}") for dataset, count in sets.items() for k in range(count)]
-        frames[name] = score_tables.frame(
-            {track: tuple(map(tuple, values[k])) for k, track in enumerate(tracks)}
-        )
+        own = songs + np.random.default_rng(list(name.encode())).normal(level, 0.5, songs.shape)
+        runs = {NO_SEED: own}
+        if name not in REFERENCE_ROWS:
+            runs = {seed: own + off(seed, name, songs.shape) for seed in seeds}
+        parts = []
+        for seed, values in runs.items():
+            tracks = [(dataset, f"{k:02}") for dataset, count in sets.items() for k in range(count)]
+            rows = {track: tuple(map(tuple, values[k].round(2))) for k, track in enumerate(tracks)}
+            parts.append(score_tables.frame(rows, seeds=(seed,)))
+        frames[name] = pd.concat(parts, ignore_index=True)
     return frames
+
+
+def off(seed: int, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    rng = np.random.default_rng([seed, *name.encode()])
+    return rng.normal(0, 0.05, (1, *shape[1:])) + rng.normal(0, 0.1, shape)
 
 
 def shifted(frame: pd.DataFrame, source: str, by: float, spread: float = 0.0) -> pd.DataFrame:
     """SDR and SIR of one source of every track, `by` dB higher, more and less so in turns."""
     frame, rows = frame.copy(), frame["source"] == source
-    away = np.resize([spread, -spread], rows.sum())
+    away = np.where(frame.loc[rows, "track"].astype(int) % 2, -spread, spread)
     for metric in ("SDR", "SIR"):
         frame.loc[rows, metric] = (frame.loc[rows, metric] + by + away).round(2)
     return frame
 
 
 def means(frames: Frames) -> aggregation.Means:
-    return aggregation.means(
-        aggregation.combine(frames, score_tables.SOURCES), score_tables.SOURCES
-    )
+    return aggregation.means(aggregation.stacked(frames), score_tables.SOURCES)
 
 
 def write_results(folder: Path, frames: Frames) -> None:
@@ -92,22 +112,22 @@ def write_results(folder: Path, frames: Frames) -> None:
     for name, frame in frames.items():
         save_tracks(frame, folder / f"results/tracks/{name}.csv")
     aggregation.save_means(means(frames), folder / "results/metrics.json")
+    rows = [(*track, artist, "test", True) for track, artist in ARTISTS.items()]
+    columns = ["dataset", "track", "artist", "role", "has_vocals"]
+    write_text(folder / "data/split.csv", pd.DataFrame(rows, columns=columns).to_csv(index=False))
 
 
 # --------------------------------------------------------------------------------- without git, DVC
 
 
+def results(frames: Frames) -> Results:
+    return Results(means(frames), differences.scored_rows(frames), ARTISTS)
+
+
 def told(before: Frames, after: Frames, parameters: Mapping[str, Change] | None = None) -> str:
-    """The Markdown; DVC's part is taken from the two metric files."""
-    old, new = (
-        Results(means(frames), differences.scored_rows(frames)) for frames in (before, after)
-    )
-    flat = [
-        {f"{s}.{m}.{k}": v for s, ms in side.means.items() for m, ks in ms.items() for k, v in ks.items()}
-        for side in (old, new)
-    ]  # fmt: skip
-    values = {key: Change(flat[0].get(key), flat[1].get(key)) for key in flat[0] | flat[1]}
-    return review.as_markdown(old, new, values, parameters or {}, [], "old → new")
+    """The Markdown."""
+    old, new = results(before), results(after)
+    return review.as_markdown(old, new, parameters or {}, [], "old → new")
 
 
 @pytest.fixture
@@ -127,19 +147,126 @@ def test_parameters_alone(before: Frames) -> None:
     assert "### Scores" not in text
 
 
-def test_noise_is_not_called_a_change(before: Frames) -> None:
-    text = told(before, before | {"V": shifted(before["V"], "vocals", 0.02, spread=1)})
-    assert text.startswith("**No difference outside the noise** (")
+def test_a_rerun_is_no_change(before: Frames) -> None:
+    text = told(before, scored(LEVELS, SETS, seeds=(5, 6, 7, 8)))
+    assert text.startswith("**No change beyond a rerun's** (")
+    assert re.search(r"A change of 0\.\d\d dB would have been found in four of five cases\.", text)
+    assert "**New**: seeds 5, 6, 7, 8. **Gone**: seeds 1, 2, 3, 4." in text
     assert not re.search(r"\*\*[+-]\d", text)
     assert "**Better" not in text
 
 
-def test_a_difference_on_every_track_is_outside_the_noise(before: Frames) -> None:
-    after = before | {"V": shifted(before["V"], "vocals", -0.3, spread=0.2)}
+def test_the_same_seed_is_no_pair(before: Frames) -> None:
+    """Which run has which seed changes nothing, and that every run moves alike says nothing."""
+    after = scored(LEVELS, SETS, seeds=(5, 6, 7, 8))
+    after = {
+        name: frame.replace({"seed": {5: 1, 6: 2, 7: 3, 8: 4}}) for name, frame in after.items()
+    }
+    other = {name: frame.replace({"seed": {1: 9}}) for name, frame in after.items()}
+    other = {name: frame.replace({"seed": {3: 1}}) for name, frame in other.items()}
+    other = {name: frame.replace({"seed": {9: 3}}) for name, frame in other.items()}
     text = told(before, after)
-    assert text.startswith("**Worse**: `V` on vocals by 0.30 dB. (SDR; ")
+    assert text == told(before, other)
+    assert text.startswith("**No change beyond a rerun's** (")
+    apart = {name: wide_apart(frame) for name, frame in before.items()}
+    text = told(apart, apart | {"V": shifted(apart["V"], "vocals", 0.5)})
+    assert text.startswith("**No change beyond a rerun's** (9 scores changed, by at most 0.50 dB).")
+
+
+def wide_apart(frame: pd.DataFrame) -> pd.DataFrame:
+    """Runs a decibel apart."""
+    by = frame["seed"].clip(lower=0)
+    return frame.assign(SDR=frame["SDR"] + by, SIR=frame["SIR"] + by)
+
+
+def test_a_change_of_every_run_is_beyond_a_rerun(before: Frames) -> None:
+    after = before | {"V": shifted(before["V"], "vocals", -0.5, spread=0.1)}
+    text = told(before, after)
+    assert text.startswith("**Worse**: `V` on vocals by 0.50 dB. (SDR; ")
     assert "**Better" not in text
     assert "No score changed of `mixture`, `baseline`, `VA`." in text
+
+
+def test_bold_is_what_survives_the_correction(before: Frames) -> None:
+    """A cell is bold for the sake of all that were tested, not for its own interval."""
+    after = before | {"V": shifted(before["V"], "vocals", 0.3, spread=0.4)}
+    old, new = results(before), results(after)
+    found = [d for d in differences.between(old, new) if d.tested]
+    assert any(d.low > 0 and not d.beyond for d in found)
+    text = review.as_markdown(old, new, {}, [], "old → new")
+    assert f"over {len(found)} tests" in text
+    assert len(re.findall(r"\*\*[+-]\d", text)) == sum(d.beyond for d in found)
+    # By hand: Holm's largest p-value of a family is multiplied by one, its smallest by their number.
+    rest = [d for d in found if not d.main]
+    share = 1 - differences.MAIN_SHARE
+    first = min(rest, key=lambda d: d.p_value)
+    assert first.corrected == pytest.approx(min(1, first.p_value * len(rest) / share))
+
+
+def test_only_what_was_trained_again_is_tested(before: Frames) -> None:
+    found = differences.between(
+        results(before), results(before | {"V": shifted(before["V"], "vocals", 0.5)})
+    )
+    assert {(d.model, d.source) for d in found if d.tested} == {("V", "vocals")}
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_one_run_is_no_method(before: Frames, swapped: bool) -> None:
+    """Nor are results from before seeds, which are one run of each model."""
+    one = {name: frame[frame["seed"].isin([NO_SEED, 1])] for name, frame in before.items()}
+    far = {name: shifted(frame, "vocals", 2.0) for name, frame in before.items()}
+    far["mixture"] = before["mixture"]
+    unknown = {name: frame.assign(seed=NO_SEED) for name, frame in one.items()}
+    for few, words in ((one, "of one seed"), (unknown, "from before seeds")):
+        text = told(*((far, few) if swapped else (few, far)))
+        word = "new" if swapped else "old"
+        assert text.startswith(
+            f"**Retraining is not covered**: the {word} scores are {words}. Another seed changes scores"
+            " too, so nothing is called better or worse. 72 scores changed, by at most 2."
+        )
+        assert not re.search(r"\*\*Better|\*\*Worse|a rerun's\*\*", text)
+        assert not re.search(r"\*\*[+-]\d", text)
+        assert re.search(r"\| all +\| V +\| <sub>\d\.\d\d → \d\.\d\d [+-][12]\.\d\d</sub>", text)
+        assert ("seeds 2, 3, 4" in text) == (few is one)
+
+
+def test_one_run_of_one_model(before: Frames) -> None:
+    far = {name: shifted(frame, "vocals", 2.0) for name, frame in before.items()}
+    far["mixture"] = before["mixture"]
+    far["V"] = far["V"][far["V"]["seed"] == 1]
+    text = told(before, far)
+    assert text.startswith(
+        "**Retraining is not covered** of `V`: the new scores are of one seed. Another seed changes"
+        " scores too, so none of them is called better or worse. **Better**: `baseline` on vocals by 2.00"
+    )
+    assert "`V` on" not in text.splitlines()[0]
+
+
+def test_both_sides_have_one_run(before: Frames) -> None:
+    one = {name: frame[frame["seed"].isin([NO_SEED, 1])] for name, frame in before.items()}
+    text = told(one, one | {"V": shifted(one["V"], "vocals", 2.0)})
+    assert text.startswith(
+        "**Retraining is not covered**: the old scores are of one seed and the new scores are of one"
+        " seed. "
+    )
+    assert told(one, one).startswith("**Nothing changed**")
+
+
+def test_seeds_are_added_and_removed(before: Frames) -> None:
+    text = told(before, scored(LEVELS, SETS, seeds=(2, 3, 4, 5, 60)))
+    assert text.startswith("**No change beyond a rerun's** (")
+    assert "**New**: seeds 5, 60. **Gone**: seed 1.\n" in text
+    assert "other seeds (4 old, 5 new, unpaired)" in text
+
+
+def test_tracks_of_one_artist_show_nothing(before: Frames) -> None:
+    after = before | {"V": shifted(before["V"], "vocals", 0.5)}
+    old, new = (
+        Results(each.means, each.scores, dict.fromkeys(ARTISTS, "the same"))
+        for each in map(results, (before, after))
+    )
+    text = review.as_markdown(old, new, {}, [], "old → new")
+    assert text.startswith("9 scores changed, by at most 0.50 dB. Too few artists to call ")
 
 
 def test_of_a_metric_that_is_an_error_less_is_better(
@@ -149,8 +276,8 @@ def test_of_a_metric_that_is_an_error_less_is_better(
         "SDR", lambda compared: compared.bss_eval["SDR"], unit="%", higher_is_better=False
     )
     monkeypatch.setattr(metrics, "METRICS", (entry, *metrics.METRICS[1:]))
-    text = told(before, before | {"V": shifted(before["V"], "vocals", -0.3, spread=0.2)})
-    assert text.startswith("**Better**: `V` on vocals by 0.30 %. (SDR; ")
+    text = told(before, before | {"V": shifted(before["V"], "vocals", -0.5, spread=0.1)})
+    assert text.startswith("**Better**: `V` on vocals by 0.50 %. (SDR; ")
 
 
 def test_a_test_set_against_the_whole_is_named(before: Frames) -> None:
@@ -200,23 +327,29 @@ def test_other_recordings_are_noticed(before: Frames) -> None:
     assert "the recordings, the split or the scoring are not the same" in told(before, after)
 
 
-def test_the_interval_is_that_of_another_bootstrap(before: Frames) -> None:
-    after = before | {"V": shifted(before["V"], "vocals", 0.1, spread=0.6)}
-    old, new = (
-        Results(means(frames), differences.scored_rows(frames)) for frames in (before, after)
-    )
+def test_the_interval_is_that_of_seeds_and_artists(before: Frames) -> None:
+    """In closed form where runs differ by a constant, and songs differ alike in every run."""
+    songs = before["V"][before["V"]["seed"] == 1].drop(columns="seed")
+    runs = {"old": [0.0, 0.1, 0.3, 0.4], "new": [0.6, 0.7, 1.1]}
+    sides = [
+        before
+        | {
+            "V": pd.concat(
+                [songs.assign(seed=k, SDR=songs["SDR"] + by) for k, by in enumerate(off)]
+            )
+        }
+        for off in runs.values()
+    ]
     mine = next(
-        difference
-        for difference in differences.between(old, new, {})
-        if (difference.test_set, difference.model) == ("all", "V")
-        and (difference.metric, difference.source) == ("SDR", "vocals")
-    )
-    rows = after["V"]["source"] == "vocals"
-    paired = (after["V"].loc[rows, "SDR"] - before["V"].loc[rows, "SDR"]).to_numpy()
-    theirs = stats.bootstrap((paired,), np.mean, method="percentile", n_resamples=20_000, rng=1)
-    assert mine.pairs == 14
-    assert mine.low == pytest.approx(theirs.confidence_interval.low, abs=0.02)
-    assert mine.high == pytest.approx(theirs.confidence_interval.high, abs=0.02)
+        d for d in differences.between(*map(results, sides))
+        if (d.test_set, d.model, d.metric, d.source) == ("all", "V", "SDR", "vocals")
+    )  # fmt: skip
+    error = np.sqrt(sum(np.var(off, ddof=1) / len(off) for off in runs.values()))
+    assert mine.by == 0.6
+    assert mine.error == pytest.approx(error)
+    half = stats.t.ppf(0.975, mine.freedom) * error
+    assert (mine.low, mine.high) == pytest.approx((0.6 - half, 0.6 + half))
+    assert 2 <= mine.freedom <= 5
 
 
 def test_a_comment_has_room_for_it() -> None:
@@ -247,17 +380,13 @@ def test_no_name_becomes_markup(before: Frames) -> None:
         Results(
             aggregation.means(aggregation.combine(each, sources), sources),
             differences.scored_rows(each),
+            {},
         )
         for each in (frames, after | {"new :smile:": frames["V"]})
     )
-    flat = [
-        {f"{s}.{m}.{k}": v for s, ms in side.means.items() for m, ks in ms.items() for k, v in ks.items()}
-        for side in (old, new)
-    ]  # fmt: skip
-    values = {key: Change(flat[0].get(key), flat[1].get(key)) for key in flat[0] | flat[1]}
     parameters = {name: Change("@a", name) for name in HOSTILE}
     title = f"{review._short('x/@user')} → {review._short('#1')}"
-    text = review.as_markdown(old, new, values, parameters, HOSTILE, title)
+    text = review.as_markdown(old, new, parameters, HOSTILE, title)
     shown = set(rendered.codes(text))
     assert set(map(printable, HOSTILE)) <= shown
     assert {"x/@user", "#1", "new :smile:"} <= shown
@@ -382,6 +511,27 @@ def test_the_script_names_what_is_wrong(repository: Path, tmp_path: Path) -> Non
     assert said().endswith("a downloaded archive has no revisions")
 
 
+def test_results_from_before_seeds_are_read(repository: Path, tmp_path: Path) -> None:
+    """Of a commit whose files have neither seeds nor all of today's columns."""
+    folder = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(repository), str(folder))
+    for path in (folder / "results/tracks").iterdir():
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+        rows[rows["seed"].isin(["", "1"])].drop(columns="seed").to_csv(path, index=False)
+    metrics_file = folder / "results/metrics.json"
+    means = json.loads(metrics_file.read_text())
+    for cells in (cells for rows in means.values() for cells in rows.values()):
+        del cells["seeds"]
+    metrics_file.write_text(json.dumps(means))
+    split = folder / "data/split.csv"
+    pd.read_csv(split).drop(columns="has_vocals").to_csv(split, index=False)
+    git(folder, "commit", "--quiet", "--all", "--message", "as it was")
+    with inside(folder):
+        first, *_ = review.review("HEAD", "origin/change").splitlines()
+    assert first.startswith("**Retraining is not covered**: the old scores are from before seeds. ")
+    assert "**New" not in first
+
+
 def test_results_that_are_behind_their_parameters(repository: Path, tmp_path: Path) -> None:
     """In a commit, and in a working tree that is mended afterwards."""
     folder = tmp_path / "clone"
@@ -414,7 +564,7 @@ def test_mistakes_are_one_line(repository: Path, tmp_path: Path) -> None:
         assert "no such revision" in failure(lambda: review.review("main", "nonsense"))
         assert failure(lambda: review.review("empty", "main")) == (
             "results/metrics.json: not in empty: no results to compare;"
-            " run `make repro` and commit results/"
+            " run `make repro` and commit what it changes"
         )
     shallow = tmp_path / "shallow"
     git(tmp_path, "clone", "--quiet", "--depth", "1", repository.as_uri(), str(shallow))
@@ -441,4 +591,14 @@ def test_broken_scores_are_named(repository: Path, tmp_path: Path) -> None:
     (folder / "results/tracks/V.csv").write_text("dataset,track\n")
     with inside(folder):
         said = failure(lambda: review.review("origin/main", None))
-    assert said.startswith("the working tree: results/tracks/V.csv: ")
+        assert said.startswith("the working tree: results/tracks/V.csv: ")
+        git(folder, "restore", "results")
+        (folder / "data/split.csv").write_text("dataset,track\n")
+        said = failure(lambda: review.review("origin/main", None))
+        assert said == (
+            "the working tree: data/split.csv: no table with columns dataset, track, artist, role;"
+            " run `make repro` and commit what it changes"
+        )
+        (folder / "data/split.csv").unlink()
+        said = failure(lambda: review.review("origin/main", None))
+        assert said.startswith("the working tree: data/split.csv: no such file; run `make repro`")
