@@ -228,7 +228,8 @@ def _draw(
 
     A role that has no room for all tracks of an artist gets it only where none has.
     """
-    room, roles = dict(quota), {}
+    room = dict(quota)
+    roles: dict[str, Role] = {}
     for artist, size in sizes.items():
         # the first one's role does not depend on the number
         chance = _uniform(stream, str(number if roles else 0), artist)

@@ -83,7 +83,9 @@ def scored(
         parts = []
         for seed, values in runs.items():
             tracks = [(dataset, f"{k:02}") for dataset, count in sets.items() for k in range(count)]
-            rows = {track: tuple(map(tuple, values[k].round(2))) for k, track in enumerate(tracks)}
+            rows: score_tables.Tracks = {
+                track: tuple(map(tuple, values[k].round(2))) for k, track in enumerate(tracks)
+            }
             parts.append(score_tables.frame(rows, seeds=(seed,)))
         frames[name] = pd.concat(parts, ignore_index=True)
     return frames

@@ -39,7 +39,9 @@ def inventory(
     recordings = []
     for name, kinds in sounds.items():
         sources = [kind for kind in kinds if kind != "mixture"] or ["mixture"]
-        parts = {source: (Part(file=f"{name}.{source}"),) for source in sources}
+        parts: dict[str, tuple[Part, ...]] = {
+            source: (Part(file=f"{name}.{source}"),) for source in sources
+        }
         track = Track(dataset=dataset, id=name, artist=name, sources=parts)
         recordings.append(Recording(track=track, sample_rate=RATE, channels=1, samples=9))
     files = [part.file for one in recordings for ps in one.track.sources.values() for part in ps]

@@ -21,4 +21,5 @@ def melody(seed: int, seconds: float = 12.0) -> NDArray[np.float32]:
                 wave = np.sin(2 * np.pi * overtone * pitch * time) * np.exp(-4 * time)
                 out[start : start + len(time)] += random.uniform(0.3, 1) / overtone * wave
             start += count
-    return (0.2 * out / out.std()).astype(np.float32)
+    melody: NDArray[np.float32] = (0.2 * out / out.std()).astype(np.float32)
+    return melody

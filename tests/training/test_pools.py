@@ -92,6 +92,7 @@ def test_on_the_disk_short_clips_lie_where_they_do_in_memory(with_features: Path
                 whole.frames.rows, first, lengths, whole.frames.bins, CPU
             )
         else:
+            assert isinstance(whole.frames, torch.Tensor)
             frames = silence(2, total, whole.frames.shape[2])
             for old, new, length in zip(whole.first, first, lengths, strict=True):
                 frames[:, new : new + length] = whole.frames[:, old : old + length]
