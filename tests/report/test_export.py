@@ -186,7 +186,7 @@ def test_weights_that_results_do_not_know_have_no_scores(tmp_path: Path) -> None
     separator.save(folder, {"model": "V", "critics": ["vocals"]})
     scores_of(folder / WEIGHTS, results / "tracks")
     save_split(
-        pd.DataFrame([["iKala", "a", "x", "test", True]], columns=COLUMNS),
+        pd.DataFrame([["iKala", "a", "x", "test", True, None]], columns=COLUMNS),
         tmp_path / "data/split.csv",
     )
     assert "10.00" not in (known := card.card(folder, separator, results))
