@@ -62,7 +62,7 @@ def all_seeds(
     from pipeline.roles import check_roles
     from pipeline.separation.model_folder import finished
     from pipeline.training.fingerprint import fingerprints
-    from pipeline.training.side_by_side import Run, places
+    from pipeline.training.side_by_side import SeedRuns, places
 
     check_roles(frame, needs_unlabelled=settings.models[model].unlabelled)
     check_features(common.FEATURES, frame["dataset"].unique(), settings.sources, settings.signal)
@@ -79,7 +79,7 @@ def all_seeds(
             steps = settings.training.max_epochs * settings.training.steps_per_epoch
             command = [sys.executable, "-m", "stages.train"]
             options = [f"--device={device}", f"--features-in={features_in}", "--", model]
-            Run(model, steps, room[: len(missing)]).seeds(
+            SeedRuns(model, steps, room[: len(missing)]).seeds(
                 {seed: [*command, f"--seed={seed}", *options] for seed in missing}
             )
         own = [of_seed(target, seed).name for seed in settings.seeds]

@@ -37,7 +37,7 @@ def places(device: str, jobs: int, runs: int) -> list[str | None]:
     return (cards * (jobs or 1))[:runs]
 
 
-class Run:
+class SeedRuns:
     """The runs under way, and those that wait for a place."""
 
     def __init__(self, model: str, steps: int, places: Sequence[str | None]) -> None:

@@ -48,8 +48,8 @@ def commands(*kinds: str) -> dict[int, list[str]]:
     return {n: [sys.executable, "-c", RUN, str(n), kind] for n, kind in enumerate(kinds, 1)}
 
 
-def run(places: int = 2) -> side_by_side.Run:
-    return side_by_side.Run("VA", 10, [None] * places)
+def run(places: int = 2) -> side_by_side.SeedRuns:
+    return side_by_side.SeedRuns("VA", 10, [None] * places)
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def test_runs_share_the_cores_and_one_bar(capfd: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_run_that_ends_early_shortens_the_bar() -> None:
-    whole = side_by_side.Run("VA", 40, [None])
+    whole = side_by_side.SeedRuns("VA", 40, [None])
     whole.seeds(commands("trains"))
     assert (whole.bar.n, whole.bar.total) == (10, 10)
 
