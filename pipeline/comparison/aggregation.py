@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from shlex import quote
 from typing import Annotated
 
 import numpy as np
@@ -119,10 +118,9 @@ def _check_seeds(frames: Mapping[str, pd.DataFrame], seeds: Collection[int] | No
                 f"{'seed' if len(some) == 1 else 'seeds'} {listing(map(str, some), limit=10)}"
                 for some in (own, expected)
             )
-            run = quote(f"evaluate@{model}")
             raise UserError(
                 f"results/tracks/{model}.csv: scores of {has}, expected {wanted}; run"
-                f" `dvc repro {run}`"
+                " `dvc repro compare`"
             )
 
 

@@ -62,6 +62,8 @@ def load(scores: Path) -> dict[int, str]:
             expected = f"expected a SHA-256 and the weights of a seed, found {shown(line)}"
             raise UserError(f"{path}: {expected}; delete it and {run}")
         found[int(match[2])] = match[1]
+    if not found:
+        raise UserError(f"{path}: holds no seed; delete it and {run}")
     return found
 
 

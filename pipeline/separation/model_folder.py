@@ -130,8 +130,11 @@ def finished(folder: Path, fingerprint: str) -> bool:
     """Whether the folder holds what the run of this fingerprint has written, every file as it was."""
     try:
         found = read_config(folder)
-        return found.fingerprint == fingerprint and all(
-            digest(folder / name) == expected for name, expected in found.sha256.items()
+        files = [folder / WEIGHTS, *(_critic(folder, source) for source in found.critics)]
+        return (
+            found.fingerprint == fingerprint
+            and found.config_sha256 is not None
+            and found.sha256 == {path.name: digest(path) for path in files}
         )
     except (UserError, OSError):
         return False

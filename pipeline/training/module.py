@@ -68,7 +68,7 @@ class AdversarialSeparation(lightning.LightningModule):
         """Steps of the running epoch that were done before the run was stopped and resumed."""
         self.stop_signal: signal.Signals | None = None
         """Set from outside: stop after the running update, with a checkpoint."""
-        self.validated = torch.zeros(2)
+        self.validated = torch.zeros(2, dtype=torch.float64)
         """Of the running validation pass: the excerpts' weighted losses summed, and their weights."""
         self.peaks = torch.zeros(len(params.sources), 2)
         """Largest estimate and reference of each source in the running validation pass, as far as it
@@ -130,8 +130,8 @@ class AdversarialSeparation(lightning.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Note the epoch's mean losses, and its weights if it is the best one."""
         steps = self.params.training.steps_per_epoch
-        total, weights = self.validated.tolist()
-        loss = total / weights
+        total, weights = self.validated
+        loss = (total / weights).item()
         means = {name: (total / steps).float().item() for name, total in self.totals.items()}
         means = {f"training/{name}": mean for name, mean in means.items()} | {MONITOR: loss}
         for name, mean in means.items():

@@ -97,7 +97,7 @@ def shares(tracks: pd.DataFrame) -> Tensor | None:
         return None
     group = tracks["dataset"].where(weighted, "")
     share = tracks["weight"].fillna(1.0) / group.groupby(group).transform("size")
-    return torch.from_numpy((share / share.sum()).to_numpy(np.float64))
+    return torch.from_numpy((share / share.sum()).to_numpy(np.float64, copy=True))
 
 
 def choose(place: str, size: int, device: torch.device) -> str:

@@ -164,7 +164,7 @@ def test_a_dataset_that_is_missing_is_left_out_loudly(
             assert f"- LEFT OUT: {name}: `no recordings at DATA_ROOT/{name} when" in text
         assert str(tmp_path) not in text
         assert list(json.loads(Path("results/metrics.json").read_text())) == [
-            "all", "DSD100", "CCMixter",
+            "all", "unseen", "DSD100", "CCMixter",
         ]  # fmt: skip
 
 
@@ -362,6 +362,7 @@ def test_four_sources_out_of_musdb18_through_everything(
     for row in table_rows(data["models"]):
         assert set(cells[row]) == {
             *(f"{metric}_{stem}" for metric in ("SDR", "SIR", "SAR", "NSDR") for stem in STEMS),
+            "seeds",
             "tracks",
         }
     for stem in STEMS:

@@ -101,7 +101,7 @@ def test_nothing_is_to_do_after_a_run(finished: Path) -> None:
             },
             {"train@VA", "compare", "report"},
         ),
-        ({"split": {"strategy": "by_artist", "seed": 3}}, {"split"}),
+        ({"split": {"strategy": "by_artist", "seed": 3}}, {"split", "compare"}),
         ({"evaluation": {"confidence": 0.9}}, {"compare"}),
         ({"evaluation": {"filter_length": 256}}, SCORED | {"compare"}),
         ({"training": {"patience": 9}}, TRAINED),
@@ -123,11 +123,11 @@ def test_a_parameter_touches_its_own_stages_alone(
     [
         ("pipeline/errors.py",
          DOWNLOADED | PREPROCESSED | TRAINED | SCORED | {"split", "compare", "report"}),
-        ("pipeline/roles.py", TRAINED | SCORED | {"split", "report"}),
+        ("pipeline/roles.py", TRAINED | SCORED | {"split", "compare", "report"}),
         ("pipeline/parallel/workers.py",
          DOWNLOADED | PREPROCESSED | TRAINED | SCORED | {"report"}),
         ("pipeline/audio/resampling.py",
-         DOWNLOADED | PREPROCESSED | TRAINED | SCORED | {"report"}),
+         DOWNLOADED | PREPROCESSED | TRAINED | SCORED | {"split", "compare", "report"}),
         ("pipeline/datasets/catalogue/ikala.csv",
          DOWNLOADED | PREPROCESSED | {"split", "compare", "report"}),
         ("pipeline/features/stft.py", PREPROCESSED | TRAINED | SCORED | {"report"}),
@@ -217,7 +217,7 @@ def test_an_output_whose_path_holds_a_name_is_never_deleted_by_dvc() -> None:
         for path, options in (entry if isinstance(entry, dict) else {entry: {}}).items()
         if "${" in path
     }
-    assert len(named) == 6
+    assert len(named) == 7
     assert all(options.get("persist") for options in named.values()), named
 
 

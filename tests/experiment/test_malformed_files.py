@@ -24,7 +24,7 @@ SEED = "1"
 INPUTS = {
     "params": 1200, "inventory": 900, "split": 700, "scores": 600, "history": 700, "config": 900,
     "metrics": 700, "table": 600, "notes": 500, "metadata": 600, "timings": 200, "rendered": 200,
-    "state": 200, "inspected": 300, "kept": 200, "fingerprint": 100,
+    "state": 200, "inspected": 300, "sums": 200,
 }  # fmt: skip
 
 FOUND: list[tuple[str, bytes]] = [

@@ -68,6 +68,13 @@ def forget_a_track(folder: Path) -> None:
     frame.to_csv(folder / "data/split.csv", index=False)
 
 
+def without_a_seed(folder: Path) -> None:
+    path = folder / "results/tracks/VA.csv"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.unlink()
+    path.write_text("".join(line for line in lines if not line.startswith("2,")), encoding="utf-8")
+
+
 def twice(name: str) -> Mistake:
     def mistake(folder: Path) -> None:
         *rows, last = (folder / name).read_text(encoding="utf-8").splitlines()
@@ -284,6 +291,10 @@ REMEDIES = [
            twice("results/tracks/oracle.csv"), COMPARE),
     Remedy("pipeline/comparison/aggregation.py", "is out of date; delete it and run `dvc repro`",
            replace("results/tracks/VA.csv", "\niKala,", "\niKaly,"), COMPARE),
+    Remedy("pipeline/comparison/aggregation.py", "expected {}; run `dvc repro compare`",
+           without_a_seed, COMPARE),
+    Remedy("pipeline/comparison/aggregation.py", "has scores of; run `dvc repro`",
+           forget_a_track, COMPARE),
     Remedy("pipeline/comparison/histories.py",
            "delete {} and retrain with `dvc repro train@{}`",
            replace("models/VA/seed-1/history/validation/L_s.tsv", "step", "stop"), COMPARE),
@@ -360,16 +371,14 @@ NOT_TRIED = {
     ("container/locks.py", "or run this in it: docker exec {} python -I -m container"),
     # Names what failed.
     ("pipeline/comparison/revisions.py", "git archive --format=tar {}: {}"),
+    ("pipeline/comparison/revisions.py", "dvc params diff: {}"),
     # No errors: documents that say how they were made, or where more is.
     ("pipeline/comparison/review.py", "Run `make repro` and commit what it changes."),
     ("pipeline/comparison/review.py", "and {} more: `dvc params diff`"),
     ("pipeline/comparison/review.py", "Cut: the rest is in `dvc metrics diff`."),
-    ("pipeline/comparison/several_seeds.py", "make seeds"),
     ("pipeline/report/card.py", "    python -m pipeline separate SONG --model THIS_FOLDER"),
     ("Makefile", "fetched to DATA_ROOT (default data/raw). Then: make repro"),
     ("Makefile", "under DATA_ROOT (docs/data.md), then: make repro"),
-    ("stages/seeds.py", "make seeds"),
-    ("stages/seeds.py", "python -m stages.seeds{}"),
     # Tried in test_same_numbers, and above with another message.
     ("scripts/same-numbers", "`python -m pipeline review HEAD` says what got better and worse."),
     ("scripts/same-numbers", "`git restore results data dvc.lock` brings the committed ones back."),

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from pipeline.features.store import FeatureFile
+from pipeline.params import REFERENCE_ROWS
 from pipeline.separation.separator import Separator
 from stages import compare, evaluate, train
 from tests.helpers.experiment import ROWS, small_params, track_scores, write_params
@@ -95,7 +96,7 @@ def test_the_long_table_agrees_with_the_scores_per_track(experiment: Path, metri
             if score["source"] == row["source"] and score["note"] != "silent reference"
             and belongs(score["dataset"], row["test_set"])
         ]  # fmt: skip
-        runs = 1 if row["model"] in ("mixture", "oracle") else 2
+        runs = 1 if row["model"] in REFERENCE_ROWS else 2
         assert int(row["tracks"]) == len(scores) / runs
         assert float(row["mean"]) == pytest.approx(statistics.mean(scores), abs=0.0051)
         if int(row["artists"]) > 1:
@@ -137,10 +138,10 @@ def test_a_fourth_model_is_a_fourth_row_without_code(copied: Path) -> None:
             train.train("A", seed, device="cpu", features_in="auto", jobs=0)
         evaluate.evaluate("A", role="test", out=None, device="cpu")
         compare.main()
-    config = json.loads((copied / "models/A/config.json").read_text())
+    config = json.loads((copied / "models/A/seed-1/config.json").read_text())
     assert (config["critics"], config["alpha"], config["beta"]) == (["accompaniment"], 0.02, 0.0)
-    assert (copied / "models/A/critic-accompaniment.safetensors").exists()
-    assert not (copied / "models/A/critic-vocals.safetensors").exists()
+    assert (copied / "models/A/seed-1/critic-accompaniment.safetensors").exists()
+    assert not (copied / "models/A/seed-1/critic-vocals.safetensors").exists()
     after = json.loads((copied / "results/metrics.json").read_text())
     rows = ["mixture", "baseline", "V", "VA", "A", "irm", "magnitude", "oracle"]
     for name in SETS:

@@ -195,7 +195,7 @@ def test_a_table_never_lacks_a_lost_track(
     """The others are scored, and the stage names it and writes nothing."""
     scored = []
 
-    def score(track: TrackName, **_: Any) -> list[Any]:
+    def score(track: TrackName, *_: Any) -> list[Any]:
         scored.append(track)
         return []
 
