@@ -202,13 +202,13 @@ def test_unseen_are_the_datasets_without_supervised_tracks(collected: pd.DataFra
 
 def test_seeds_are_those_of_the_parameters(frames: dict[str, pd.DataFrame]) -> None:
     """One is missing, one is left over, one model has others than the rest, one seed has fewer tracks."""
-    named = r"results/tracks/{}\.csv: scores of {}, expected {}; run `dvc repro evaluate@{}`$"
+    named = r"results/tracks/{}\.csv: scores of {}, expected {}; run `dvc repro compare`$"
     for seeds, expected in (([1, 2, 3], "seeds 1, 2 and 3"), ([2], "seed 2")):
-        message = named.format("baseline", "seeds 1 and 2", expected, "baseline")
+        message = named.format("baseline", "seeds 1 and 2", expected)
         with pytest.raises(UserError, match=message.replace(" and ", "(, | and )")):
             aggregation.combine(frames, SOURCES, seeds)
     one = {**frames, "V": frames["V"][frames["V"]["seed"] == 2]}
-    message = named.format("V", "seed 2", "seeds 1(, | and )2", "V")
+    message = named.format("V", "seed 2", "seeds 1(, | and )2")
     for given in (None, [2, 1]):
         with pytest.raises(UserError, match=message):
             aggregation.combine(one, SOURCES, given)

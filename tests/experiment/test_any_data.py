@@ -372,7 +372,7 @@ def test_four_sources_out_of_musdb18_through_everything(
         f"## {stem}" for stem in STEMS
     ]
     assert "- DSD100: 4 of its songs, read from MUSDB18-HQ." in text
-    critics = {path.name for path in (tmp_path / "models/two").glob("critic-*")}
+    critics = {path.name for path in (tmp_path / "models/two/seed-1").glob("critic-*")}
     assert critics == {"critic-drums.safetensors", "critic-other.safetensors"}
 
 

@@ -99,7 +99,7 @@ def test_the_long_table_agrees_with_the_scores_per_track(experiment: Path, metri
         runs = 1 if row["model"] in REFERENCE_ROWS else 2
         assert int(row["tracks"]) == len(scores) / runs
         assert float(row["mean"]) == pytest.approx(statistics.mean(scores), abs=0.0051)
-        if int(row["artists"]) > 1:
+        if row["low"]:  # a few artists are too few for an interval
             assert float(row["low"]) <= float(row["mean"]) <= float(row["high"])
 
 
@@ -150,10 +150,7 @@ def test_a_fourth_model_is_a_fourth_row_without_code(copied: Path) -> None:
         assert set(fourth) == set(before[name]["VA"])
     assert after == before
     table = (copied / "results/table.md").read_text()
-    header = next(line for line in table.splitlines() if line.startswith("| test set"))
-    assert re.split(r"\s*\|\s*", header.strip("| ")) == [
-        "test set", "metric", "tracks", *rows,
-    ]  # fmt: skip
+    assert re.findall(r"^\|[^|]*\| (\w+)", table, re.MULTILINE)[1 : 1 + len(rows)] == rows
     assert "| A " in table[table.index("## Difference in SDR to baseline") :]
 
 

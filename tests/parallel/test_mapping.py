@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -195,8 +196,8 @@ def test_a_table_never_lacks_a_lost_track(
     """The others are scored, and the stage names it and writes nothing."""
     scored = []
 
-    def score(track: TrackName, *_: Any) -> list[Any]:
-        scored.append(track)
+    def score(track: TrackName, _: Any, seed: int) -> list[Any]:
+        scored.append((seed, track))
         return []
 
     monkeypatch.setattr(table_row, "parallel_map", losing)
@@ -204,7 +205,8 @@ def test_a_table_never_lacks_a_lost_track(
     with inside(with_features), pytest.raises(UserError) as caught:
         evaluate.evaluate("V", role="test", out=tmp_path / "V.csv", device="cpu")
     tested = pd.read_csv(with_features / "data/split.csv").query("role == 'test'")
-    (lost,) = set(tested[["dataset", "track"]].itertuples(index=False, name=None)) - set(scored)
+    tracks = tested[["dataset", "track"]].itertuples(index=False, name=None)
+    ((_, lost),) = set(product((1, 2), tracks)) - set(scored)
     message = str(caught.value)
     assert f"1 of {len(tested)} tracks are lost: {TrackName(*lost)}: its worker process" in message
     assert "\n" not in message
