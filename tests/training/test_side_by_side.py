@@ -204,6 +204,7 @@ def test_a_seed_side_by_side_is_the_one_trained_alone(
     assert fingerprints(models) == fingerprints(with_models / "models/V")
 
 
+@pytest.mark.slow
 def test_another_parameter_trains_every_seed(copied_models: Path) -> None:
     settings = small_params()
     settings["models"]["V"]["alpha"] = 0.5
