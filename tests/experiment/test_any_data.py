@@ -343,7 +343,8 @@ def test_four_sources_out_of_musdb18_through_everything(
     monkeypatch.setenv("DATA_ROOT", str(tmp_path / "recordings"))
     musdb18_hq(experiment, tmp_path / "recordings/MUSDB18-HQ", NAMES)
     entry = {"origin": "local", "collection": "MUSDB18-HQ"}
-    data = changed(sources=list(STEMS), datasets={"DSD100": entry, "MedleyDB": entry})
+    entries = {"DSD100": entry, "MedleyDB": entry}
+    data = changed(sources=list(STEMS), datasets=entries, seeds=[1])
     data["models"] = {
         "baseline": {"critics": [], "alpha": 0.0, "beta": 0.0},
         "two": {"critics": ["drums", "other"], "alpha": 0.001, "beta": 0.01},
