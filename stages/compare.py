@@ -12,7 +12,7 @@ def main() -> None:
     Beside them results/curves.csv: how the models were trained, from models/*/history.
     """
     from pipeline import params, roles
-    from pipeline.comparison import aggregation, histories, table
+    from pipeline.comparison import aggregation, histories, long_table, table
     from pipeline.comparison.markdown import escaped
     from pipeline.datasets import inventory
     from pipeline.datasets.split import notices
@@ -29,7 +29,7 @@ def main() -> None:
     scores = aggregation.combine(frames, sources, settings.seeds)
     means = aggregation.means(scores, sources, aggregation.unseen_datasets(split))
     baseline = aggregation.baseline(settings.models)
-    long = aggregation.long_table(scores, sources, split, baseline, evaluation.confidence)
+    long = long_table.long_table(scores, sources, split, baseline, evaluation.confidence)
     trained = histories.all_curves(MODELS, settings.models, settings.seeds)
     text = table.as_markdown(
         scores,
@@ -54,7 +54,7 @@ def main() -> None:
     )
     with claim(RESULTS / "metrics.json"):
         aggregation.save_means(means, RESULTS / "metrics.json")
-        aggregation.save_long_table(long, RESULTS / "table.csv")
+        long_table.save_long_table(long, RESULTS / "table.csv")
         write_text(RESULTS / "table.md", text)
         if trained is not None:
             histories.save(trained, RESULTS / "curves.csv")

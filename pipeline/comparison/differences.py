@@ -19,10 +19,11 @@ from pipeline.comparison.aggregation import (
     unseen_datasets,
 )
 from pipeline.comparison.intervals import Values, detectable, difference, holm
+from pipeline.comparison.score_arrays import hundredths, score_columns
 from pipeline.errors import UserError
 from pipeline.evaluation.metrics import HEADLINE, MEASURED, REPORTED, named
 from pipeline.evaluation.scoring import UNSCORED
-from pipeline.evaluation.track_scores import load_tracks
+from pipeline.evaluation.track_scores import KEY, load_tracks
 from pipeline.params import REFERENCE_ROWS
 from pipeline.text_files import read_text
 from pipeline.tracks import TrackName
@@ -197,39 +198,28 @@ class _Pairs:
     """A row of the table in both revisions, on the tracks that both have."""
 
     old: Values
-    """(seeds, tracks, cells): whole hundredths of a dB, which add up alike on every machine"""
+    """(seeds, tracks, cells), of `score_arrays`"""
     new: Values
     tracks: list[TrackName]
     artists: list[str]
     """(tracks,)"""
     cells: dict[tuple[str, str], int]
-    """(metric, source) of each"""
+    """(source, metric) of each"""
 
 
 def _paired(old: Results, new: Results, model: str) -> _Pairs:
     sides = [side.scores[side.scores["model"] == model] for side in (old, new)]
     both = sorted(old.tracks(ALL) & new.tracks(ALL))
-    cells = list(product(REPORTED, sorted(set(sides[0]["source"]) & set(sides[1]["source"]))))
-    a, b = (_hundredths(scores, both, cells) for scores in sides)
+    tracks = pd.MultiIndex.from_tuples(both, names=KEY[1:3])
+    sources = sorted(set(sides[0]["source"]) & set(sides[1]["source"]))
+    a, b = (hundredths(scores, tracks, sources) for scores in sides)
     return _Pairs(
-        a, b, both, list(map(new.artist, both)), {cell: k for k, cell in enumerate(cells)}
+        a,
+        b,
+        both,
+        list(map(new.artist, both)),
+        {cell: k for k, cell in enumerate(score_columns(sources))},
     )
-
-
-def _hundredths(
-    scores: pd.DataFrame, tracks: Sequence[TrackName], cells: Sequence[tuple[str, str]]
-) -> Values:
-    """(seeds, tracks, cells); NaN for what has no place in a mean (missing, infinite)."""
-    wide = scores.pivot(index=["dataset", "track"], columns=["seed", "source"], values=REPORTED)
-    seeds = sorted(set(scores["seed"]))
-    columns = [(metric, seed, source) for seed in seeds for metric, source in cells]
-    wide = wide.reindex(
-        index=pd.MultiIndex.from_tuples(tracks, names=wide.index.names),
-        columns=pd.MultiIndex.from_tuples(columns, names=wide.columns.names),
-    )
-    values = wide.to_numpy(dtype=np.float64)
-    values = np.where(np.isfinite(values), np.rint(values * 100), np.nan)
-    return values.reshape(len(tracks), len(seeds), len(cells)).swapaxes(0, 1)
 
 
 def _compared(
@@ -244,7 +234,7 @@ def _compared(
     estimate = difference(new, old, artists, CONFIDENCE)
     found = []
     for cell in cells:
-        if (k := pairs.cells.get((cell.metric, cell.source))) is not None:
+        if (k := pairs.cells.get((cell.source, cell.metric))) is not None:
             changed = not np.array_equal(old[..., k], new[..., k], equal_nan=True)
             cell = replace(cell, moved=cell.moved or changed, rescored=changed)
             if before != after:

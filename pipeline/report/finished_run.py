@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import Field
 
 from pipeline import params
-from pipeline.comparison import aggregation, histories
+from pipeline.comparison import aggregation, histories, long_table
 from pipeline.comparison.aggregation import ALL, Means
 from pipeline.datasets import inventory
 from pipeline.datasets.inventory import Inventory
@@ -117,7 +117,7 @@ def load(
         params=settings,
         scores=scores,
         means=aggregation.load_means(results / "metrics.json", again, COMPARE, rows),
-        table=aggregation.load_long_table(results / "table.csv", again, COMPARE),
+        table=long_table.load_long_table(results / "table.csv", again, COMPARE),
         split=split,
         inventories=tuple(
             inventory.load(data / "inventory" / f"{name}.json") for name in settings.datasets

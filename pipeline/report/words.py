@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from pipeline.comparison.aggregation import ALL, CELL, LONG_COLUMNS, UNSEEN
+from pipeline.comparison.aggregation import ALL, UNSEEN
+from pipeline.comparison.long_table import CELL, LONG_COLUMNS
 from pipeline.evaluation.metrics import HEADLINE
 from pipeline.params import REFERENCE_ROWS
 from pipeline.report.finished_run import Run

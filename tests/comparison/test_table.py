@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from pipeline.comparison import aggregation, table
+from pipeline.comparison import aggregation, long_table, table
 from pipeline.datasets.inventory import FileEntry, Inventory
 from pipeline.datasets.readers.base import Rejected
 from pipeline.datasets.survey import absent
@@ -83,7 +83,7 @@ def test_no_name_becomes_markup(frames: dict[str, pd.DataFrame]) -> None:
     hostile[model].loc[hostile[model]["note"] == "", "note"] = SILENT_ESTIMATE
     sources = ["accompaniment", "<i>"]
     collected = aggregation.combine(hostile, sources)
-    long = aggregation.long_table(collected, sources, split_of(collected), "baseline", 0.95)
+    long = long_table.long_table(collected, sources, split_of(collected), "baseline", 0.95)
     notes = table.about_data([absent("iKala", "local", "|"), absent("DSD100", "local", "$x$")])
     text = table.as_markdown(
         collected, long, sources, baseline="baseline", confidence=0.95, filter_length=512,

@@ -293,7 +293,7 @@ REMEDIES = [
            replace("results/tracks/VA.csv", "\niKala,", "\niKaly,"), COMPARE),
     Remedy("pipeline/comparison/aggregation.py", "expected {}; run `dvc repro compare`",
            without_a_seed, COMPARE),
-    Remedy("pipeline/comparison/aggregation.py", "has scores of; run `dvc repro`",
+    Remedy("pipeline/comparison/long_table.py", "has scores of; run `dvc repro`",
            forget_a_track, COMPARE),
     Remedy("pipeline/comparison/histories.py",
            "delete {} and retrain with `dvc repro train@{}`",

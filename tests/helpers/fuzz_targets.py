@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from pipeline import params, roles
-from pipeline.comparison import aggregation, differences, histories, table
+from pipeline.comparison import aggregation, differences, histories, long_table, table
 from pipeline.datasets import duplicates, inventory, rendered, split
 from pipeline.datasets.download import transfer
 from pipeline.datasets.inspection import Expected, InspectionCache
@@ -81,7 +81,7 @@ def use_scores() -> None:
     means = aggregation.means(scores, settings.sources, aggregation.unseen_datasets(split))
     aggregation.save_means(means, Path("work/metrics.json"))
     assert aggregation.load_means(Path("work/metrics.json"), "", rows=ROWS) == means
-    long = aggregation.long_table(scores, settings.sources, split, "baseline", 0.95)
+    long = long_table.long_table(scores, settings.sources, split, "baseline", 0.95)
     table.as_markdown(
         scores, long, settings.sources, baseline="baseline", confidence=0.95,
         filter_length=512, sample_rate=8000,
@@ -120,7 +120,7 @@ def use_metrics() -> None:
 
 
 def use_table() -> None:
-    run = replace(whole(), table=aggregation.load_long_table(Path("results/table.csv"), "", ""))
+    run = replace(whole(), table=long_table.load_long_table(Path("results/table.csv"), "", ""))
     words.headline(run)
     tables.mean_rows(run, "vocals", "SDR")
 

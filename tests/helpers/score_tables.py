@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline.comparison import aggregation, table
+from pipeline.comparison import aggregation, long_table, table
 from pipeline.evaluation.metrics import MEASURED
 from pipeline.evaluation.scoring import SILENT_REFERENCE, Score
 from pipeline.evaluation.track_scores import NO_SEED, tracks_frame
@@ -80,7 +80,7 @@ def split_of(collected: pd.DataFrame, per_artist: int = 1) -> pd.DataFrame:
 
 
 def table_of(collected: pd.DataFrame, baseline: str | None = "baseline") -> pd.DataFrame:
-    return aggregation.long_table(collected, SOURCES, split_of(collected), baseline, 0.95)
+    return long_table.long_table(collected, SOURCES, split_of(collected), baseline, 0.95)
 
 
 def cell(long: pd.DataFrame, *where: str) -> pd.Series:

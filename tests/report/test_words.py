@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline import params
-from pipeline.comparison.aggregation import CELL
+from pipeline.comparison.long_table import CELL
 from pipeline.report import words
 from pipeline.report.finished_run import Run
 from tests.helpers.experiment import small_params

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,10 @@ from pipeline.training import progress, side_by_side
 from stages import train
 from tests.helpers.experiment import THREADS, small_params, write_params
 from tests.helpers.places import TOP, fingerprints, inside
+from tests.helpers.waiting import until
 
 RUN = """
-import os, signal, sys, time
+import os, signal, sys
 seed, kind = int(sys.argv[1]), sys.argv[2]
 def told(number, frame):
     print("checkpoint written", file=sys.stderr, flush=True)
@@ -33,7 +33,7 @@ print(f"resuming with {os.environ.get('OMP_NUM_THREADS')} threads", flush=True)
 print("progress 3 0.5", flush=True)
 if kind == "waits":
     print("waiting", file=sys.stderr, flush=True)
-    time.sleep(600)
+    signal.pause()
 if kind == "fails":
     sys.exit("error: no such luck")
 if kind == "crashes":
@@ -133,8 +133,7 @@ def test_runs_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     process.kill()
     process.wait()
     process.stderr.close()
-    while any(alive(int(child)) for child in children):
-        time.sleep(0.01)
+    until(lambda: not any(alive(int(child)) for child in children))
 
 
 def test_places_are_cores_or_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
