@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -227,6 +227,15 @@ def state(path: Path) -> list[int]:
     """What changes when a file is written to or replaced: size, inode and times of change (ns)."""
     seen = path.stat()
     return [seen.st_size, seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns]
+
+
+def perhaps_unchanged(before: Sequence[int], after: Sequence[int]) -> bool:
+    """Whether two states differ at most in the inode's time of change.
+
+    A hard link made elsewhere (DVC's cache, a copy with `cp --link`) or other permissions change it and
+    leave the content; so does who writes and sets the old time back: the content decides.
+    """
+    return list(before[:3]) == list(after[:3])
 
 
 def md5(path: Path) -> str:

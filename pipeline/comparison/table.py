@@ -124,7 +124,7 @@ def about_training(
     others = (
         "paired recordings of all corpora, as in the paper"
         if validation == "all"
-        else "no paired recording of another corpus was used"
+        else "no paired recording of another corpus had a part in it"
     )
     lines = [
         "The epoch of each run was chosen by L_s on the validation tracks of"

@@ -63,7 +63,7 @@ def test_what_chose_the_epochs_is_a_note() -> None:
     two = {"V": {"AMD EPYC": [1, 3], "NVIDIA H200": [2]}, "VA": {"AMD EPYC": [1, 2, 3]}}
     first, second = table.about_training("supervised", split, two)
     assert "validation tracks of DSD100 (1 tracks, each counting the same)" in first
-    assert "no paired recording of another corpus was used" in first
+    assert "no paired recording of another corpus had a part in it" in first
     assert second == (
         "The seeds of V were trained on several machines: `AMD EPYC`: 1, 3; `NVIDIA H200`: 2."
     )

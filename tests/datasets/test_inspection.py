@@ -142,6 +142,26 @@ def test_a_file_that_is_replaced_in_the_meantime_is_not_remembered_as_it_was(
     assert reads() == ["a_-_b"]
 
 
+def test_a_track_that_is_linked_elsewhere_while_it_is_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_process: None
+) -> None:
+    """A hard link (DVC's cache, a copy with `cp --link`) moves the inode's time of change alone."""
+    root = tmp_path / "raw"
+    song(root, "a_-_b")
+    vocals = root / "ccmixter_corpus/a_-_b/source-02.wav"
+    stream, link = reading.stream_sources, tmp_path / "link.wav"
+
+    def linked(*given: Any) -> Iterator[Any]:
+        yield from stream(*given)
+        if not link.exists():
+            link.hardlink_to(vocals)
+
+    monkeypatch.setattr(reading, "stream_sources", linked)
+    found = survey.take("CCMixter", "local", root, SOURCES)
+    assert [recording.track.id for recording in found.recordings] == ["a_-_b"]
+    assert link.exists()
+
+
 @pytest.mark.parametrize("harm", ["", "0\n", "version\nkey\t{}\n", "half a li"])
 def test_a_damaged_memory_is_no_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str

@@ -16,7 +16,7 @@ from pipeline.datasets.rendered import MARKER
 from pipeline.errors import UserError
 from pipeline.features import extraction, preprocess
 from pipeline.features.originals import unchanged
-from pipeline.files import md5
+from pipeline.files import md5, state
 from pipeline.params import Params
 from stages import common, download
 from stages import preprocess as stage
@@ -141,6 +141,22 @@ def test_a_recording_that_changes_while_it_is_read_is_refused(
         unchanged(songs, {"0.wav": entry}, "songs"),
     ):
         change(path, songs / "1.wav")
+
+
+@pytest.mark.parametrize(
+    "touch",
+    [lambda path: (path.parent / "link.wav").hardlink_to(path), lambda path: path.chmod(0o600)],
+)
+def test_a_hard_link_or_other_permissions_change_no_recording(
+    songs: Path, touch: Callable[[Path], object]
+) -> None:
+    """They move the inode's time of change alone: DVC links the same file when it fills its cache."""
+    path = songs / "0.wav"
+    entry = FileEntry(bytes=path.stat().st_size, md5=md5(path))
+    before = state(path)
+    with unchanged(songs, {"0.wav": entry}, "songs"):
+        touch(path)
+    assert state(path) != before
 
 
 def test_other_kinds_of_the_same_track_are_not_hashed(

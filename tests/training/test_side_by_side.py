@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -241,3 +242,45 @@ def test_stopping_raises_for_whoever_calls() -> None:
 def test_seeds_are_no_pairs_of_equals() -> None:
     with pytest.raises(UserError, match=r"seeds: 2 is there twice; leave one of them out"):
         params.parse(small_params() | {"seeds": [1, 2, 3, 2]}, "params.yaml")
+
+
+def without(*keys: str) -> Callable[[Path], None]:
+    def mistake(folder: Path) -> None:
+        path = folder / "config.json"
+        config = json.loads(path.read_text())
+        path.write_text(json.dumps({key: config[key] for key in config if key not in keys}))
+
+    return mistake
+
+
+def edited(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace('"seed": 1', '"seed": 2'))
+
+
+def shortened(name: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-20])
+
+
+def test_a_seed_is_trained_already_only_if_every_file_is_as_it_was_written(
+    copied_models: Path, tmp_path: Path
+) -> None:
+    """Whatever is missing, damaged, edited or from before there were digests is trained again."""
+    whole = copied_models / "models/VA/seed-1"
+    run = model_folder.read_config(whole).fingerprint
+    assert run is not None
+    assert model_folder.finished(whole, run)
+    assert not model_folder.finished(whole, "0" * 64)
+    assert not model_folder.finished(tmp_path / "absent", run)
+    mistakes: list[Callable[[Path], object]] = [
+        edited, without("sha256", "config_sha256"), without("config_sha256"),
+        without("fingerprint", "config_sha256"), without("critic", "config_sha256"),
+        shortened("model.safetensors"), shortened("critic-vocals.safetensors"),
+        shortened("config.json"), lambda folder: (folder / "critic-vocals.safetensors").unlink(),
+        lambda folder: (folder / "model.safetensors").unlink(),
+    ]  # fmt: skip
+    for number, mistake in enumerate(mistakes):
+        folder = tmp_path / f"{number}"
+        shutil.copytree(whole, folder)
+        mistake(folder)
+        assert not model_folder.finished(folder, run), number
