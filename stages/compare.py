@@ -49,7 +49,14 @@ def main() -> None:
                 },
             ),
             *table.about_data(inventories),
-            *notices(split, inventories, settings.split.strategy, escaped, limit=1000),
+            *notices(
+                split,
+                inventories,
+                settings.split.strategy,
+                escaped,
+                1000,
+                settings.with_named_roles,
+            ),
         ],
     )
     with claim(RESULTS / "metrics.json"):

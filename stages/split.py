@@ -24,7 +24,8 @@ def split() -> None:
             {name: one.weight for name, one in settings.datasets.items() if one.weight},
         )
         frame = duplicates.without(frame, duplicates.find(frame, inventories))
-        for line in assignment.notices(frame, inventories, settings.split.strategy):
+        strategy, named = settings.split.strategy, settings.with_named_roles
+        for line in assignment.notices(frame, inventories, strategy, named=named):
             typer.secho(line, fg=typer.colors.YELLOW)
         # A courtesy, so no dependency of this stage: training checks again what its model needs.
         unlabelled = any(model.unlabelled for model in settings.models.values())

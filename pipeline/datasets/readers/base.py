@@ -187,6 +187,27 @@ def from_stems(part: Callable[[str], Part]) -> dict[str, tuple[Part, ...]]:
     return {**stems, ACCOMPANIMENT: tuple(part(stem) for stem in BACKING)}
 
 
+def karaoke_clips(root: Path, dataset: str, layout: str) -> Listing:
+    """The clips `root`/Wavfile/<artist>_<...>.wav: accompaniment left, vocals right (iKala, MIR-1K).
+
+    The mixture is their sum: averaging the channels on load would halve it. The file's name without its
+    ending is the id.
+    """
+    found = files_ending(content_folder(root, "Wavfile", layout), ".wav")
+    tracks = []
+    for file in found.paths:
+        name, path = track_id(file.name[: -len(".wav")]), relative(file, root)
+        left, right = Part(file=path, channel=0), Part(file=path, channel=1)
+        sources: dict[str, tuple[Part, ...]] = {ACCOMPANIMENT: (left,), VOCALS: (right,)}
+        tracks.append(Track(dataset=dataset, id=name, artist=clip_artist(name), sources=sources))
+    return listed(root, layout, tracks, found.rejected, found.skipped)
+
+
+def clip_artist(name: str) -> str:
+    """What a clip's name has before the first underscore: iKala's song, MIR-1K's singer."""
+    return name.split("_")[0]
+
+
 def misnamed(path: Path) -> Rejected:
     """The rejection of a file or folder whose name is not valid UTF-8."""
     reason = f"{printable(path)}: the name is not valid UTF-8; rename it"
