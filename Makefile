@@ -10,7 +10,9 @@ export DVC_NO_ANALYTICS := 1
 PROGRAMS := scripts/train-models scripts/confirm-scores scripts/draw-rooms scripts/same-numbers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup in-git ffmpeg chromium repro models look test test-slow campaign lint format confirm open paper bench bench-gpu lock-current requirements architecture clean docker docker-test
+export NAME
+
+.PHONY: help setup in-git ffmpeg chromium repro experiment models look test test-slow campaign lint format confirm open paper bench bench-gpu lock-current requirements architecture clean docker docker-test
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -68,13 +70,14 @@ format: setup ## let ruff rewrite what it can
 confirm: setup ffmpeg ## compare every committed score with museval's, to 1e-6 dB
 	scripts/confirm-scores
 
-open: ## switch params.yaml to the paper's experiment on open recordings
-	cp params.open.yaml params.yaml
-	@echo "params.yaml now asks for MUSDB18 and CCMixter, some 10 GB fetched to DATA_ROOT (default data/raw). Then: make repro"
+experiment: in-git setup ## run the experiment experiments/NAME: make experiment NAME=mir1k
+	@scripts/experiment "$$NAME"
 
-paper: ## switch params.yaml to the paper's experiment
-	cp params.paper.yaml params.yaml
-	@echo "params.yaml is now the paper's. Put your copies of MedleyDB and iKala under DATA_ROOT (docs/data.md), then: make repro"
+open: in-git setup ## run the paper's experiment on recordings that anyone can get
+	@scripts/experiment open
+
+paper: in-git setup ## run the paper's experiment on your copies of its datasets (docs/data.md)
+	@scripts/experiment paper
 
 bench: setup ## measure every part against the straightforward way and the machine -> docs/performance.md
 	python -m benchmarks

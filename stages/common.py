@@ -22,8 +22,11 @@ from pipeline.parallel import machine
 if TYPE_CHECKING:
     from pipeline.params import Dataset, Params
 
+EXPERIMENTS = "experiments"
+"""The folder of experiments that stand beside the top one: each in a folder of its own."""
 PARAMS = Path("params.yaml")
 SYNTHETIC = Path("data/synthetic")
+"""From the top, like the default of DATA_ROOT: experiments share recordings."""
 INVENTORY = Path("data/inventory")
 READY = Path("data/ready")
 SPLIT = Path("data/split.csv")
@@ -40,22 +43,39 @@ RESULTS = Path("results")
 P = ParamSpec("P")
 
 
+def top() -> Path:
+    """The folder that experiments share: the working directory, or two above that of an experiment."""
+    return Path("../..") if Path.cwd().parent.name == EXPERIMENTS else Path()
+
+
 def recordings_root(dataset: str, entry: "Dataset") -> Path:
     """The folder of a dataset's recordings.
 
     Embedded recordings have a place of their own, so that nobody takes them for the real ones; a
     user's copy is at the path in params.yaml or $DATA_ROOT/<collection>, by default
-    data/raw/<collection>.
+    data/raw/<collection> at the top. A relative DATA_ROOT is relative to the top.
     """
     if entry.origin == "synthetic":
-        return SYNTHETIC / dataset
+        return top() / SYNTHETIC / dataset
     if entry.path:
         try:
             return Path(entry.path).expanduser()
         except RuntimeError:
             key = f"{PARAMS}: datasets.{dataset}.path"
             raise UserError(f"{key}: {entry.path}: no such user here; write the path out") from None
-    return Path(os.environ.get("DATA_ROOT") or "data/raw") / (entry.collection or dataset)
+    return top() / (os.environ.get("DATA_ROOT") or "data/raw") / (entry.collection or dataset)
+
+
+def other_features(dataset: str) -> list[Path]:
+    """The feature files of the other experiments, which may hold the same recordings."""
+    everywhere = [top(), *sorted((top() / EXPERIMENTS).glob("*"))]
+    own = features_path(dataset).resolve()
+    return [
+        path
+        for folder in everywhere
+        for path in sorted((folder / FEATURES).glob("*.h5"))
+        if path.resolve() != own
+    ]
 
 
 def inventory_path(dataset: str) -> Path:

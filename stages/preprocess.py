@@ -32,6 +32,7 @@ def preprocess(dataset: str = typer.Argument(help="a name under datasets: in par
             kinds,
             settings.signal,
             target,
+            common.other_features(dataset),
         )
     kept = len(found.recordings) - read
     if kept:
