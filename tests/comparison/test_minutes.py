@@ -57,9 +57,7 @@ def test_each_gain_is_the_difference_to_the_model_with_the_same_pairs(sweep: pd.
         index="track", columns=["model", "seed"], values="SDR"
     )
     for model, row in one.iterrows():
-        new, old = (
-            vocals[name].to_numpy().T[:, :, None] for name in (str(model), row["baseline"])
-        )
+        new, old = (vocals[name].to_numpy().T[:, :, None] for name in (str(model), row["baseline"]))
         expected = intervals.difference(new, old, range(8), 0.9)
         assert row["gain"] == pytest.approx(expected.mean[0], abs=0.00501)
         assert row["low"] == pytest.approx(expected.low[0], abs=0.00501)
@@ -121,9 +119,7 @@ def test_gains_survive_the_file(sweep: pd.DataFrame, tmp_path: Path) -> None:
     found = minutes.gains(sweep, MODELS, SOURCES, split_of(sweep), ALL, 0.9)
     path = tmp_path / "minutes.csv"
     minutes.save(found, path)
-    pd.testing.assert_frame_equal(
-        minutes.load(path, "again", "absent"), found, check_dtype=False
-    )
+    pd.testing.assert_frame_equal(minutes.load(path, "again", "absent"), found, check_dtype=False)
     minutes.save(found[:0], path)
     assert minutes.load(path, "again", "absent").empty
     path.write_text("model\n")
