@@ -13,7 +13,9 @@ from pipeline.datasets.readers import READERS
 from pipeline.errors import UserError
 
 TOP = Path(__file__).parents[1]
-EMBEDDED, PAPER, OPEN = (TOP / f"params{kind}.yaml" for kind in ("", ".paper", ".open"))
+EMBEDDED, PAPER, OPEN = (
+    TOP / f"{folder}params.yaml" for folder in ("", "experiments/paper/", "experiments/open/")
+)
 
 
 def raw(path: Path = PAPER) -> Any:

@@ -1,7 +1,7 @@
 """From a dataset's recordings to its feature file, reading only what is new.
 
 Recordings are transformed in parallel; the rows of those that are in the replaced file already, by
-their key, are copied from it. A write that fails keeps what it has computed beside its target, where
+their key, are copied from it, or from a file of another experiment. A write that fails keeps what it has computed beside its target, where
 the next one finds it.
 """
 
@@ -29,13 +29,19 @@ Work = tuple[Recording, Mapping[str, FileEntry]]
 
 
 def write(
-    inventory: Inventory, root: Path, sources: Sequence[str], signal: Signal, target: Path
+    inventory: Inventory,
+    root: Path,
+    sources: Sequence[str],
+    signal: Signal,
+    target: Path,
+    others: Sequence[Path] = (),
 ) -> int:
     """Compute the features of every recording in parallel and write them as one file.
 
     root: the folder of the recordings; sources: those of the experiment, or the one kind that a
-    folder of unpaired recordings holds. Returns how many recordings were read: those of which
-    `target` has sound features already are not. Raises UserError, once all others are computed, when
+    folder of unpaired recordings holds; others: further feature files, whatever they are. Returns how
+    many recordings were read: those of which `target` or one of the others has sound features already
+    are not. Raises UserError, once all others are computed, when
     a recording no longer is what the inventory says, naming the file, or when computing one has ended
     two worker processes. `target` is then as it was, and what was computed is kept beside it.
     """
@@ -43,14 +49,12 @@ def write(
         raise UserError(f"{target}: a folder, expected a file; remove it and run again")
     layout = Layout.of(inventory, sources, signal)
     kept = target.with_name(f"{target.name}.kept{PARTIAL}")
-    old, rows = _reusable((target, kept), layout)
     with atomic_path(target) as path, _scratch(target) as scratch:
         reserve(path, layout.bytes + HEADROOM)
         with closing(NewFile(path, layout)) as new:
-            for track, row in enumerate(rows):
-                if old is not None and row is not None:
-                    with suppress(UserError):  # damaged: it is computed again
-                        new.copy(track, old, row)
+            for older in (target, kept, *others):
+                if not new.done.all():
+                    _reuse(new, older)
             unread = [track for track, done in enumerate(new.done) if not done]
             files = known_files(inventory, root) if unread else {}
             work = [work_of(inventory.recordings[track], sources, files) for track in unread]
@@ -133,19 +137,17 @@ def _scratch(target: Path) -> Iterator[Path]:
         remove(folder)
 
 
-def _reusable(paths: Sequence[Path], layout: Layout) -> tuple[FeatureFile | None, list[int | None]]:
-    """The older file that has most of the tracks, and the row of each track in it (None: not there)."""
-    best: FeatureFile | None = None
-    rows: list[int | None] = [None] * len(layout.keys)
-    for path in paths:
-        try:
-            old = FeatureFile.open(path)
-        except UserError:
-            continue
-        if (old.kinds, old.sources, old.signal) != (layout.kinds, layout.sources, layout.signal):
-            continue
-        known = {key: row for row, key in enumerate(old.keys) if key}
-        found = [known.get(key) for key in layout.keys]
-        if found.count(None) < rows.count(None):
-            best, rows = old, found
-    return best, rows
+def _reuse(new: NewFile, path: Path) -> None:
+    """Copy the tracks that are not done yet from an older file, if it is one and has them sound."""
+    layout = new.layout
+    try:
+        old = FeatureFile.open(path)
+    except UserError:
+        return
+    if (old.kinds, old.sources, old.signal) != (layout.kinds, layout.sources, layout.signal):
+        return
+    rows = {key: row for row, key in enumerate(old.keys) if key}
+    for track, key in enumerate(layout.keys):
+        if key in rows and not new.done[track]:
+            with suppress(UserError):  # damaged: another file has it, or it is computed again
+                new.copy(track, old, rows[key])

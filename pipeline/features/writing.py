@@ -17,7 +17,7 @@ from pipeline.datasets.inventory import Inventory
 from pipeline.features import extraction
 from pipeline.features.extraction import Extracted, load_extracted, working_length
 from pipeline.features.stft import frame_count
-from pipeline.features.store import ARRAYS, FORMAT, USER_BLOCK, FeatureFile, seal
+from pipeline.features.store import ARRAYS, FORMAT, USER_BLOCK, FeatureFile, reading, seal
 from pipeline.parallel import machine
 from pipeline.params import FOLDER, Signal
 from pipeline.tracks import MIXTURE, Recording
@@ -86,8 +86,13 @@ class Layout:
 
 
 def _key(base: "hashlib._Hash", recording: Recording, inventory: Inventory) -> bytes:
-    """What a track's rows depend on: the recording, its files' content, code and parameters."""
+    """What a track's rows depend on: the recording, its files' content, code and parameters.
+
+    Not the dataset's name: another experiment may take the same clips by another.
+    """
     digest = base.copy()
+    nameless = recording.track.model_copy(update={"dataset": ""})
+    recording = recording.model_copy(update={"track": nameless})
     parts = [part.file for parts in recording.track.sources.values() for part in parts]
     content = [(name, inventory.files[name].bytes, inventory.files[name].md5) for name in parts]
     digest.update(f"{recording!r} {content}".encode())
@@ -145,7 +150,9 @@ class NewFile:
         Raises UserError when it is damaged there; the track is then not done.
         """
         layout = self.layout
-        with old.path.open("rb") as file:
+        with reading(old.path):  # another experiment's may be gone by now
+            file = old.path.open("rb")
+        with file:
             for (name, rows), signals in zip(
                 self._rows(track), (layout.sources, layout.kinds), strict=True
             ):
