@@ -10,8 +10,6 @@ export DVC_NO_ANALYTICS := 1
 PROGRAMS := scripts/train-models scripts/confirm-scores scripts/draw-rooms scripts/same-numbers
 
 .DEFAULT_GOAL := help
-export NAME
-
 .PHONY: help setup in-git ffmpeg chromium repro experiment models look test test-slow campaign lint format confirm open paper bench bench-gpu lock-current requirements architecture clean docker docker-test
 
 help: ## this list
@@ -41,12 +39,21 @@ repro: in-git setup ## run the experiment of params.yaml (`dvc repro`), print th
 	@echo; cat results/table.md
 	@echo; scripts/same-numbers
 
-look: setup ## look at the recordings again (files added, replaced or removed), then as `make repro`
-	dvc repro --force --single-item --glob 'download@*'
-	@$(MAKE) --no-print-directory repro
+# NAME is a stranger's text: the shell sees it as a variable alone, and only as one of the folders' names.
+override NAME := $(value NAME)
+export NAME
+IN_FOLDER = folder=$$(scripts/experiment-folder "$$NAME")
 
-models: setup ## train all models at the same time, one on each GPU (docs/parallel-models.md)
-	scripts/train-models
+experiment: in-git setup ## run experiments/NAME, print its table; is it the committed one? (docs/experiments.md)
+	@test -n "$$NAME" || NAME=?; $(IN_FOLDER); cd "$$folder"; dvc repro; echo; cat results/table.md; echo; \
+	  "$(CURDIR)/scripts/same-numbers" "$$NAME"
+
+look: in-git setup ## look at the recordings again (files added, replaced or removed), then as `make repro`; NAME=
+	@$(IN_FOLDER); cd "$$folder"; dvc repro --force --single-item --glob 'download@*'
+	@if [ -n "$$NAME" ]; then $(MAKE) --no-print-directory experiment; else $(MAKE) --no-print-directory repro; fi
+
+models: setup ## train all models at the same time, one on each GPU (docs/parallel-models.md); NAME=
+	@$(IN_FOLDER); cd "$$folder"; "$(CURDIR)/scripts/train-models"
 
 test: setup ffmpeg ## lint, types, tests (about 6 minutes)
 	@$(MAKE) --no-print-directory lint
@@ -68,16 +75,10 @@ format: setup ## let ruff rewrite what it can
 	ruff format . $(PROGRAMS)
 
 confirm: setup ffmpeg ## compare every committed score with museval's, to 1e-6 dB
-	scripts/confirm-scores
+	@$(IN_FOLDER); cd "$$folder"; "$(CURDIR)/scripts/confirm-scores"
 
-experiment: in-git setup ## run the experiment experiments/NAME: make experiment NAME=mir1k
-	@scripts/experiment "$$NAME"
-
-open: in-git setup ## run the paper's experiment on recordings that anyone can get
-	@scripts/experiment open
-
-paper: in-git setup ## run the paper's experiment on your copies of its datasets (docs/data.md)
-	@scripts/experiment paper
+open paper: ## the paper's experiment on open recordings (some 10 GB), or on the paper's own: make experiment NAME=open
+	@$(MAKE) --no-print-directory experiment NAME=$@
 
 bench: setup ## measure every part against the straightforward way and the machine -> docs/performance.md
 	python -m benchmarks

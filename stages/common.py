@@ -22,11 +22,9 @@ from pipeline.parallel import machine
 if TYPE_CHECKING:
     from pipeline.params import Dataset, Params
 
-EXPERIMENTS = "experiments"
-"""The folder of experiments that stand beside the top one: each in a folder of its own."""
 PARAMS = Path("params.yaml")
-SYNTHETIC = Path("data/synthetic")
-"""From the top, like the default of DATA_ROOT: experiments share recordings."""
+EXPERIMENTS = "experiments"
+"""The folder at the top of the repository that holds an experiment in each of its folders."""
 INVENTORY = Path("data/inventory")
 READY = Path("data/ready")
 SPLIT = Path("data/split.csv")
@@ -44,8 +42,13 @@ P = ParamSpec("P")
 
 
 def top() -> Path:
-    """The folder that experiments share: the working directory, or two above that of an experiment."""
-    return Path("../..") if Path.cwd().parent.name == EXPERIMENTS else Path()
+    """The top of the repository, whose recordings all experiments share; "." unless in one's folder.
+
+    An experiment's stages run in experiments/<name>/, and all but recordings is its own.
+    """
+    above = Path("../..")
+    within = Path.cwd().parent.name == EXPERIMENTS and (above / PARAMS).is_file()
+    return above if within else Path()
 
 
 def recordings_root(dataset: str, entry: "Dataset") -> Path:
@@ -53,10 +56,11 @@ def recordings_root(dataset: str, entry: "Dataset") -> Path:
 
     Embedded recordings have a place of their own, so that nobody takes them for the real ones; a
     user's copy is at the path in params.yaml or $DATA_ROOT/<collection>, by default
-    data/raw/<collection> at the top. A relative DATA_ROOT is relative to the top.
+    data/raw/<collection>. All experiments share them: a relative DATA_ROOT and the default are the
+    top's; a relative path is the experiment's, as params.yaml is.
     """
     if entry.origin == "synthetic":
-        return top() / SYNTHETIC / dataset
+        return top() / "data/synthetic" / dataset
     if entry.path:
         try:
             return Path(entry.path).expanduser()
@@ -66,24 +70,24 @@ def recordings_root(dataset: str, entry: "Dataset") -> Path:
     return top() / (os.environ.get("DATA_ROOT") or "data/raw") / (entry.collection or dataset)
 
 
-def other_features(dataset: str) -> list[Path]:
-    """The feature files of the other experiments, which may hold the same recordings."""
-    everywhere = [top(), *sorted((top() / EXPERIMENTS).glob("*"))]
-    own = features_path(dataset).resolve()
-    return [
-        path
-        for folder in everywhere
-        for path in sorted((folder / FEATURES).glob("*.h5"))
-        if path.resolve() != own
-    ]
-
-
 def inventory_path(dataset: str) -> Path:
     return INVENTORY / f"{dataset}.json"
 
 
 def features_path(dataset: str) -> Path:
     return FEATURES / f"{dataset}.h5"
+
+
+def features_elsewhere() -> list[Path]:
+    """The feature files of the other experiments, the top's first."""
+    folders = [top(), *sorted((top() / EXPERIMENTS).glob("*"))]
+    here = os.path.realpath(Path())
+    return [
+        path
+        for folder in folders
+        if os.path.realpath(folder) != here
+        for path in sorted((folder / FEATURES).glob("*.h5"))
+    ]
 
 
 def dataset_entry(params: "Params", dataset: str) -> "Dataset":

@@ -32,7 +32,7 @@ def preprocess(dataset: str = typer.Argument(help="a name under datasets: in par
             kinds,
             settings.signal,
             target,
-            common.other_features(dataset),
+            common.features_elsewhere(),
         )
     kept = len(found.recordings) - read
     if kept:
