@@ -114,6 +114,11 @@ def _selected(listing: Listing, collection: str, select: Selection, key: str) ->
     tracks = chosen(listing.tracks, collection, select, key)
     meant, known = published(collection, select), catalogue.columns(collection)
     rejected = [one for one in listing.rejected if one.track in meant or one.track not in known]
+    if not tracks and not rejected:
+        raise UserError(
+            f"{collection}: none of the tracks that {key} names is there; to get it:"
+            f" {catalogue.how_to_get(collection)}"
+        )
     return Listing(tracks, rejected, listing.skipped)
 
 
