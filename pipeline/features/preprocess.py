@@ -1,8 +1,8 @@
 """From a dataset's recordings to its feature file, reading only what is new.
 
 Recordings are transformed in parallel; the rows of those that are in the replaced file already, by
-their key, are copied from it, or from a file of another experiment. A write that fails keeps what it has computed beside its target, where
-the next one finds it.
+their key, are copied from it, or from a file of another experiment. A write that fails keeps what it
+has computed beside its target, where the next one finds it.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
