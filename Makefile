@@ -77,8 +77,11 @@ format: setup ## let ruff rewrite what it can
 confirm: setup ffmpeg ## compare every committed score with museval's, to 1e-6 dB
 	@$(IN_FOLDER); cd "$$folder"; "$(CURDIR)/scripts/confirm-scores"
 
-open paper: ## the paper's experiment on open recordings (some 10 GB), or on the paper's own: make experiment NAME=open
-	@$(MAKE) --no-print-directory experiment NAME=$@
+open: ## the paper's experiment on open recordings, some 10 GB: make experiment NAME=open
+	@$(MAKE) --no-print-directory experiment NAME=open
+
+paper: ## the paper's experiment on its own recordings: make experiment NAME=paper
+	@$(MAKE) --no-print-directory experiment NAME=paper
 
 bench: setup ## measure every part against the straightforward way and the machine -> docs/performance.md
 	python -m benchmarks
