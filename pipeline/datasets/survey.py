@@ -61,6 +61,13 @@ def take(
     if select:
         listing = _selected(listing, of, select, f"datasets.{dataset}.select")
     missing = completeness.missing(of, collection, listing, select) if real else []
+    if select and not listing.tracks and not listing.rejected:
+        none = f"none of the tracks of datasets.{dataset}.select is at DATA_ROOT/{collection or dataset}"
+        if origin == "local":
+            return Inventory(
+                dataset=dataset, origin=origin, collection=collection or "", absent=none
+            )
+        raise UserError(f"{none}; add them there, select others, or leave out {dataset}")
     listing = listing._replace(
         tracks=[_as_used(track, dataset, voice_level) for track in listing.tracks]
     )

@@ -48,6 +48,7 @@ PLACES = {
     "MedleyDB-sample": ("Audio", "LizNelson_Rainfall"),
     "CCMixter": ("ccmixter_corpus", "a_-_b"),
     "iKala": ("Wavfile", "10161_verse.wav"),
+    "MIR-1K": ("Wavfile", "abjones_1_01.wav"),
     "MUSDB18": ("train", "A - B.stem.mp4"),
     "MUSDB18-HQ": ("test", "A - B"),
 }
