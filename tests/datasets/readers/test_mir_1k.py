@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pipeline.datasets import catalogue, survey
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
-from tests.helpers.small_copies import SOURCES, noise, put, reasons
+from tests.helpers.small_copies import SOURCES, reasons
+from tests.helpers.small_recordings import noise, put
 
 CLIPS = {"abjones_1_01": "m", "amy_1_01": "f"}
 
