@@ -11,10 +11,19 @@ from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from pipeline.errors import UserError
-from pipeline.text_files import first_fault, read_toml, read_yaml
+from pipeline.text_files import CASE, first_fault, read_toml, read_yaml
 from pipeline.tracks import MIXTURE
 
 DATASETS = ("DSD100", "MedleyDB", "CCMixter", "iKala")
@@ -98,6 +107,10 @@ Selection = Annotated[dict[str, Annotated[list[str], Field(min_length=1)]], Fiel
 pipeline/datasets/catalogue), the values of which a track has one."""
 RoleNames = Annotated[list[RoleName], Field(min_length=1)]
 RoleSelections = Annotated[dict[RoleName, Selection], Field(min_length=1)]
+Roles = Annotated[
+    Annotated[RoleNames, Tag(f"{CASE}list")] | Annotated[RoleSelections, Tag(f"{CASE}mapping")],
+    Discriminator(lambda value: f"{CASE}{'mapping' if isinstance(value, dict) else 'list'}"),
+]
 
 
 class Dataset(Section):
@@ -125,7 +138,7 @@ class Dataset(Section):
     """Which of the collection's tracks the dataset has; None: all."""
     voice_level: Annotated[float, Field(ge=-60, le=60)] | None = None
     """dB that are added to the vocals, and so to what is sung in the mixture; None: as recorded."""
-    roles: RoleNames | RoleSelections | None = None
+    roles: Roles | None = None
     """The roles that the dataset gives tracks to, of those that `split.strategy` assigns, or which tracks
     have which role, whatever the strategy (the others have none); None: all, as the strategy says."""
 

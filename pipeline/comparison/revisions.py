@@ -122,12 +122,12 @@ def files_of(repository: Path, revision: str | None) -> Iterator[Path]:
 
 
 def parameter_changes(repository: Path, old: str, new: str | None) -> dict[str, Change]:
-    """The parameters that differ, by dotted name; `dvc params diff`."""
+    """The parameters of the top's params.yaml that differ, by dotted name; `dvc params diff`."""
     done = _dvc(["params", "diff", "--json", old, *([new] if new else [])], repository)
     if done.returncode:
         raise UserError(f"dvc params diff: {_last_line(done)}")
     found: dict[str, Change] = {}
-    for values in json.loads(done.stdout).values():
+    if values := json.loads(done.stdout).get("params.yaml"):
         found |= {name: Change(pair.get("old"), pair.get("new")) for name, pair in values.items()}
     return found
 
@@ -142,7 +142,7 @@ def behind(folder: Path) -> list[str]:
         dry = _dvc(["repro", "--dry", "--allow-missing"], folder, state)
         if dry.returncode == 0 and b"Running stage" not in dry.stdout:
             return []
-        status = _dvc(["status", "--json"], folder, state)
+        status = _dvc(["status", "--json", "dvc.yaml"], folder, state)
     try:
         reasons = _reasons(json.loads(status.stdout))
     except ValueError:

@@ -12,7 +12,7 @@ from pipeline.datasets.inventory import Inventory
 from pipeline.datasets.readers.base import VOCALS
 from pipeline.datasets.selection import chosen
 from pipeline.errors import UserError, listing, printable
-from pipeline.params import FOLDER, KNOWN, Model, Params, RoleNames, RoleSelections
+from pipeline.params import FOLDER, KNOWN, Model, Params, RoleSelections
 from pipeline.roles import COLUMNS
 from pipeline.tracks import MIXTURE, Recording, Role, Track
 
@@ -28,7 +28,7 @@ def assign(
     inventories: Sequence[Inventory],
     strategy: str,
     seed: int,
-    asked: Mapping[str, RoleNames | RoleSelections] | None = None,
+    asked: Mapping[str, Sequence[str] | RoleSelections] | None = None,
     weights: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
     """Give every recording a role: a row of COLUMNS each, by dataset as given, then by track.
@@ -49,7 +49,7 @@ def assign(
     for inventory in inventories:
         recordings = sorted(inventory.recordings, key=lambda recording: recording.track.id)
         tracks = [recording.track for recording in recordings]
-        used: Collection[str] = tuple(Role)
+        used: Sequence[str] = tuple(Role)
         wanted = (asked or {}).get(inventory.dataset, used)
         if isinstance(wanted, dict):
             roles = _named(tracks, inventory, wanted)

@@ -62,12 +62,12 @@ def take(
         listing = _selected(listing, of, select, f"datasets.{dataset}.select")
     missing = completeness.missing(of, collection, listing, select) if real else []
     if select and not listing.tracks and not listing.rejected:
-        none = f"none of the tracks of datasets.{dataset}.select is at DATA_ROOT/{collection or dataset}"
+        none = f"none of the tracks that datasets.{dataset}.select names is there"
         if origin == "local":
             return Inventory(
                 dataset=dataset, origin=origin, collection=collection or "", absent=none
             )
-        raise UserError(f"{none}; add them there, select others, or leave out {dataset}")
+        raise UserError(f"{of}: {none}; to get it: {catalogue.how_to_get(collection or dataset)}")
     listing = listing._replace(
         tracks=[_as_used(track, dataset, voice_level) for track in listing.tracks]
     )

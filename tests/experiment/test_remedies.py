@@ -341,7 +341,7 @@ REMEDIES = [
            shallow_clone, "python -m pipeline review HEAD~1"),
     Remedy("pipeline/comparison/differences.py", "run `make repro` and commit what it changes",
            never_committed_results, REVIEW),
-    Remedy("scripts/lock-current", "run make repro and commit what it changes",
+    Remedy("scripts/lock-current", "make repro} and commit what it changes",
            another_parameter, "scripts/lock-current"),
     Remedy("scripts/lock-current", "run git init (or clone the repository)",
            remove(".git"), "scripts/lock-current"),
@@ -377,12 +377,9 @@ NOT_TRIED = {
     ("pipeline/comparison/review.py", "and {} more: `dvc params diff`"),
     ("pipeline/comparison/review.py", "Cut: the rest is in `dvc metrics diff`."),
     ("pipeline/report/card.py", "    python -m pipeline separate SONG --model THIS_FOLDER"),
-    ("Makefile", "fetched to DATA_ROOT (default data/raw). Then: make repro"),
-    ("Makefile", "under DATA_ROOT (docs/data.md), then: make repro"),
     # Tried in test_same_numbers, and above with another message.
     ("scripts/same-numbers", "`python -m pipeline review HEAD` says what got better and worse."),
-    ("scripts/same-numbers", "`git restore results data dvc.lock` brings the committed ones back."),
-    ("scripts/same-numbers", "`make repro` writes them again."),
+    ("scripts/same-numbers", "`git restore {restored}` brings the committed ones back."),
     # The one does not hold for root, the other takes a root that may more than a container's.
     ("pipeline/errors.py", "raise the limit (`ulimit -u unlimited`"),
     ("pipeline/errors.py", "raise the limit of open files (`ulimit -n 65536` as root"),
