@@ -16,7 +16,7 @@ def main() -> None:
     from pipeline.comparison import aggregation, histories, long_table, minutes, table
     from pipeline.comparison.markdown import escaped
     from pipeline.datasets import inventory
-    from pipeline.datasets.split import notices
+    from pipeline.datasets.split import notices, of_params
     from pipeline.evaluation.track_scores import load_tracks
     from pipeline.files import write_text
 
@@ -65,6 +65,7 @@ def main() -> None:
                 escaped,
                 1000,
                 settings.with_named_roles,
+                of_params(inventories, settings),
             ),
         ],
     )

@@ -67,6 +67,6 @@ def _check(known: Mapping[str, Mapping[str, str]], selection: Selection, key: st
         for value in values:
             if value not in there:
                 raise UserError(
-                    f"{key}.{column}: no track has {printed(value)};"
+                    f"{key}.{column}: no track has {printed(value) or repr(value)};"
                     f" there are {listing(sorted(there), 20)}"
                 )

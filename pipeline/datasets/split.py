@@ -12,7 +12,7 @@ from pipeline.datasets.inventory import Inventory
 from pipeline.datasets.readers.base import VOCALS
 from pipeline.datasets.selection import chosen
 from pipeline.errors import UserError, listing, printable
-from pipeline.params import FOLDER, KNOWN, Model, RoleSelections
+from pipeline.params import FOLDER, KNOWN, Model, Params, RoleSelections
 from pipeline.roles import COLUMNS
 from pipeline.tracks import MIXTURE, Recording, Role, Track
 
@@ -66,6 +66,17 @@ def assign(
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
 
 
+def of_params(inventories: Sequence[Inventory], settings: Params) -> pd.DataFrame:
+    """`assign` as params.yaml asks for it."""
+    return assign(
+        inventories,
+        settings.split.strategy,
+        settings.split.seed,
+        {name: one.roles for name, one in settings.datasets.items() if one.roles},
+        {name: one.weight for name, one in settings.datasets.items() if one.weight},
+    )
+
+
 def check_unlabelled(
     frame: pd.DataFrame, inventories: Iterable[Inventory], models: Mapping[str, Model]
 ) -> None:
@@ -93,6 +104,7 @@ def notices(
     name: Callable[[str], str] = printable,
     limit: int = 5,
     named: Collection[str] = (),
+    assigned: pd.DataFrame | None = None,
 ) -> list[str]:
     """What a reader of the results should know of the roles in `frame`: a line for each thing.
 
@@ -100,12 +112,17 @@ def notices(
     `by_artist`, artists that have more tracks than their role should; test and validation tracks that
     share an artist with tracks from which the model was learned or chosen; weights of folders. name:
     how a dataset's, track's or artist's name is written; limit: how many tracks a line names; named:
-    the datasets whose tracks have the roles that params.yaml names, not the strategy.
+    the datasets whose tracks have the roles that params.yaml names, not the strategy; assigned: the roles
+    before duplicates were left out: a track without one is not said to be left out.
     """
+    meant = (
+        None if assigned is None else set(zip(assigned["dataset"], assigned["track"], strict=True))
+    )
     lines = [
         f"{name(found.track.dataset)}: {name(found.track.track)} is the {found.role} track"
         f" {name(str(found.original))} once more; left out."
         for found in duplicates.find(frame, inventories)
+        if meant is None or found.track in meant
     ]
     for inventory in inventories:
         mine = frame[frame["dataset"] == inventory.dataset]

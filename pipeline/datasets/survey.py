@@ -61,6 +61,13 @@ def take(
     if select:
         listing = _selected(listing, of, select, f"datasets.{dataset}.select")
     missing = completeness.missing(of, collection, listing, select) if real else []
+    if select and not listing.tracks and not listing.rejected:
+        none = f"none of the tracks that datasets.{dataset}.select names is there"
+        if origin == "local":
+            return Inventory(
+                dataset=dataset, origin=origin, collection=collection or "", absent=none
+            )
+        raise UserError(f"{of}: {none}; to get it: {catalogue.how_to_get(collection or dataset)}")
     listing = listing._replace(
         tracks=[_as_used(track, dataset, voice_level) for track in listing.tracks]
     )
@@ -114,11 +121,6 @@ def _selected(listing: Listing, collection: str, select: Selection, key: str) ->
     tracks = chosen(listing.tracks, collection, select, key)
     meant, known = published(collection, select), catalogue.columns(collection)
     rejected = [one for one in listing.rejected if one.track in meant or one.track not in known]
-    if not tracks and not rejected:
-        raise UserError(
-            f"{collection}: none of the tracks that {key} names is there; to get it:"
-            f" {catalogue.how_to_get(collection)}"
-        )
     return Listing(tracks, rejected, listing.skipped)
 
 

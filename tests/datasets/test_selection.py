@@ -110,11 +110,6 @@ def test_a_slip_in_a_selection_is_one_line(
         take(clips, select)
 
 
-def test_a_selection_of_which_nothing_is_there_says_so(clips: Path) -> None:
-    with pytest.raises(UserError, match=r"none of the tracks that datasets\.some\.select names"):
-        take(clips, {"singer": ["titon"]})
-
-
 def test_tracks_without_a_published_list_are_known_by_artist_and_name() -> None:
     tracks = [
         Track(dataset="x", id=name, artist=artist, sources={})

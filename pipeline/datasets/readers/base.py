@@ -121,11 +121,20 @@ def listed(
 ) -> Listing:
     """What a reader has found. Raises UserError when it is nothing at all."""
     if not tracks and not rejected:
+        packed = [path.name for path in _entries(root, "", Path.is_file).paths if _is_packed(path)]
+        if packed:
+            raise UserError(
+                f"{root}: holds {listing(packed)}, not unpacked; unpack it there: {layout}"
+            )
         raise UserError(
             f"{root}: no tracks in this folder; expected {layout};"
             f" DATA_ROOT sets the folder that holds {root.name}/"
         )
     return Listing(sorted(tracks, key=lambda track: track.id), rejected, skipped)
+
+
+def _is_packed(path: Path) -> bool:
+    return suffix(path.name) in (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 
 
 def subfolders(folder: Path) -> Entries:
