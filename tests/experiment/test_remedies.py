@@ -379,6 +379,8 @@ NOT_TRIED = {
     ("pipeline/report/card.py", "    python -m pipeline separate SONG --model THIS_FOLDER"),
     # Tried in test_same_numbers, and above with another message.
     ("scripts/same-numbers", "`python -m pipeline review HEAD` says what got better and worse."),
+    ("scripts/same-numbers", "make repro"),
+    ("scripts/same-numbers", "make experiment NAME={}"),
     ("scripts/same-numbers", "`git restore {restored}` brings the committed ones back."),
     # The one does not hold for root, the other takes a root that may more than a container's.
     ("pipeline/errors.py", "raise the limit (`ulimit -u unlimited`"),
