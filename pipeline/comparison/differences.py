@@ -123,9 +123,12 @@ class Difference:
         return (self.mean > 0) == named(self.metric).higher_is_better
 
 
-def load(folder: Path, name: str) -> Results:
-    """The results under `folder`. UserError (which calls the folder `name`) when there are none."""
-    remedy = "run `make repro` and commit what it changes"
+def load(folder: Path, name: str, again: str = "make repro") -> Results:
+    """The results under `folder`. UserError (which calls the folder `name`) when there are none.
+
+    again: the command that makes them.
+    """
+    remedy = f"run `{again}` and commit what it changes"
     if not (folder / METRICS_FILE).exists():
         raise UserError(f"{METRICS_FILE}: not in {name}: no results to compare; {remedy}")
     try:

@@ -22,6 +22,8 @@ COUNTS = ["seeds", "tracks", "artists", "best"]
 _OF_DIFFERENCE = ["difference", "difference_low", "difference_high"]
 DECIBELS = ["mean", "low", "high", *_OF_DIFFERENCE, "detectable"]
 P_VALUES = ["p_value", "p_holm"]
+_SAME = ["model", "source", "metric", "tracks", "mean", "difference", "p_value"]
+"""What differs between two tests in some way."""
 LONG_COLUMNS = [*CELL, *COUNTS, *DECIBELS[:-1], *P_VALUES, DECIBELS[-1]]
 
 
@@ -59,6 +61,15 @@ def long_table(
             parts.append(rows.reset_index().assign(test_set=name, model=model))
     table = pd.concat(parts, ignore_index=True)
     return _rounded(_corrected(table, confidence))
+
+
+def distinct(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that are tests, each once.
+
+    Two test sets may have the same tracks (`unseen` and its only dataset, `all` and the only one); the
+    numbers are then the same, and one test.
+    """
+    return table[table["p_value"].notna()].drop_duplicates(_SAME)
 
 
 def save_long_table(table: pd.DataFrame, path: Path) -> None:
@@ -153,9 +164,13 @@ def _corrected(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """With the p-values corrected over all differences in a metric, and what can be detected so."""
     table = table.reindex(columns=[*LONG_COLUMNS, "error", "freedom"])
     for _, rows in table.groupby("metric"):
-        table.loc[rows.index, "p_holm"] = holm(rows["p_value"])
-        level = (1 - confidence) / max(rows["p_value"].count(), 1)
-        tested = rows[rows["p_value"].notna()]
+        tested, tests = rows[rows["p_value"].notna()], distinct(rows)
+        keys = tests[_SAME].itertuples(index=False, name=None)
+        adjusted = dict(zip(keys, holm(tests["p_value"]), strict=True))
+        table.loc[tested.index, "p_holm"] = [
+            adjusted[key] for key in tested[_SAME].itertuples(index=False, name=None)
+        ]
+        level = (1 - confidence) / max(len(tests), 1)
         table.loc[tested.index, "detectable"] = detectable(
             tested["error"].to_numpy(), tested["freedom"].to_numpy(), level
         )

@@ -48,29 +48,41 @@ def review(base: str, head: str | None) -> str:
         for name in revisions.touched_experiments(old_folder, new_folder):
             place = f"experiments/{name}"
             changed = parameters.get(f"{place}/params.yaml", {})
-            section = _beside(old_folder / place, new_folder / place, names, changed, title)
+            section = _beside(old_folder / place, new_folder / place, names, changed, title, name)
             text = _joined(text, f"\n## {_code(place)}\n\n{section}")
     return text
 
 
 def _of_experiment(
-    old: Path, new: Path, names: tuple[str, str], parameters: Mapping[str, Change], title: str
+    old: Path,
+    new: Path,
+    names: tuple[str, str],
+    parameters: Mapping[str, Change],
+    title: str,
+    again: str = "make repro",
 ) -> str:
-    """The review of one experiment, whose folder in both revisions has results."""
+    """The review of one experiment, whose folder in both revisions has results; `again` makes them."""
     before, after = (
-        differences.load(folder, name) for folder, name in zip((old, new), names, strict=True)
+        differences.load(folder, name, again)
+        for folder, name in zip((old, new), names, strict=True)
     )
-    return as_markdown(before, after, parameters, revisions.behind(new), title)
+    return as_markdown(before, after, parameters, revisions.behind(new), title, again)
 
 
 def _beside(
-    old: Path, new: Path, names: tuple[str, str], parameters: Mapping[str, Change], title: str
+    old: Path,
+    new: Path,
+    names: tuple[str, str],
+    parameters: Mapping[str, Change],
+    title: str,
+    experiment: str,
 ) -> str:
     """The same of one under experiments/, which a revision may lack, or have without results."""
     there = [(folder / differences.METRICS_FILE).exists() for folder in (old, new)]
     if all(there):
         try:
-            return _of_experiment(old, new, names, parameters, title)
+            again = f"make experiment NAME={experiment}"
+            return _of_experiment(old, new, names, parameters, title, again)
         except UserError as error:  # says so, and the others have their review
             return f"Cannot be compared: {escaped(str(error))}\n"
     if there == [False, True]:
@@ -94,13 +106,17 @@ def as_markdown(
     parameters: Mapping[str, Change],
     behind: Sequence[str],
     title: str,
+    again: str = "make repro",
 ) -> str:
-    """The text of `review` from what it collected; `behind` is why dvc.lock is not current."""
+    """The text of `review` from what it collected.
+
+    behind: why dvc.lock is not current; again: the command that makes it so.
+    """
     found = differences.between(old, new)
     moved = [score for score in found if score.moved]
     sections = [[verdict(found, parameters, old, new), ""]]
     if behind:
-        sections += [[*_warning(behind), ""]]
+        sections += [[*_warning(behind, again), ""]]
     if parameters:
         sections += [["### Parameters", "", *_parameters(parameters), ""]]
     if moved:
@@ -255,11 +271,11 @@ def _new_and_gone(found: Sequence[Difference], old: Results, new: Results) -> li
 # ---------------------------------------------------------------------------------- what it is from
 
 
-def _warning(behind: Sequence[str], limit: int = 10) -> list[str]:
+def _warning(behind: Sequence[str], again: str, limit: int = 10) -> list[str]:
     lines = [
         "> [!WARNING]",
         "> **These results do not belong to this code and these parameters**: `dvc.lock` is not"
-        " current. Run `make repro` and commit what it changes. What changed since:",
+        f" current. Run `{again}` and commit what it changes. What changed since:",
         ">",
     ]
     lines += [f"> - {_code(reason, 300)}" for reason in behind[:limit]]

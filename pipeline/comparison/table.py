@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from pipeline.comparison.aggregation import ALL
+from pipeline.comparison.long_table import distinct
 from pipeline.comparison.markdown import as_code, escaped, grid, interval, number, references
 from pipeline.datasets.inventory import Inventory
 from pipeline.evaluation.metrics import HEADLINE, IMPROVEMENTS, REPORTED
@@ -180,7 +181,7 @@ def _difference_rows(compared: pd.DataFrame, confidence: float) -> list[str]:
 
 def _about_differences(compared: pd.DataFrame, confidence: float) -> list[str]:
     """What the columns are, and what difference can be seen at all."""
-    if not (tested := int(compared["p_value"].count())):
+    if not (tested := len(distinct(compared))):
         return ["Mean difference in dB over tracks; too few seeds or artists for an interval."]
     seen = compared[compared["test_set"] == ALL].groupby("source", sort=False)["detectable"].max()
     told = " and ".join(

@@ -68,6 +68,7 @@ def write(run: Run, target: Path, top: Path = Path(), say: Callable[[str], None]
             "confidence": words.confidence(run),
             "means": tables.all_means(run),
             "paper": bool(finished_run.paper_values(run)),
+            "scored": tables.scored_rows(run),
             "tracks": tables.track_rows(run, numbers, heard),
             "numbers": numbers,
             "distributions": distributions(run, numbers),
@@ -158,7 +159,7 @@ def gain_plots(run: Run) -> dict[str, list[tuple[str, str]]]:
         label = MINUTES[over]
         for (test_set, source), own in rows.groupby(["test_set", "source"], sort=False):
             svg = plots.gains(own, over, ways, label, f"{over} {test_set} {source}")
-            drawn.setdefault(label, []).append((f"{test_set}, {source}", svg))
+            drawn.setdefault(label, []).append((f"Gain, {test_set}, {source}", svg))
     return drawn
 
 

@@ -95,11 +95,16 @@ def _difference(difference: float, low: float, high: float) -> str:
     return f"{signed(difference)} ({signed(low)} to {signed(high)})"
 
 
+def scored_rows(run: Run) -> list[str]:
+    """The rows of the comparison whose scores `track_rows` has of each source, in their order."""
+    return [MIXTURE, *run.params.models]
+
+
 def track_rows(
     run: Run, numbers: Mapping[TrackName, int], heard: Mapping[TrackName, str]
 ) -> list[TrackRow]:
     """Every test track with its headline scores, in the order of the scores."""
-    shown = [MIXTURE, *run.params.models]
+    shown = scored_rows(run)
     track, column = ["dataset", "track"], ["source", "model"]
     scores = run.scores.pivot(index=track, columns=column, values=HEADLINE).to_dict("index")
     notes = run.scores.groupby(track)["note"].agg(

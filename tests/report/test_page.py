@@ -1,5 +1,6 @@
 """The page of the fixture experiment: whole, closed in itself, and the same again."""
 
+import html
 import json
 import re
 import shutil
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from pipeline.comparison import markdown
+from pipeline.comparison import markdown, minutes
 from pipeline.features.store import FeatureFile
 from pipeline.params import table_rows
 from pipeline.report import critics, excerpts, finished_run, page
@@ -123,6 +125,24 @@ def test_the_numbers_are_those_of_the_results(experiment: Path, shown: Page) -> 
         assert note.removeprefix("- ").replace("`", "") in shown.text
     assert "synthetic" in shown.text
     assert "paper " not in shown.text.split("Per track")[0]
+
+
+def test_every_score_of_a_track_stands_below_its_model(folder: Path, real: Run) -> None:
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    table = text.split("of every test track,", 1)[1].split("</table>", 1)[0]
+    heads = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', table)
+    groups = re.findall(r'<th scope="colgroup" colspan="(\d+)">(.*?)</th>', table)
+    sources = [source for count, source in groups for _ in range(int(count))]
+    columns = list(zip(sources, heads[2:-1], strict=True))
+    scores = real.scores.set_index(["dataset", "track", "source", "model"])["SDR"]
+    rows = table.split('<tr id="track-')[1:]
+    assert len(rows) == len(real.scores.drop_duplicates(["dataset", "track"]))
+    for row in rows:
+        dataset = re.findall(r"<td>(.*?)</td>", row)[0]
+        (track,) = re.findall(r'<th scope="row">(.*?)</th>', row)
+        cells = [float(value) for value in re.findall(r'data-value="([^"]*)"', row)]
+        expected = [scores[dataset, html.unescape(track), *column] for column in columns]
+        np.testing.assert_array_equal(cells, expected)
 
 
 def test_every_signal_of_every_chosen_track_is_heard(shown: Page, real: Run) -> None:
@@ -260,3 +280,51 @@ def test_sound_of_other_weights_than_the_scores_is_no_report(
         "error: models/V/seed-1/model.safetensors: not the weights whose scores are in"
         " results/tracks/V.csv; run `dvc repro report`"
     )
+
+
+def sweep(*given: tuple[str, float, float, float]) -> pd.DataFrame:
+    """results/minutes.csv with a way, paired and unpaired minutes and gain in each row."""
+    rows = [
+        (
+            "iKala",
+            "vocals",
+            "SDR",
+            way,
+            "V",
+            "b",
+            paired,
+            unpaired,
+            5,
+            9,
+            4,
+            gain,
+            gain - 1,
+            gain + 1,
+        )
+        for way, paired, unpaired, gain in given
+    ]
+    return pd.DataFrame(rows, columns=minutes.COLUMNS)
+
+
+def test_gains_are_drawn_against_the_minutes_that_were_varied(run: Run) -> None:
+    paired = [("critic", 2.0, 17.0, 3.0), ("critic", 8.0, 17.0, 2.0), ("L_add", 8.0, 17.0, 0.1)]
+    unpaired = ("critic", 8.0, 5.0, 1.0)
+    drawn = page.gain_plots(replace(run, gains=sweep(*paired)))
+    assert list(drawn) == ["minutes of paired recordings"]
+    ((what, svg),) = drawn["minutes of paired recordings"]
+    assert what == "Gain, iKala, vocals"
+    for text in ("critic", "L_add", ">2<", ">8<", "minutes of paired recordings"):
+        assert text in svg
+    both = page.gain_plots(replace(run, gains=sweep(*paired, unpaired)))
+    assert list(both) == ["minutes of paired recordings", "minutes of unpaired recordings"]
+    ((_, svg),) = both["minutes of unpaired recordings"]
+    assert ">5<" in svg
+    assert ">17<" in svg
+    assert page.gain_plots(replace(run, gains=sweep(paired[1], paired[2]))) == {}
+
+
+def test_gains_without_intervals_are_drawn(run: Run) -> None:
+    """With too few singers or seeds."""
+    gains = sweep(("critic", 2.0, 17.0, 3.0), ("critic", 8.0, 17.0, 2.0))
+    (svg,) = page.gain_plots(replace(run, gains=gains.assign(low=np.nan, high=np.nan))).values()
+    assert ">8<" in svg[0][1]
