@@ -200,6 +200,7 @@ def test_phrases_are_parted_by_rests(corpora: Path, dataset: str) -> None:
         assert 0.6 <= rests.max(initial=0) <= 8
 
 
+@pytest.mark.slow
 def test_voice_and_accompaniment_share_their_key(corpora: Path) -> None:
     own, tritone = [], []
     for dataset in DATASETS:

@@ -105,6 +105,7 @@ def check(folder: Path, author: Path) -> None:
 # ------------------------------------------------------------------------------------------ servers
 
 
+@pytest.mark.slow
 def test_a_clone_has_everything_from_an_s3_server(author: Path, tmp_path: Path) -> None:
     with object_store.serve(tmp_path / "log", "bucket") as address:
         places = {"s3://lab-separation/dvc": "s3://bucket/dvc", "https://s3.example.org": address}

@@ -449,6 +449,7 @@ print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()).gro
 """
 
 
+@pytest.mark.slow
 def test_twenty_minutes_of_stereo_need_less_than_a_gigabyte(tmp_path: Path) -> None:
     second = (np.random.default_rng(1).standard_normal((44_100, 2)) * 3000).astype("<i2").tobytes()
     for name in SIGNALS[1:]:
