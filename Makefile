@@ -10,7 +10,7 @@ export DVC_NO_ANALYTICS := 1
 PROGRAMS := scripts/train-models scripts/confirm-scores scripts/draw-rooms scripts/same-numbers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup in-git ffmpeg chromium repro models look test test-slow campaign lint format confirm open paper bench bench-gpu lock-current requirements architecture clean docker docker-test
+.PHONY: help setup in-git ffmpeg chromium repro experiment models look test test-slow campaign lint format confirm open paper bench bench-gpu lock-current requirements architecture clean docker docker-test
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,12 +39,21 @@ repro: in-git setup ## run the experiment of params.yaml (`dvc repro`), print th
 	@echo; cat results/table.md
 	@echo; scripts/same-numbers
 
-look: setup ## look at the recordings again (files added, replaced or removed), then as `make repro`
-	dvc repro --force --single-item --glob 'download@*'
-	@$(MAKE) --no-print-directory repro
+# NAME is a stranger's text: the shell sees it as a variable alone, and only as one of the folders' names.
+override NAME := $(value NAME)
+export NAME
+IN_FOLDER = folder=$$(scripts/experiment-folder "$$NAME")
 
-models: setup ## train all models at the same time, one on each GPU (docs/parallel-models.md)
-	scripts/train-models
+experiment: in-git setup ## run experiments/NAME, print its table; is it the committed one? (docs/experiments.md)
+	@test -n "$$NAME" || NAME=?; $(IN_FOLDER); cd "$$folder"; dvc repro; echo; cat results/table.md; echo; \
+	  "$(CURDIR)/scripts/same-numbers" "$$NAME"
+
+look: in-git setup ## look at the recordings again (files added, replaced or removed), then as `make repro`; NAME=
+	@$(IN_FOLDER); cd "$$folder"; dvc repro --force --single-item --glob 'download@*'
+	@if [ -n "$$NAME" ]; then $(MAKE) --no-print-directory experiment; else $(MAKE) --no-print-directory repro; fi
+
+models: setup ## train all models at the same time, one on each GPU (docs/parallel-models.md); NAME=
+	@$(IN_FOLDER); cd "$$folder"; "$(CURDIR)/scripts/train-models"
 
 test: setup ffmpeg ## lint, types, tests (about 6 minutes)
 	@$(MAKE) --no-print-directory lint
@@ -66,15 +75,13 @@ format: setup ## let ruff rewrite what it can
 	ruff format . $(PROGRAMS)
 
 confirm: setup ffmpeg ## compare every committed score with museval's, to 1e-6 dB
-	scripts/confirm-scores
+	@$(IN_FOLDER); cd "$$folder"; "$(CURDIR)/scripts/confirm-scores"
 
-open: ## switch params.yaml to the paper's experiment on open recordings
-	cp params.open.yaml params.yaml
-	@echo "params.yaml now asks for MUSDB18 and CCMixter, some 10 GB fetched to DATA_ROOT (default data/raw). Then: make repro"
+open: ## the paper's experiment on open recordings, some 10 GB: make experiment NAME=open
+	@$(MAKE) --no-print-directory experiment NAME=open
 
-paper: ## switch params.yaml to the paper's experiment
-	cp params.paper.yaml params.yaml
-	@echo "params.yaml is now the paper's. Put your copies of MedleyDB and iKala under DATA_ROOT (docs/data.md), then: make repro"
+paper: ## the paper's experiment on its own recordings: make experiment NAME=paper
+	@$(MAKE) --no-print-directory experiment NAME=paper
 
 bench: setup ## measure every part against the straightforward way and the machine -> docs/performance.md
 	python -m benchmarks

@@ -32,7 +32,7 @@ TILE = 10
 
 def paper() -> Params:
     """The paper's parameters."""
-    return params.load(TOP / "params.paper.yaml")
+    return params.load(TOP / "experiments/paper/params.yaml")
 
 
 def songs(root: Path, count: int, seconds: float, rate: int = 44100, channels: int = 2) -> Path:

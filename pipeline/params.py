@@ -11,10 +11,19 @@ from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from pipeline.errors import UserError
-from pipeline.text_files import first_fault, read_toml, read_yaml
+from pipeline.text_files import CASE, first_fault, read_toml, read_yaml
 from pipeline.tracks import MIXTURE
 
 DATASETS = ("DSD100", "MedleyDB", "CCMixter", "iKala")
@@ -57,6 +66,7 @@ Name = Annotated[str, Field(pattern=NAME, max_length=64)]
 # through works, as far as the machine has the memory.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What every generator of random numbers takes."""
+Minutes = Annotated[float, Field(ge=0.1, le=1e6)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 """Of a term of a loss: float32 holds its square."""
 
@@ -92,6 +102,17 @@ class Section(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+Selection = Annotated[dict[str, Annotated[list[str], Field(min_length=1)]], Field(min_length=1)]
+"""Tracks by what is known of them: for each column (artist, track, or one of the collection's list in
+pipeline/datasets/catalogue), the values of which a track has one."""
+RoleNames = Annotated[list[RoleName], Field(min_length=1)]
+RoleSelections = Annotated[dict[RoleName, Selection], Field(min_length=1)]
+Roles = Annotated[
+    Annotated[RoleNames, Tag(f"{CASE}list")] | Annotated[RoleSelections, Tag(f"{CASE}mapping")],
+    Discriminator(lambda value: f"{CASE}{'mapping' if isinstance(value, dict) else 'list'}"),
+]
+
+
 class Dataset(Section):
     """Where a dataset's recordings come from, and what is used of them."""
 
@@ -113,15 +134,24 @@ class Dataset(Section):
     weight: Annotated[float, Field(ge=1e-6, le=1e6)] | None = None
     """How often a folder's recordings are drawn in training, all together, relative to all tracks of
     datasets without a weight; None: each one as often as one of these tracks."""
-    roles: Annotated[list[RoleName], Field(min_length=1)] | None = None
-    """The roles that the dataset gives tracks to; None: all it has."""
+    select: Selection | None = None
+    """Which of the collection's tracks the dataset has; None: all."""
+    voice_level: Annotated[float, Field(ge=-60, le=60)] | None = None
+    """dB that are added to the vocals, and so to what is sung in the mixture; None: as recorded."""
+    roles: Roles | None = None
+    """The roles that the dataset gives tracks to, of those that `split.strategy` assigns, or which tracks
+    have which role, whatever the strategy (the others have none); None: all, as the strategy says."""
+
+    def songs_of(self, name: str) -> str:
+        """The published dataset whose songs the dataset `name` has: this one, or its collection."""
+        return name if name in KNOWN else self.collection or name
 
     @model_validator(mode="after")
     def _keys_fit(self) -> Self:
         allowed = {
-            "synthetic": {"roles"},
-            "local": {"collection", "path", "roles"},
-            "download": {"collection", "url", "checksum", "roles"},
+            "synthetic": {"roles", "voice_level"},
+            "local": {"collection", "path", "roles", "select", "voice_level"},
+            "download": {"collection", "url", "checksum", "roles", "select", "voice_level"},
             "folder": {"path", "holds", "weight"},
         }[self.origin]
         given = {name for name, value in self if name != "origin" and value is not None}
@@ -238,6 +268,10 @@ class Model(Section):
     critics: list[str]
     alpha: Weight
     beta: Weight
+    supervised_minutes: Minutes | None = None
+    """Of the paired recordings, those that are used, other ones with each seed; None: all."""
+    unlabelled_minutes: Minutes | None = None
+    """Of the unlabelled mixtures, and of the recordings of each source alone, those that are used."""
 
     @property
     def unlabelled(self) -> bool:
@@ -284,12 +318,26 @@ class Params(Section):
         for name, dataset in self.datasets.items():
             self._check_dataset(name, dataset)
         for one, other in combinations(self.datasets, 2):
-            if one in _related(other, "same_songs_as") or other in _related(one, "same_songs_as"):
+            if self._same_songs(one, other):
                 raise ValueError(
                     f"datasets: {one} and {other} hold the same songs, which would get two"
                     " roles; leave one of them out"
                 )
         return self
+
+    @property
+    def with_named_roles(self) -> list[str]:
+        """The datasets whose tracks have the roles that the file names, whatever the strategy."""
+        return [name for name, one in self.datasets.items() if isinstance(one.roles, dict)]
+
+    def _same_songs(self, one: str, other: str) -> bool:
+        """Whether two datasets share songs, as far as that is known without looking at them."""
+        first, second = self.datasets[one].songs_of(one), self.datasets[other].songs_of(other)
+        related = first in _related(second, "same_songs_as")
+        if related or second in _related(first, "same_songs_as"):
+            return True
+        whole = not (self.datasets[one].select and self.datasets[other].select)
+        return whole and first == second in KNOWN
 
     def _check_model(self, name: str, model: Model) -> None:
         if name.casefold() in _folded((*RESERVED, *self.datasets)):
@@ -307,6 +355,11 @@ class Params(Section):
                 f"models.{name}.critics: expected names from sources {self.sources},"
                 f" found {unknown[0]!r}"
             )
+        if model.unlabelled_minutes is not None and not model.unlabelled:
+            raise ValueError(
+                f"models.{name}.unlabelled_minutes: the model learns from no unlabelled recordings; leave"
+                " it out, or name critics or set beta"
+            )
 
     def _check_dataset(self, name: str, dataset: Dataset) -> None:
         key = f"datasets.{name}"
@@ -319,13 +372,26 @@ class Params(Section):
                     f" found {dataset.holds!r}"
                 )
         elif name not in KNOWN:
-            raise ValueError(
-                f"{key}: expected one of {', '.join(KNOWN)}, or origin: folder with path and holds"
-            )
-        if dataset.collection and name not in _related(dataset.collection, "songs_of"):
+            self._check_own_name(name, dataset)
+        elif dataset.collection and name not in _related(dataset.collection, "songs_of"):
             raise ValueError(f"{key}.collection: {dataset.collection} has no songs of {name}")
         if dataset.origin == "synthetic" and name not in self.synthetic.tracks:
             raise ValueError(f"synthetic.tracks.{name}: expected a number of tracks, found nothing")
+
+    def _check_own_name(self, name: str, dataset: Dataset) -> None:
+        """A dataset whose name is the user's has songs of a collection that has a reader."""
+        key, known = f"datasets.{name}", ", ".join(KNOWN)
+        if dataset.collection is None:
+            raise ValueError(
+                f"{key}: expected one of {known}, a collection of these, or origin: folder with path and"
+                " holds"
+            )
+        if dataset.collection not in KNOWN:
+            raise ValueError(
+                f"{key}.collection: expected one of {known}, found {dataset.collection}"
+            )
+        if name.casefold() in _folded((*KNOWN, *REFERENCE_ROWS, "all", "unseen")):
+            raise ValueError(f"{key}: the name is taken; give the dataset another one")
 
 
 def of_seed(model: Path, seed: int) -> Path:

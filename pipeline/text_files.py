@@ -127,10 +127,15 @@ def remembered(path: Path, kind: type[T]) -> T | None:
         return None
 
 
+CASE = "[case]"
+"""How the tag of a union begins: it is in the place of a fault, and no part of the file."""
+
+
 def first_fault(error: ValidationError) -> str:
     """The first thing that pydantic found wrong: key, what was expected, what was found."""
     fault = error.errors(include_url=False)[0]
-    key = printed(".".join(str(part) for part in fault["loc"] if part != "[key]"))
+    parts = [str(part) for part in fault["loc"] if part != "[key]"]
+    key = printed(".".join(part for part in parts if not part.startswith(CASE)))
     at = f"{key}: " if key else ""
     kind, message = fault["type"], fault["msg"]
     if kind == "json_invalid":

@@ -57,6 +57,8 @@ class Part(_Record):
     stream: Annotated[int, Field(ge=0)] | None = None
     """The audio stream to take of a container that may hold several, counted from 0; None takes the
     first."""
+    gain: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """What its samples are multiplied by."""
 
 
 class Track(_Record):

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pipeline.params import Dataset, Params
 
 PARAMS = Path("params.yaml")
-SYNTHETIC = Path("data/synthetic")
+EXPERIMENTS = "experiments"
+"""The folder at the top of the repository that holds an experiment in each of its folders."""
 INVENTORY = Path("data/inventory")
 READY = Path("data/ready")
 SPLIT = Path("data/split.csv")
@@ -40,22 +41,33 @@ RESULTS = Path("results")
 P = ParamSpec("P")
 
 
+def top() -> Path:
+    """The top of the repository, whose recordings all experiments share; "." unless in one's folder.
+
+    An experiment's stages run in experiments/<name>/, and all but recordings is its own.
+    """
+    above = Path("../..")
+    within = Path.cwd().parent.name == EXPERIMENTS and (above / PARAMS).is_file()
+    return above if within else Path()
+
+
 def recordings_root(dataset: str, entry: "Dataset") -> Path:
     """The folder of a dataset's recordings.
 
     Embedded recordings have a place of their own, so that nobody takes them for the real ones; a
     user's copy is at the path in params.yaml or $DATA_ROOT/<collection>, by default
-    data/raw/<collection>.
+    data/raw/<collection>. All experiments share them: a relative DATA_ROOT and the default are the
+    top's; a relative path is the experiment's, as params.yaml is.
     """
     if entry.origin == "synthetic":
-        return SYNTHETIC / dataset
+        return top() / "data/synthetic" / dataset
     if entry.path:
         try:
             return Path(entry.path).expanduser()
         except RuntimeError:
             key = f"{PARAMS}: datasets.{dataset}.path"
             raise UserError(f"{key}: {entry.path}: no such user here; write the path out") from None
-    return Path(os.environ.get("DATA_ROOT") or "data/raw") / (entry.collection or dataset)
+    return top() / (os.environ.get("DATA_ROOT") or "data/raw") / (entry.collection or dataset)
 
 
 def inventory_path(dataset: str) -> Path:
@@ -64,6 +76,18 @@ def inventory_path(dataset: str) -> Path:
 
 def features_path(dataset: str) -> Path:
     return FEATURES / f"{dataset}.h5"
+
+
+def features_elsewhere() -> list[Path]:
+    """The feature files of the other experiments, the top's first."""
+    folders = [top(), *sorted((top() / EXPERIMENTS).glob("*"))]
+    here = os.path.realpath(Path())
+    return [
+        path
+        for folder in folders
+        if os.path.realpath(folder) != here
+        for path in sorted((folder / FEATURES).glob("*.h5"))
+    ]
 
 
 def dataset_entry(params: "Params", dataset: str) -> "Dataset":

@@ -7,15 +7,16 @@ from stages.common import MODELS, PARAMS, RESULTS, SPLIT, TRACK_SCORES, claim, i
 
 
 def main() -> None:
-    """Compare the models: results/tracks/*.csv to results/metrics.json, table.csv and table.md.
+    """Compare the models: results/tracks/*.csv to results/metrics.json, table.csv, table.md and
+    minutes.csv.
 
     Beside them results/curves.csv: how the models were trained, from models/*/history.
     """
     from pipeline import params, roles
-    from pipeline.comparison import aggregation, histories, long_table, table
+    from pipeline.comparison import aggregation, histories, long_table, minutes, table
     from pipeline.comparison.markdown import escaped
     from pipeline.datasets import inventory
-    from pipeline.datasets.split import notices
+    from pipeline.datasets.split import notices, of_params
     from pipeline.evaluation.track_scores import load_tracks
     from pipeline.files import write_text
 
@@ -30,6 +31,14 @@ def main() -> None:
     means = aggregation.means(scores, sources, aggregation.unseen_datasets(split))
     baseline = aggregation.baseline(settings.models)
     long = long_table.long_table(scores, sources, split, baseline, evaluation.confidence)
+    gains = minutes.gains(
+        scores,
+        settings.models,
+        sources,
+        split,
+        minutes.minutes_of(split, inventories),
+        evaluation.confidence,
+    )
     trained = histories.all_curves(MODELS, settings.models, settings.seeds)
     text = table.as_markdown(
         scores,
@@ -49,12 +58,21 @@ def main() -> None:
                 },
             ),
             *table.about_data(inventories),
-            *notices(split, inventories, settings.split.strategy, escaped, limit=1000),
+            *notices(
+                split,
+                inventories,
+                settings.split.strategy,
+                escaped,
+                1000,
+                settings.with_named_roles,
+                of_params(inventories, settings),
+            ),
         ],
     )
     with claim(RESULTS / "metrics.json"):
         aggregation.save_means(means, RESULTS / "metrics.json")
         long_table.save_long_table(long, RESULTS / "table.csv")
+        minutes.save(gains, RESULTS / "minutes.csv")
         write_text(RESULTS / "table.md", text)
         if trained is not None:
             histories.save(trained, RESULTS / "curves.csv")

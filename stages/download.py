@@ -59,6 +59,8 @@ def _take(settings: "Params", dataset: str, entry: "Dataset", root: Path) -> "In
         root,
         settings.sources,
         collection=entry.collection,
+        select=entry.select,
+        voice_level=entry.voice_level or 0.0,
         rendered=rendered,
         memory=memory,
         say=typer.echo,

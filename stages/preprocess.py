@@ -32,6 +32,7 @@ def preprocess(dataset: str = typer.Argument(help="a name under datasets: in par
             kinds,
             settings.signal,
             target,
+            common.features_elsewhere(),
         )
     kept = len(found.recordings) - read
     if kept:

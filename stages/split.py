@@ -16,15 +16,12 @@ def split() -> None:
     settings = params.load(common.PARAMS)
     inventories = [inventory.load(common.inventory_path(name)) for name in settings.datasets]
     with common.claim(common.SPLIT):
-        frame = assignment.assign(
-            inventories,
-            settings.split.strategy,
-            settings.split.seed,
-            {name: one.roles for name, one in settings.datasets.items() if one.roles},
-            {name: one.weight for name, one in settings.datasets.items() if one.weight},
-        )
-        frame = duplicates.without(frame, duplicates.find(frame, inventories))
-        for line in assignment.notices(frame, inventories, settings.split.strategy):
+        assigned = assignment.of_params(inventories, settings)
+        frame = duplicates.without(assigned, duplicates.find(assigned, inventories))
+        strategy, named = settings.split.strategy, settings.with_named_roles
+        for line in assignment.notices(
+            frame, inventories, strategy, named=named, assigned=assigned
+        ):
             typer.secho(line, fg=typer.colors.YELLOW)
         # A courtesy, so no dependency of this stage: training checks again what its model needs.
         unlabelled = any(model.unlabelled for model in settings.models.values())

@@ -13,7 +13,9 @@ from pipeline.datasets.readers import READERS
 from pipeline.errors import UserError
 
 TOP = Path(__file__).parents[1]
-EMBEDDED, PAPER, OPEN = (TOP / f"params{kind}.yaml" for kind in ("", ".paper", ".open"))
+EMBEDDED = TOP / "params.yaml"
+PAPER, OPEN = (TOP / f"experiments/{name}/params.yaml" for name in ("paper", "open"))
+ALL = sorted(TOP.glob("experiments/*/params.yaml"))
 
 
 def raw(path: Path = PAPER) -> Any:
@@ -26,12 +28,14 @@ def keys(value: Any, prefix: str = "") -> set[str]:
     return {key for name, inner in value.items() for key in keys(inner, f"{prefix}.{name}")}
 
 
-@pytest.mark.parametrize("path", [PAPER, OPEN], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.parent.name)
 def test_all_files_have_the_same_keys(path: Path) -> None:
-    """But for the datasets: which there are, and where from, is what the files differ in."""
+    """But for the datasets and models: which there are is what the files differ in."""
     one, other = raw(EMBEDDED), raw(path)
-    assert one.pop("datasets").keys() >= other.pop("datasets").keys()
+    for name in ("datasets", "models"):
+        del one[name], other[name]
     assert keys(one) == keys(other)
+    params.load(path)
 
 
 def test_the_open_experiment_is_the_papers_on_other_recordings() -> None:
@@ -43,11 +47,24 @@ def test_the_open_experiment_is_the_papers_on_other_recordings() -> None:
         "DSD100": ("download", "MUSDB18"),
         "MedleyDB": ("download", "MUSDB18"),
         "CCMixter": ("download", None),
+        "MIR-1K": ("download", None),
     }
 
 
 def test_every_known_dataset_has_a_reader() -> None:
     assert set(params.KNOWN) == set(READERS)
+
+
+def test_one_collection_gives_several_datasets() -> None:
+    data = raw(EMBEDDED)
+    for name, sex in (("men", "m"), ("women", "f")):
+        data["datasets"][name] = {
+            "origin": "local", "collection": "MIR-1K", "select": {"sex": [sex]},
+            "roles": {"test": {"singer": ["Ani"]}}, "voice_level": -5.0,
+        }  # fmt: skip
+    found = params.parse(data, "params.yaml")
+    assert found.with_named_roles == ["men", "women"]
+    assert found.datasets["men"].songs_of("men") == "MIR-1K"
 
 
 def test_unpaired_recordings_are_two_lines() -> None:
@@ -119,6 +136,25 @@ CASES: list[tuple[str, Any, str]] = [
     ("datasets.iKala.collection", "MUSDB18", "datasets.iKala.collection: MUSDB18 has no songs of"),
     ("datasets.iKala.roles", [], "datasets.iKala.roles: expected List should have at least 1"),
     ("datasets.iKala.roles", ["train"], "datasets.iKala.roles.0: expected 'supervised', "),
+    ("datasets.iKala.roles", {"train": {}}, "datasets.iKala.roles.train: expected 'supervised', "),
+    ("datasets.iKala.roles", {"test": {"singer": "Ani"}},
+     "datasets.iKala.roles.test.singer: expected a valid list, found 'Ani'"),
+    ("datasets.iKala.roles", {"test": {}}, "datasets.iKala.roles.test: expected "),
+    ("datasets.iKala.roles", "test", "datasets.iKala.roles: expected a valid list, found 'test'"),
+    ("datasets.iKala.select", {"singer": [1]},
+     "datasets.iKala.select.singer.0: expected a valid string, found 1"),
+    ("datasets.iKala.select", {"singer": []}, "datasets.iKala.select.singer: expected "),
+    ("datasets.iKala.voice_level", 99.0, "datasets.iKala.voice_level: expected less than or"),
+    ("models.V.supervised_minutes", 0.0, "models.V.supervised_minutes: expected greater than or"),
+    ("models.baseline.unlabelled_minutes", 5.0,
+     "models.baseline.unlabelled_minutes: the model learns from no unlabelled recordings; leave it out"),
+    ("datasets.men", {"origin": "local"}, "datasets.men: expected one of DSD100, "),
+    ("datasets.men", {"origin": "local", "collection": "men"},
+     "datasets.men.collection: expected one of DSD100, "),
+    ("datasets.unseen", {"origin": "local", "collection": "MIR-1K"},
+     "datasets.unseen: the name is taken"),
+    ("datasets.men", {"origin": "local", "collection": "iKala", "select": {"track": ["a"]}},
+     "datasets: iKala and men hold the same songs"),
     ("datasets.MUSDB18", {"origin": "local"}, "DSD100 and MUSDB18 hold the same songs"),
     ("datasets.a/b", {"origin": "local"}, "datasets.a/b: expected String should match pattern"),
     ("datasets.a", {"origin": "folder", "path": "x"}, "datasets.a: holds: expected a value"),

@@ -152,7 +152,7 @@ def write_wav(path: Path, seconds: float, channels: int, seed: tuple[int, int]) 
 
 def write_params(folder: Path, small: bool) -> None:
     """The paper's parameters for one step of one model."""
-    text = (material.TOP / "params.paper.yaml").read_text(encoding="utf-8")
+    text = (material.TOP / "experiments/paper/params.yaml").read_text(encoding="utf-8")
     data: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
     data["datasets"] = {name: {"origin": "local"} for name in DATASETS}
     data["models"] = {MODEL: data["models"][MODEL]}

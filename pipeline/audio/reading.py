@@ -73,7 +73,8 @@ def stream_sources(
                     found = decoded[_Input(part.file, part.stream)]
                     if part.channel is not None:
                         found = found[part.channel : part.channel + 1]
-                    sources[index] += _average(found) if mono else found
+                    found = _average(found) if mono else found
+                    sources[index] += found if part.gain == 1 else found * np.float32(part.gain)
             yield sources
 
 

@@ -43,7 +43,7 @@ def long_table(
     what true difference is found so in 80 % of repetitions. None of a difference but its mean where
     there are too few seeds or artists.
     """
-    artists, of_columns = _artist_numbers(frame, split), score_columns(sources)
+    artists, of_columns = artist_numbers(frame, split), score_columns(sources)
     parts = []
     for name, part in by_test_set(frame, unseen_datasets(split)).items():
         tracks = part.loc[part["model"] == part["model"].iloc[0], KEY[1:3]].drop_duplicates()
@@ -82,7 +82,7 @@ def load_long_table(path: Path, again: str, absent: str) -> pd.DataFrame:
     return frame
 
 
-def _artist_numbers(frame: pd.DataFrame, split: pd.DataFrame) -> dict[tuple[str, str], int]:
+def artist_numbers(frame: pd.DataFrame, split: pd.DataFrame) -> dict[tuple[str, str], int]:
     """A number for the artist of each track; the name counts in any case, in all datasets."""
     numbers: dict[str, int] = {}
     found = {

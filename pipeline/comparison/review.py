@@ -3,13 +3,14 @@
 import re
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
+from pathlib import Path
 
 from pipeline.comparison import differences, revisions
 from pipeline.comparison.aggregation import ALL
 from pipeline.comparison.differences import CONFIDENCE, MAIN_SHARE, Difference, Results, ordered
 from pipeline.comparison.markdown import as_code, escaped, grid, interval, number
 from pipeline.comparison.revisions import Change
-from pipeline.errors import listing
+from pipeline.errors import UserError, listing
 from pipeline.evaluation.metrics import HEADLINE, MEASURED, named
 from pipeline.evaluation.track_scores import NO_SEED
 from pipeline.params import REFERENCE_ROWS
@@ -26,6 +27,7 @@ WORKING_TREE = "the working tree"
 def review(base: str, head: str | None) -> str:
     """What changed from `base` to `head` (None: the working tree), as Markdown of LIMIT bytes at most.
 
+    Of the experiment at the top, then of each one under experiments/ that the change touches.
     Differences are held against what other seeds and artists would give, from results/tracks of both.
     Files of the user stay as they are. Raises UserError for an unknown revision, one without results,
     and outside a repository of git and DVC.
@@ -37,12 +39,53 @@ def review(base: str, head: str | None) -> str:
         revisions.files_of(repository, old_commit) as old_folder,
         revisions.files_of(repository, new_commit) as new_folder,
     ):
-        old = differences.load(old_folder, base)
-        new = differences.load(new_folder, head or WORKING_TREE)
         parameters = revisions.parameter_changes(repository, old_commit, new_commit)
-        behind = revisions.behind(new_folder)
-    title = f"{_short(base)} → {_short(head) if head else WORKING_TREE}"
-    return as_markdown(old, new, parameters, behind, title)
+        title = f"{_short(base)} → {_short(head) if head else WORKING_TREE}"
+        names = base, head or WORKING_TREE
+        text = _of_experiment(
+            old_folder, new_folder, names, parameters.get("params.yaml", {}), title
+        )
+        for name in revisions.touched_experiments(old_folder, new_folder):
+            place = f"experiments/{name}"
+            changed = parameters.get(f"{place}/params.yaml", {})
+            section = _beside(old_folder / place, new_folder / place, names, changed, title)
+            text = _joined(text, f"\n## {_code(place)}\n\n{section}")
+    return text
+
+
+def _of_experiment(
+    old: Path, new: Path, names: tuple[str, str], parameters: Mapping[str, Change], title: str
+) -> str:
+    """The review of one experiment, whose folder in both revisions has results."""
+    before, after = (
+        differences.load(folder, name) for folder, name in zip((old, new), names, strict=True)
+    )
+    return as_markdown(before, after, parameters, revisions.behind(new), title)
+
+
+def _beside(
+    old: Path, new: Path, names: tuple[str, str], parameters: Mapping[str, Change], title: str
+) -> str:
+    """The same of one under experiments/, which a revision may lack, or have without results."""
+    there = [(folder / differences.METRICS_FILE).exists() for folder in (old, new)]
+    if all(there):
+        try:
+            return _of_experiment(old, new, names, parameters, title)
+        except UserError as error:  # says so, and the others have their review
+            return f"Cannot be compared: {escaped(str(error))}\n"
+    if there == [False, True]:
+        return "**New results**, with nothing to compare them with: see its `results/table.md`.\n"
+    if there == [True, False]:
+        return "**Its results are gone.**\n"
+    return "Changed, and not run: there are no results.\n"
+
+
+def _joined(text: str, section: str) -> str:
+    """Both, or a word in place of the section where a comment has no room for it."""
+    if len((text + section).encode()) <= LIMIT:
+        return text + section
+    cut = "\n".join([*section.split("\n")[:3], "Cut: too long for a comment.", ""])
+    return text + cut if len((text + cut).encode()) <= LIMIT else text
 
 
 def as_markdown(

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -20,6 +21,9 @@ ABSENT = ("deleted", "not in cache")
 DECIDING = ("pipeline", "stages", "params.yaml", "dvc.yaml")
 """The files that decide results, from the top of the repository; results are new in every run."""
 
+
+NAME_OF_EXPERIMENT = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+OF_EXPERIMENT = ("params.yaml", "dvc.lock", "data/split.csv", "results/*.*", "results/tracks/*.csv")
 
 SAFE = "safe.directory"
 FOREIGN = "git does not read this checkout, which belongs to another user"
@@ -121,15 +125,15 @@ def files_of(repository: Path, revision: str | None) -> Iterator[Path]:
         yield folder
 
 
-def parameter_changes(repository: Path, old: str, new: str | None) -> dict[str, Change]:
-    """The parameters that differ, by dotted name; `dvc params diff`."""
+def parameter_changes(repository: Path, old: str, new: str | None) -> dict[str, dict[str, Change]]:
+    """The parameters that differ, by file and dotted name; `dvc params diff`."""
     done = _dvc(["params", "diff", "--json", old, *([new] if new else [])], repository)
     if done.returncode:
         raise UserError(f"dvc params diff: {_last_line(done)}")
-    found: dict[str, Change] = {}
-    for values in json.loads(done.stdout).values():
-        found |= {name: Change(pair.get("old"), pair.get("new")) for name, pair in values.items()}
-    return found
+    return {
+        file: {name: Change(pair.get("old"), pair.get("new")) for name, pair in values.items()}
+        for file, values in json.loads(done.stdout).items()
+    }
 
 
 def behind(folder: Path) -> list[str]:
@@ -142,12 +146,34 @@ def behind(folder: Path) -> list[str]:
         dry = _dvc(["repro", "--dry", "--allow-missing"], folder, state)
         if dry.returncode == 0 and b"Running stage" not in dry.stdout:
             return []
-        status = _dvc(["status", "--json"], folder, state)
+        status = _dvc(["status", "--json", "dvc.yaml"], folder, state)
     try:
         reasons = _reasons(json.loads(status.stdout))
     except ValueError:
         reasons = []
     return reasons or [_last_line(dry)]
+
+
+def touched_experiments(old: Path, new: Path) -> list[str]:
+    """The folders below experiments/ whose parameters, split, lock or results differ, by name.
+
+    old, new: the tops of two revisions. A file or folder that is named as no experiment can be is none.
+    """
+    found = {path.name for top in (old, new) for path in top.glob("experiments/*") if path.is_dir()}
+    names = sorted(name for name in found if re.fullmatch(NAME_OF_EXPERIMENT, name))
+    return [
+        name
+        for name in names
+        if _content(old / "experiments" / name) != _content(new / "experiments" / name)
+    ]
+
+
+def _content(experiment: Path) -> dict[str, bytes]:
+    """The committed files of an experiment that say what it is and what came out."""
+    paths = (path for pattern in OF_EXPERIMENT for path in experiment.glob(pattern))
+    return {
+        str(path.relative_to(experiment)): path.read_bytes() for path in paths if path.is_file()
+    }
 
 
 def _reasons(status: Mapping[str, Sequence[Any]]) -> list[str]:

@@ -3,24 +3,30 @@
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from pipeline.datasets import catalogue
+from pipeline.datasets import catalogue, selection
 from pipeline.datasets.readers import folder
 from pipeline.datasets.readers.base import Listing, Reader
+from pipeline.datasets.selection import Selection
 from pipeline.errors import UserError
 from pipeline.tracks import MIXTURE, Track
 
 
-def missing(dataset: str, collection: str | None, listing: Listing) -> list[str]:
+def missing(
+    dataset: str, collection: str | None, listing: Listing, select: Selection | None = None
+) -> list[str]:
     """Published tracks of a dataset that are not in the listing, sorted; none where none is published.
 
-    From another `collection` only those are missed that it should hold.
+    From another `collection` only those are missed that it should hold, and with `select` those that are
+    meant.
     """
-    if collection:
-        published = [song.original for song in catalogue.musdb18() if song.dataset == dataset]
+    if collection and collection != dataset:
+        published = {song.original for song in catalogue.musdb18() if song.dataset == dataset}
     else:
-        published = [entry.id for entry in catalogue.tracks(dataset)]
+        published = {entry.id for entry in catalogue.tracks(dataset)}
+    if select:
+        published &= selection.published(dataset, select)
     there = {track.id for track in listing.tracks} | {entry.track for entry in listing.rejected}
-    return sorted(set(published) - there)
+    return sorted(published - there)
 
 
 def extra(reader: Reader, root: Path, listing: Listing) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from pipeline import files, rooms
@@ -105,10 +106,10 @@ def _inspect(
         path = root / file
         entries[file] = FileEntry(bytes=path.stat().st_size, md5=files.md5(path))
         if expected.md5 not in (None, entries[file].md5):
-            raise UserError(
-                f"{path}: its MD5 differs from the published one: a damaged or altered copy;"
-                " replace it"
-            )
+            wrong = "its MD5 differs from the published one: a damaged or altered copy"
+            if _md5_of_swapped(path) == expected.md5:
+                wrong = "its channels are swapped: the voice is on the left"
+            raise UserError(f"{path}: {wrong}; replace it")
     if (now := _state(root, paths)) != before:
         if again and now and before and all(map(files.perhaps_unchanged, before, now)):
             return _inspect(track, expected, root, names, again=again - 1)
@@ -122,6 +123,17 @@ def _inspect(
     )
     fingerprints = {name: listener.fingerprint() for name, listener in heard.items()}
     return Inspection(recording, entries, None, before, fingerprints)
+
+
+def _md5_of_swapped(path: Path) -> str:
+    """The MD5 that a 16-bit stereo WAV file has with its two channels exchanged."""
+    content = path.read_bytes()
+    start = content.find(b"data") + 8
+    size = int.from_bytes(content[start - 4 : start], "little")
+    end = start + min(size, len(content) - start) // 4 * 4
+    frames = np.frombuffer(content[start:end], np.uint16).reshape(-1, 2)
+    swapped = content[:start] + frames[:, ::-1].tobytes() + content[end:]
+    return hashlib.md5(swapped, usedforsecurity=False).hexdigest()
 
 
 def _compare(path: Path, info: AudioInfo, samples: int, expected: Expected) -> None:

@@ -10,8 +10,9 @@ import pandas as pd
 from pipeline.datasets import catalogue, duplicates
 from pipeline.datasets.inventory import Inventory
 from pipeline.datasets.readers.base import VOCALS
+from pipeline.datasets.selection import chosen
 from pipeline.errors import UserError, listing, printable
-from pipeline.params import FOLDER, Model
+from pipeline.params import FOLDER, KNOWN, Model, Params, RoleSelections
 from pipeline.roles import COLUMNS
 from pipeline.tracks import MIXTURE, Recording, Role, Track
 
@@ -27,19 +28,20 @@ def assign(
     inventories: Sequence[Inventory],
     strategy: str,
     seed: int,
-    kept: Mapping[str, Collection[str]] | None = None,
+    asked: Mapping[str, Sequence[str] | RoleSelections] | None = None,
     weights: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
     """Give every recording a role: a row of COLUMNS each, by dataset as given, then by track.
 
     `paper`: by the position in the authors' whole list, whatever part of it is present; tracks that
     are not in it are cut by the same rule in the order of their ids; MUSDB18 alone, which the paper
-    does not use, as its users cut it (86 supervised, 14 validation, 50 test). `by_artist`: at random by
-    `seed`, in nearly the same proportions, no artist of a dataset in two roles. A dataset with
-    partitions (DSD100) gives the supervised role, the others the unlabelled one (section 4.2). A
-    folder of unpaired recordings is unlabelled as a whole. `kept` names the roles that are used of a
-    dataset, by its name, if not all: the tracks with another role are left out. `weights` has those of
-    the folders that have one.
+    does not use, as its users cut it (86 supervised, 14 validation, 50 test), and MIR-1K by singers.
+    `by_artist`: at random by `seed`, in nearly the same proportions, no artist of a dataset in two
+    roles. A dataset with partitions (DSD100) gives the supervised role, the others the unlabelled one
+    (section 4.2). A folder of unpaired recordings is unlabelled as a whole. `asked` has, by the name of
+    a dataset, the roles that are used of it, if not all, or which of its tracks have which role,
+    whatever the strategy: the other tracks are left out. `weights` has those of the folders that have
+    one. Raises UserError when a track is asked to have two roles.
     """
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy: expected one of {STRATEGIES}, found {strategy!r}")
@@ -47,16 +49,32 @@ def assign(
     for inventory in inventories:
         recordings = sorted(inventory.recordings, key=lambda recording: recording.track.id)
         tracks = [recording.track for recording in recordings]
-        if inventory.origin == FOLDER:
-            roles = dict.fromkeys((track.id for track in tracks), Role.UNLABELLED)
+        used: Sequence[str] = tuple(Role)
+        wanted = (asked or {}).get(inventory.dataset, used)
+        if isinstance(wanted, dict):
+            roles = _named(tracks, inventory, wanted)
+        elif inventory.origin == FOLDER:
+            roles, used = dict.fromkeys((track.id for track in tracks), Role.UNLABELLED), wanted
+        elif strategy == "paper":
+            roles, used = _paper(tracks, _published_as(inventory)), wanted
         else:
-            roles = _paper(tracks) if strategy == "paper" else _by_artist(recordings, seed)
-        used = (kept or {}).get(inventory.dataset, tuple(Role))
+            roles, used = _by_artist(recordings, seed), wanted
         weight = (weights or {}).get(inventory.dataset, math.nan)
-        rows = [(*_row(r, roles[r.track.id]), weight) for r in recordings]
+        rows = [(*_row(r, roles[r.track.id]), weight) for r in recordings if r.track.id in roles]
         frame = pd.DataFrame(rows, columns=COLUMNS)
         frames.append(frame[frame["role"].isin(used)])
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
+
+
+def of_params(inventories: Sequence[Inventory], settings: Params) -> pd.DataFrame:
+    """`assign` as params.yaml asks for it."""
+    return assign(
+        inventories,
+        settings.split.strategy,
+        settings.split.seed,
+        {name: one.roles for name, one in settings.datasets.items() if one.roles},
+        {name: one.weight for name, one in settings.datasets.items() if one.weight},
+    )
 
 
 def check_unlabelled(
@@ -85,23 +103,32 @@ def notices(
     strategy: str,
     name: Callable[[str], str] = printable,
     limit: int = 5,
+    named: Collection[str] = (),
+    assigned: pd.DataFrame | None = None,
 ) -> list[str]:
     """What a reader of the results should know of the roles in `frame`: a line for each thing.
 
     Tracks that are left out because they are test or validation tracks once more; with the strategy
     `by_artist`, artists that have more tracks than their role should; test and validation tracks that
-    share an artist with tracks from which the model was learned or chosen; weights of folders. name: how
-    a dataset's, track's or artist's name is written; limit: how many tracks a line names.
+    share an artist with tracks from which the model was learned or chosen; weights of folders. name:
+    how a dataset's, track's or artist's name is written; limit: how many tracks a line names; named:
+    the datasets whose tracks have the roles that params.yaml names, not the strategy; assigned: the roles
+    before duplicates were left out: a track without one is not said to be left out.
     """
+    meant = (
+        None if assigned is None else set(zip(assigned["dataset"], assigned["track"], strict=True))
+    )
     lines = [
         f"{name(found.track.dataset)}: {name(found.track.track)} is the {found.role} track"
         f" {name(str(found.original))} once more; left out."
         for found in duplicates.find(frame, inventories)
+        if meant is None or found.track in meant
     ]
     for inventory in inventories:
         mine = frame[frame["dataset"] == inventory.dataset]
         if inventory.origin != FOLDER:
-            lines += _too_large(mine, inventory, name) if strategy == "by_artist" else []
+            if strategy == "by_artist" and inventory.dataset not in named:
+                lines += _too_large(mine, inventory, name)
             lines += _shared_artists(mine, frame, name, limit)
         elif len(mine) and not math.isnan(weight := mine["weight"].iloc[0]):
             lines.append(
@@ -168,9 +195,29 @@ def _folded(artist: str) -> str:
     return artist.strip().casefold()
 
 
-def _paper(tracks: Sequence[Track]) -> dict[str, Role]:
-    """Roles by the authors' list; unknown tracks, sorted by id, are a list of their own."""
-    dataset = tracks[0].dataset if tracks else ""
+def _named(
+    tracks: Sequence[Track], inventory: Inventory, wanted: RoleSelections
+) -> dict[str, Role]:
+    """The roles that params.yaml gives to tracks by what is known of them."""
+    roles: dict[str, Role] = {}
+    for role, select in wanted.items():
+        key = f"datasets.{inventory.dataset}.roles.{role}"
+        for track in chosen(tracks, _published_as(inventory), select, key):
+            before = roles.setdefault(track.id, Role(role))
+            if before != role:
+                raise UserError(
+                    f"params.yaml: {key}: {printable(track.id)} is {before} already; a track has one role"
+                )
+    return roles
+
+
+def _published_as(inventory: Inventory) -> str:
+    """The dataset whose published list has the tracks: the collection's where the name is a user's."""
+    return inventory.dataset if inventory.dataset in KNOWN else inventory.collection
+
+
+def _paper(tracks: Sequence[Track], dataset: str) -> dict[str, Role]:
+    """Roles by the list of a dataset; unknown tracks, sorted by id, are a list of their own."""
     roles = {track: Role(role) for track, role in catalogue.roles(dataset).items()} or _cut(
         (entry.id, entry.partition) for entry in catalogue.tracks(dataset)
     )

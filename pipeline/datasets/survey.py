@@ -10,11 +10,12 @@ from pipeline.datasets import catalogue, completeness
 from pipeline.datasets.inspection import Expected, Inspection, InspectionCache, inspect, without
 from pipeline.datasets.inventory import FileEntry, Inventory
 from pipeline.datasets.readers import READERS, folder, musdb18
-from pipeline.datasets.readers.base import Listing, Rejected, in_words
+from pipeline.datasets.readers.base import VOCALS, Listing, Rejected, in_words
 from pipeline.datasets.rendered import Rendered
+from pipeline.datasets.selection import Selection, chosen, published
 from pipeline.errors import UserError
 from pipeline.parallel.mapping import DIED, parallel_map
-from pipeline.params import Origin
+from pipeline.params import KNOWN, Origin
 from pipeline.tracks import Recording, Track
 
 
@@ -25,6 +26,8 @@ def take(
     names: Sequence[str],
     *,
     collection: str | None = None,
+    select: Selection | None = None,
+    voice_level: float = 0.0,
     rendered: Rendered | None = None,
     memory: Path | None = None,
     say: Callable[[str], None] = print,
@@ -32,7 +35,8 @@ def take(
     """Inspect every track of a dataset below `root`: decode all of it, note sizes and MD5s.
 
     `names` are the sources that the experiment needs; their sum is the mixture. `collection` is what
-    lies at `root` when it is not the dataset itself; `rendered` says which files are embedded
+    lies at `root` when it is not the dataset itself, and `select` says which of its tracks are meant if
+    not all. `voice_level` dB are added to the vocals. `rendered` says which files are embedded
     recordings. Tracks that did not change since the inspection noted in the file `memory` are not
     read again. A track that cannot be used is listed in `rejected` with the reason; `say` is told
     what was passed over by its name, which is no part of the inventory: a file manager's settings
@@ -49,12 +53,25 @@ def take(
         )
     listing = reader.list_tracks(root)
     _tell_skipped(dataset, listing, say)
-    if collection:
-        listing = musdb18.stand_in(listing, dataset)
+    stands_in, of = bool(collection) and dataset in KNOWN, collection or dataset
     real = origin != "synthetic"
-    facts = _published(dataset) if real and not collection else {}
-    missing = completeness.missing(dataset, collection, listing) if real else []
-    extra = completeness.extra(reader, root, listing) if real and not collection else []
+    extra = completeness.extra(reader, root, listing) if real and not stands_in else []
+    if stands_in:
+        listing, of = musdb18.stand_in(listing, dataset), dataset
+    if select:
+        listing = _selected(listing, of, select, f"datasets.{dataset}.select")
+    missing = completeness.missing(of, collection, listing, select) if real else []
+    if select and not listing.tracks and not listing.rejected:
+        none = f"none of the tracks that datasets.{dataset}.select names is there"
+        if origin == "local":
+            return Inventory(
+                dataset=dataset, origin=origin, collection=collection or "", absent=none
+            )
+        raise UserError(f"{of}: {none}; to get it: {catalogue.how_to_get(collection or dataset)}")
+    listing = listing._replace(
+        tracks=[_as_used(track, dataset, voice_level) for track in listing.tracks]
+    )
+    facts = _published(of) if real and not stands_in else {}
     found = _inspect_all(dataset, listing, root, names, facts, memory)
     ours = rendered.files if rendered else {}
     return Inventory(
@@ -97,6 +114,25 @@ def absent(dataset: str, origin: Origin, collection: str | None = None) -> Inven
     place = collection or dataset
     reason = f"no recordings at DATA_ROOT/{place} when the experiment was run"
     return Inventory(dataset=dataset, origin=origin, collection=collection or "", absent=reason)
+
+
+def _selected(listing: Listing, collection: str, select: Selection, key: str) -> Listing:
+    """The tracks that are meant, and of the rejected ones those that may be."""
+    tracks = chosen(listing.tracks, collection, select, key)
+    meant, known = published(collection, select), catalogue.columns(collection)
+    rejected = [one for one in listing.rejected if one.track in meant or one.track not in known]
+    return Listing(tracks, rejected, listing.skipped)
+
+
+def _as_used(track: Track, dataset: str, voice_level: float) -> Track:
+    """The track under the dataset's name, with the vocals louder by `voice_level` dB."""
+    if track.dataset == dataset and not voice_level:
+        return track
+    gain = 10 ** (voice_level / 20)
+    parts = track.sources.get(VOCALS, ())
+    louder = tuple(part.model_copy(update={"gain": gain}) for part in parts)
+    sources = track.sources | ({VOCALS: louder} if voice_level and VOCALS in track.sources else {})
+    return track.model_copy(update={"dataset": dataset, "sources": sources})
 
 
 def _tell_skipped(dataset: str, listing: Listing, say: Callable[[str], None]) -> None:
@@ -182,7 +218,7 @@ def _content(found: Inspection) -> tuple[object, ...]:
     """What makes two tracks the same recording: the bytes of each source's parts."""
     assert found.recording is not None
     return tuple(
-        (source, part.channel, part.stream, found.files[part.file].md5)
+        (source, part.channel, part.stream, part.gain, found.files[part.file].md5)
         for source, parts in sorted(found.recording.track.sources.items())
         for part in parts
     )

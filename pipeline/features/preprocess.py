@@ -29,13 +29,19 @@ Work = tuple[Recording, Mapping[str, FileEntry]]
 
 
 def write(
-    inventory: Inventory, root: Path, sources: Sequence[str], signal: Signal, target: Path
+    inventory: Inventory,
+    root: Path,
+    sources: Sequence[str],
+    signal: Signal,
+    target: Path,
+    others: Sequence[Path] = (),
 ) -> int:
     """Compute the features of every recording in parallel and write them as one file.
 
     root: the folder of the recordings; sources: those of the experiment, or the one kind that a
-    folder of unpaired recordings holds. Returns how many recordings were read: those of which
-    `target` has sound features already are not. Raises UserError, once all others are computed, when
+    folder of unpaired recordings holds; others: further feature files that may have some of them.
+    Returns how many recordings were read: those of which `target` or one of the others has sound
+    features already are not. Raises UserError, once all others are computed, when
     a recording no longer is what the inventory says, naming the file, or when computing one has ended
     two worker processes. `target` is then as it was, and what was computed is kept beside it.
     """
@@ -43,14 +49,17 @@ def write(
         raise UserError(f"{target}: a folder, expected a file; remove it and run again")
     layout = Layout.of(inventory, sources, signal)
     kept = target.with_name(f"{target.name}.kept{PARTIAL}")
-    old, rows = _reusable((target, kept), layout)
+    places = _reusable((target, kept, *others), layout)
     with atomic_path(target) as path, _scratch(target) as scratch:
         reserve(path, layout.bytes + HEADROOM)
         with closing(NewFile(path, layout)) as new:
-            for track, row in enumerate(rows):
-                if old is not None and row is not None:
-                    with suppress(UserError):  # damaged: it is computed again
+            for track, known in enumerate(places):
+                for old, row in known:
+                    with suppress(
+                        UserError
+                    ):  # damaged, or gone: another one, or it is computed again
                         new.copy(track, old, row)
+                        break
             unread = [track for track, done in enumerate(new.done) if not done]
             files = known_files(inventory, root) if unread else {}
             work = [work_of(inventory.recordings[track], sources, files) for track in unread]
@@ -133,11 +142,12 @@ def _scratch(target: Path) -> Iterator[Path]:
         remove(folder)
 
 
-def _reusable(paths: Sequence[Path], layout: Layout) -> tuple[FeatureFile | None, list[int | None]]:
-    """The older file that has most of the tracks, and the row of each track in it (None: not there)."""
-    best: FeatureFile | None = None
-    rows: list[int | None] = [None] * len(layout.keys)
+def _reusable(paths: Sequence[Path], layout: Layout) -> list[list[tuple[FeatureFile, int]]]:
+    """Where each track's rows are already: files and the row in each, in the order of the paths."""
+    places: list[list[tuple[FeatureFile, int]]] = [[] for _ in layout.keys]
     for path in paths:
+        if all(places):
+            break
         try:
             old = FeatureFile.open(path)
         except UserError:
@@ -145,7 +155,7 @@ def _reusable(paths: Sequence[Path], layout: Layout) -> tuple[FeatureFile | None
         if (old.kinds, old.sources, old.signal) != (layout.kinds, layout.sources, layout.signal):
             continue
         known = {key: row for row, key in enumerate(old.keys) if key}
-        found = [known.get(key) for key in layout.keys]
-        if found.count(None) < rows.count(None):
-            best, rows = old, found
-    return best, rows
+        for place, key in zip(places, layout.keys, strict=True):
+            if key in known:
+                place.append((old, known[key]))
+    return places

@@ -86,11 +86,15 @@ class Layout:
 
 
 def _key(base: "hashlib._Hash", recording: Recording, inventory: Inventory) -> bytes:
-    """What a track's rows depend on: the recording, its files' content, code and parameters."""
+    """What a track's rows depend on: the recording, its files' content, code and parameters.
+
+    Not the dataset's name: experiments may name the same recordings differently.
+    """
     digest = base.copy()
     parts = [part.file for parts in recording.track.sources.values() for part in parts]
     content = [(name, inventory.files[name].bytes, inventory.files[name].md5) for name in parts]
-    digest.update(f"{recording!r} {content}".encode())
+    sound = recording.model_dump(exclude={"track": {"dataset"}})
+    digest.update(f"{sound} {content}".encode())
     return digest.hexdigest().encode()
 
 

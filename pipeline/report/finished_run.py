@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import Field
 
 from pipeline import params
-from pipeline.comparison import aggregation, histories, long_table
+from pipeline.comparison import aggregation, histories, long_table, minutes
 from pipeline.comparison.aggregation import ALL, Means
 from pipeline.datasets import inventory
 from pipeline.datasets.inventory import Inventory
@@ -56,6 +56,8 @@ class Run:
     means: Means
     table: pd.DataFrame
     """results/table.csv: means, intervals and differences."""
+    gains: pd.DataFrame
+    """results/minutes.csv: gains by the minutes of recordings; no rows where nothing was swept."""
     split: pd.DataFrame
     inventories: tuple[Inventory, ...]
     configs: Mapping[str, Description]
@@ -118,6 +120,7 @@ def load(
         scores=scores,
         means=aggregation.load_means(results / "metrics.json", again, COMPARE, rows),
         table=long_table.load_long_table(results / "table.csv", again, COMPARE),
+        gains=minutes.load(results / "minutes.csv", again, COMPARE),
         split=split,
         inventories=tuple(
             inventory.load(data / "inventory" / f"{name}.json") for name in settings.datasets

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from pipeline.comparison import markdown, revisions
+from pipeline.comparison import markdown, minutes, revisions
 from pipeline.evaluation.metrics import HEADLINE, REPORTED, named
 from pipeline.files import atomic_path
 from pipeline.parallel.workers import worker_count
@@ -23,6 +23,10 @@ from pipeline.report.pictures import Picture
 from pipeline.tracks import TrackName
 
 TEMPLATES = Path(__file__).with_name("templates")
+MINUTES = {
+    minutes.PAIRED: "minutes of paired recordings",
+    minutes.UNPAIRED: "minutes of unpaired recordings",
+}
 RANGE = 70.0
 """dB below the loudest cell of the mixture that a spectrogram shows."""
 
@@ -68,6 +72,7 @@ def write(run: Run, target: Path, top: Path = Path(), say: Callable[[str], None]
             "numbers": numbers,
             "distributions": distributions(run, numbers),
             "swatches": {name: plots.swatch(models, name) for name in models},
+            "gains": gain_plots(run),
             "curves": curve_plots(run),
             "excerpts": shown,
             "wishes": critics.wishes(run, choices, folder),
@@ -139,6 +144,22 @@ def distributions(run: Run, numbers: dict[TrackName, int]) -> dict[str, dict[str
                 name = f"{source} {dataset}"
                 found[source][dataset] = plots.distribution(own, models, limits, name)
     return found
+
+
+def gain_plots(run: Run) -> dict[str, list[tuple[str, str]]]:
+    """[(what it is, SVG)] of gains against minutes of recordings, by which minutes were varied."""
+    ways = list(dict.fromkeys(run.gains["way"]))
+    drawn: dict[str, list[tuple[str, str]]] = {}
+    for over, other in ((minutes.PAIRED, minutes.UNPAIRED), (minutes.UNPAIRED, minutes.PAIRED)):
+        # the most of the other kind that any model has: all of it, unless every model has less
+        rows = run.gains[run.gains[other] == run.gains[other].max()]
+        if rows[over].nunique() < 2:
+            continue
+        label = MINUTES[over]
+        for (test_set, source), own in rows.groupby(["test_set", "source"], sort=False):
+            svg = plots.gains(own, over, ways, label, f"{over} {test_set} {source}")
+            drawn.setdefault(label, []).append((f"{test_set}, {source}", svg))
+    return drawn
 
 
 def curve_plots(run: Run) -> list[tuple[str, str]]:

@@ -160,6 +160,39 @@ def curve(
         return _svg(figure)
 
 
+def gains(points: pd.DataFrame, over: str, ways: Sequence[str], label: str, name: str) -> str:
+    """Gains over the supervised model against minutes of recordings, a line per way with intervals.
+
+    points: rows of `minutes.COLUMNS`, of one test set and source; over: the column on the axis.
+    """
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure = Figure((WIDTH, 2.25), layout="constrained")
+        axes = figure.add_subplot()
+        axes.axhline(0, color=INK, lw=0.7)
+        shift = 1.0
+        for way, (colour, marker, line) in look(ways).items():
+            own = points[points["way"] == way].sort_values(over)
+            if own.empty:
+                continue
+            reach = [own["gain"] - own["low"], own["high"] - own["gain"]]
+            axes.errorbar(
+                own[over] * shift, own["gain"], yerr=reach, color=colour, ls=line, lw=1.6,
+                marker=marker, ms=5, capsize=3, elinewidth=1.0, label=way,
+            )  # fmt: skip
+            shift *= 1.04  # intervals side by side, not on top of each other
+        axes.set_xscale("log")
+        ticks = sorted(set(points[over]))
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+        axes.set_xlabel(label)
+        axes.set_ylabel("gain in SDR, dB")
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0)
+        figure.legend(loc="outside upper center", ncols=1, handlelength=3)
+        return _svg(figure)
+
+
 def swatch(models: Sequence[str], model: str) -> str:
     """A model's marker on its line, small enough for a line of text."""
     colour, marker, line = look(models)[model]

@@ -3,6 +3,7 @@
 Where the frames are is the machine's affair: the excerpts are the same to the bit.
 """
 
+import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,6 +37,44 @@ READERS = 8
 CGROUP = Path("/sys/fs/cgroup")
 
 
+class RandomPart(NamedTuple):
+    """So many minutes of a pool's tracks, others with each seed.
+
+    The tracks in an order that is random by the seed, the last one up to where the minutes end: a larger
+    part with the same seed holds the smaller one, and pools of the same tracks take the same.
+    """
+
+    minutes: float
+    seed: int
+    frames_per_minute: float
+    key: str
+    """Names the number in params.yaml."""
+
+    def of(self, tracks: pd.DataFrame, lengths: Tensor) -> tuple[list[int], Tensor]:
+        """Numbers of the tracks that are used, ascending, and how many frames of each (n,).
+
+        tracks: rows of data/split.csv; lengths: their frames (tracks,). Raises UserError when there is
+        less.
+        """
+        frames = round(self.minutes * self.frames_per_minute)
+        names = (f"{self.seed}/{row.dataset}/{row.track}" for row in tracks.itertuples())
+        chances = [hashlib.sha256(name.encode()).digest() for name in names]
+        used: dict[int, int] = {}
+        for number in sorted(range(len(chances)), key=chances.__getitem__):
+            if frames <= 0:
+                break
+            used[number] = min(int(lengths[number]), frames)
+            frames -= used[number]
+        if frames > 0:
+            there = int(lengths.sum()) / self.frames_per_minute
+            raise UserError(
+                f"params.yaml: {self.key}: {self.minutes:g} minutes, and the recordings have"
+                f" {there:.1f}; lower it, or leave it out to use all"
+            )
+        kept = sorted(used)
+        return kept, torch.tensor([used[number] for number in kept])
+
+
 def load_pool(
     split: pd.DataFrame,
     role: Role,
@@ -44,12 +84,14 @@ def load_pool(
     context: int,
     device: torch.device,
     place: str = "auto",
+    part: RandomPart | None = None,
 ) -> Pool:
     """The tracks of one role that have all of `kinds`, from the feature files under `folder`.
 
     kinds: which to keep, by name; `Pool.gather` counts within these. device: where excerpts are
-    wanted. place: one of PLACES; auto takes the first that has room. Raises UserError when no track has
-    the kinds, and when the frames of one are not what was stored; those that stay on the disk are
+    wanted. place: one of PLACES; auto takes the first that has room. part: what is used of all these
+    tracks, None for all. Raises UserError when no track has the kinds, when there is less than the part
+    asks for, and when the frames of a track are not what was stored; those that stay on the disk are
     compared when they are first asked for.
     """
     chosen = split[split["role"] == role]
@@ -68,11 +110,15 @@ def load_pool(
             " folder of unpaired recordings that has"
         )
     bins = rows[0][0].shape[1]
+    tracks = pd.concat(taken)
     lengths = torch.tensor([one.shape[0] for one in rows[0]])
+    if part is not None:
+        kept, lengths = part.of(tracks, lengths)
+        tracks, rows = tracks.iloc[kept], [[row[number] for number in kept] for row in rows]
     first, total = layout(lengths, length, context)
     pool = partial(
         Pool, first=first, lengths=lengths, length=length, context=context, device=device,
-        shares=shares(pd.concat(taken)),
+        shares=shares(tracks),
     )  # fmt: skip
     on_disk = FramesOnDisk(rows, first, lengths, bins, device)
     place = choose(place, 4 * len(kinds) * total * width(bins), device)

@@ -36,7 +36,7 @@ from pipeline.training.checkpoints import (
 )
 from pipeline.training.fingerprint import fingerprints
 from pipeline.training.module import AdversarialSeparation
-from pipeline.training.pool_loading import FramesOnDisk, load_pool
+from pipeline.training.pool_loading import FramesOnDisk, RandomPart, load_pool
 from pipeline.training.progress import Progress
 from pipeline.training.replicas import ALONE, ProcessLost, Replica, ReplicasStrategy, together
 
@@ -176,14 +176,13 @@ def prepare(
         load_pool, folder=features, length=network.valid_frames(EXCERPT_FRAMES),
         context=network.context, device=device, place=features_in,
     )  # fmt: skip
-    pool = partial(load, split)
+    part = partial(random_part, params, name, seed)
+    unpaired = partial(load, split, Role.UNLABELLED, part=part("unlabelled_minutes"))
     everything = (MIXTURE, *params.sources)
     numbers = [params.sources.index(source) for source in model.critics]
-    supervised = pool(Role.SUPERVISED, kinds=everything)
-    mixtures = pool(Role.UNLABELLED, kinds=[MIXTURE]) if model.unlabelled else None
-    recordings = {
-        number: pool(Role.UNLABELLED, kinds=[params.sources[number]]) for number in numbers
-    }
+    supervised = load(split, Role.SUPERVISED, kinds=everything, part=part("supervised_minutes"))
+    mixtures = unpaired(kinds=[MIXTURE]) if model.unlabelled else None
+    recordings = {number: unpaired(kinds=[params.sources[number]]) for number in numbers}
     on_disk = [
         one
         for one in (supervised, mixtures, *recordings.values())
@@ -205,6 +204,15 @@ def prepare(
             f"validation has {excerpts} excerpts for {replica.count} processes; start fewer"
         )
     return AdversarialSeparation(params, model, seed, batches, validation, replica)
+
+
+def random_part(params: Params, name: str, seed: int, key: str) -> RandomPart | None:
+    """What model `name` uses of its paired or unlabelled recordings; None for all of them."""
+    minutes = getattr(params.models[name], key)
+    if minutes is None:
+        return None
+    frames = 60 * params.signal.sample_rate / params.signal.hop_size
+    return RandomPart(minutes, seed, frames, f"models.{name}.{key}")
 
 
 def validated(split: pd.DataFrame, which: str) -> pd.DataFrame:

@@ -243,7 +243,7 @@ def test_stage(tmp_path: Path, frames: dict[str, pd.DataFrame]) -> None:
     assert "results/tracks/old.csv: params.yaml has no model of that name" in strangers
     assert "results/curves.csv: left as it is: models lacks the history" in curves
     results = {path.name: path.read_text() for path in (tmp_path / "results").glob("*.*")}
-    assert set(results) == {"metrics.json", "table.csv", "table.md"}
+    assert set(results) == {"metrics.json", "minutes.csv", "table.csv", "table.md"}
     assert results["table.md"] in done.stdout
     assert json.loads(results["metrics.json"])["iKala"]["V"]["NSDR_vocals"] == 3.0
     assert len(results["table.csv"].splitlines()) == 1 + 4 * 7 * 2 * 4

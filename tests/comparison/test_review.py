@@ -551,6 +551,53 @@ def test_results_that_are_behind_their_parameters(repository: Path, tmp_path: Pa
         assert "WARNING" in review.review("origin/main", "HEAD")
 
 
+def test_experiments_that_a_change_touches_have_a_section_each(
+    repository: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(repository), str(folder))
+
+    def copy(*names: str) -> None:
+        for name in names:
+            target = folder / "experiments" / name
+            for one in ("params.yaml", "dvc.yaml", "dvc.lock"):
+                target.mkdir(parents=True, exist_ok=True)
+                shutil.copy(folder / one, target)
+            for one in ("results", "data"):
+                shutil.copytree(folder / one, target / one, dirs_exist_ok=True)
+
+    copy("changed", "gone", "same")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "before")
+    with inside(folder):
+        alone = review.review("origin/main", "origin/change")
+    git(folder, "checkout", "--quiet", "origin/change", "--", "results", "data")
+    copy("changed", "new", "we ird")
+    git(folder, "checkout", "--quiet", "HEAD", "--", "results", "data")
+    shutil.rmtree(folder / "experiments/gone/results")
+    (folder / "experiments/notes").mkdir()
+    (folder / "experiments/notes/params.yaml").write_text("seeds: [1]\n")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "after")
+    with inside(folder):
+        top, *sections = review.review("HEAD~1", "HEAD").split("\n## ")
+    assert top.startswith("**Nothing changed**")
+    found = dict(section.split("\n\n", 1) for section in sections)
+    assert list(found) == [f"`experiments/{name}`" for name in ("changed", "gone", "new", "notes")]
+    assert found["`experiments/changed`"].splitlines()[0] == alone.splitlines()[0]
+    assert found["`experiments/gone`"].startswith("**Its results are gone.**")
+    assert found["`experiments/new`"].startswith("**New results**")
+    assert found["`experiments/notes`"].startswith("Changed, and not run")
+
+
+def test_what_a_comment_has_no_room_for_is_cut() -> None:
+    room = "x" * (review.LIMIT - 100)
+    assert review._joined(room, "\n## `a`\n\nshort") == room + "\n## `a`\n\nshort"
+    cut = review._joined(room, "\n## `a`\n\n" + "y" * 200)
+    assert cut == room + "\n## `a`\n\nCut: too long for a comment.\n"
+    assert review._joined("x" * review.LIMIT, "\n## `a`\n\nz") == "x" * review.LIMIT
+
+
 def failure(act: Callable[[], object]) -> str:
     with pytest.raises(UserError) as caught:
         act()

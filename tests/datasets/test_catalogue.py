@@ -15,7 +15,7 @@ from pipeline.datasets.catalogue import (
     tracks,
 )
 from pipeline.datasets.catalogue import musdb18 as songs
-from pipeline.datasets.readers import READERS, ccmixter, dsd100, ikala, medleydb, musdb18
+from pipeline.datasets.readers import READERS, base, ccmixter, dsd100, medleydb, musdb18
 from pipeline.errors import UserError
 
 
@@ -78,7 +78,7 @@ def test_ikala_clips_and_checksums() -> None:
     assert [entry.id for entry in tracks("iKala")] == sorted(md5s)
     assert len(set(md5s.values())) == 252
     assert all(len(md5) == 32 and int(md5, 16) >= 0 for md5 in md5s.values())
-    songs = Counter(ikala.artist(clip) for clip in md5s)
+    songs = Counter(base.clip_artist(clip) for clip in md5s)
     assert sum(count == 2 for count in songs.values()) == 75
 
 

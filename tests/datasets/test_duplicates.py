@@ -195,3 +195,13 @@ def test_it_is_told_by_name(heard: list[str]) -> None:
     ]
     (one,) = duplicates.find(roles, inventories)
     assert one == (TrackName("radio", "x"), TrackName("CCMixter", "a"), Role.TEST)
+
+
+def test_only_tracks_that_would_have_a_role_are_said_to_be_left_out(heard: list[str]) -> None:
+    songs = inventory("CCMixter", heard, {"a": SONG, "b": SONG, "c": SONG})
+    assigned = frame(CCMixter_a="test", CCMixter_b="unlabelled")  # c has no role anyway
+    kept = duplicates.without(assigned, duplicates.find(assigned, [songs]))
+    said = split.notices(kept, [songs], "paper", assigned=assigned)
+    assert [line for line in said if "once more" in line] == [
+        "CCMixter: b is the test track CCMixter/a once more; left out."
+    ]

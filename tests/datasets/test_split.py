@@ -9,7 +9,7 @@ import pytest
 from pipeline import roles
 from pipeline.datasets import catalogue, split
 from pipeline.datasets.inventory import FileEntry, Inventory
-from pipeline.datasets.readers import ccmixter, dsd100, ikala, medleydb
+from pipeline.datasets.readers import base, ccmixter, dsd100, medleydb
 from pipeline.errors import UserError
 from pipeline.params import DATASETS, Model
 from pipeline.tracks import Part, Recording, Role, Track
@@ -18,7 +18,7 @@ ARTIST = {
     "DSD100": dsd100.artist,
     "MedleyDB": medleydb.artist,
     "CCMixter": ccmixter.artist,
-    "iKala": ikala.artist,
+    "iKala": base.clip_artist,
 }
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from pipeline import params
-from pipeline.comparison import aggregation
+from pipeline.comparison import aggregation, minutes
 from pipeline.datasets.inventory import Inventory
 from pipeline.params import DATASETS
 from pipeline.report.finished_run import Run
@@ -29,6 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         scores=aggregation.over_seeds(scores),
         means=aggregation.means(scores, SOURCES),
         table=table_of(scores),
+        gains=pd.DataFrame(columns=minutes.COLUMNS),
         split=pd.DataFrame({"dataset": ["CCMixter"] * 3, "role": ["test", "test", "unlabelled"]}),
         inventories=tuple(Inventory(dataset=name, origin="download") for name in DATASETS),
         configs=dict.fromkeys(data["models"], CONFIG),

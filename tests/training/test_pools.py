@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from pipeline.features.store import FeatureFile
 from pipeline.tracks import Role
 from pipeline.training import pool_loading
 from pipeline.training.batches import Batches, BatchesAhead, generator
-from pipeline.training.pool_loading import FramesOnDisk, load_pool
+from pipeline.training.pool_loading import FramesOnDisk, RandomPart, load_pool
 from pipeline.training.pools import Pool, layout, silence
 from tests.helpers.experiment import small_params, write_params
 from tests.helpers.places import fingerprints
@@ -234,3 +235,74 @@ def test_a_feature_file_that_vanishes_is_one_line(copied_models: Path) -> None:
 def test_no_track_with_the_signals_is_one_line(with_models: Path) -> None:
     with pytest.raises(UserError, match="no track with the role unlabelled has drums; add"):
         loaded(with_models, "auto", "drums")
+
+
+# ------------------------------------------------------------------------ part of the recordings
+
+
+def songs_of(count: int) -> pd.DataFrame:
+    return pd.DataFrame({"dataset": "songs", "track": [f"{n:02}" for n in range(count)]})
+
+
+def test_a_part_has_the_minutes_that_are_asked_for_and_others_with_each_seed() -> None:
+    lengths = torch.arange(30, 70)  # 1,980 frames, 100 a minute
+    chosen = []
+    for seed in range(60):
+        part = RandomPart(3.0, seed, 100.0, "models.V.supervised_minutes")
+        kept, frames = part.of(songs_of(40), lengths)
+        assert int(frames.sum()) == 300
+        assert kept == sorted(set(kept))
+        whole = [int(lengths[number]) for number in kept]
+        assert sum(a != b for a, b in zip(frames.tolist(), whole, strict=True)) <= 1
+        chosen.append(frozenset(kept))
+    assert len(set(chosen)) == 60
+    used = Counter(number for kept in chosen for number in kept)
+    assert len(used) == 40  # of some 360 that are drawn
+
+
+def test_a_larger_part_holds_the_smaller_one() -> None:
+    lengths = torch.full((40,), 50)
+    parts = [
+        set(RandomPart(minutes, 7, 100.0, "x").of(songs_of(40), lengths)[0])
+        for minutes in (1.0, 2.5, 20.0)
+    ]
+    assert parts[0] < parts[1] < parts[2] == set(range(40))
+
+
+def test_a_part_is_the_same_whatever_else_there_is() -> None:
+    """Pools of other kinds of the same tracks take the same; the order of tracks decides nothing."""
+    lengths, tracks = torch.full((10,), 50), songs_of(10)
+    part = RandomPart(2.0, 3, 100.0, "x")
+    kept, _ = part.of(tracks, lengths)
+    turned, _ = part.of(tracks[::-1], lengths)
+    assert {9 - number for number in turned} == set(kept)
+
+
+def test_less_than_the_part_asks_for_is_one_line() -> None:
+    part = RandomPart(20.0, 1, 100.0, "models.V.unlabelled_minutes")
+    with pytest.raises(
+        UserError,
+        match=r"^params\.yaml: models\.V\.unlabelled_minutes: 20 minutes, and the recordings have 5\.0;",
+    ):
+        part.of(songs_of(10), torch.full((10,), 50))
+
+
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_a_pool_of_a_part_has_no_other_frames(with_models: Path, place: str) -> None:
+    """Its tracks are those of the whole pool, the last one up to where the minutes end."""
+    split = roles.load_split(with_models / "data/split.csv")
+    chosen = split[split["role"] == "unlabelled"]
+    whole = loaded(with_models, "memory", "vocals")
+    part = RandomPart(0.2, 1, 60 * 31.25, "models.V.unlabelled_minutes")
+    pool = load_pool(
+        split, Role.UNLABELLED, with_models / "data/features", ["vocals"], LENGTH, CONTEXT, CPU, place,
+        part,
+    )  # fmt: skip
+    kept, frames = part.of(chosen, whole.lengths)
+    assert pool.lengths.tolist() == frames.tolist()
+    assert int(pool.lengths.sum()) == 375 < int(whole.lengths.sum())
+    for number, first, length in zip(kept, pool.first, pool.lengths, strict=True):
+        count = min(int(length), LENGTH)
+        excerpt = pool.gather(first[None], 0)[0, :, :count]
+        same = whole.gather(whole.first[number][None], 0)[0, :, :count]
+        assert torch.equal(excerpt, same)

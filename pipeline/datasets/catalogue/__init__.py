@@ -134,13 +134,20 @@ def facts(dataset: str) -> dict[str, Facts]:
     """Length and form of every published track, by id; empty where none are published."""
     return {
         row["id"]: Facts(
-            _number(row["seconds"], dataset),
+            _seconds(row, dataset),
             round(_number(row["channels"], dataset)),
             round(_number(row["sample_rate"], dataset)),
         )
         for row in _published(dataset)
-        if "seconds" in row
+        if "channels" in row
     }
+
+
+@cache
+def columns(dataset: str) -> dict[str, dict[str, str]]:
+    """All that the list of a dataset says of its tracks, by id and column (MIR-1K: singer, sex, ...)."""
+    spec = _tables().get(dataset, {}).get("tracks", {})
+    return {row[spec["id"]]: row for row in _rows(spec["file"], spec["id"])} if spec else {}
 
 
 def collections() -> tuple[str, ...]:
@@ -205,6 +212,12 @@ def _rows(name: str, *columns: str) -> list[dict[str, str]]:
         if None in row or None in row.values() or not row.keys() >= set(columns):
             raise UserError(f"{path}: a row with other columns: {shown(str(row))}; {_AGAIN}")
     return sorted(rows, key=lambda row: _number(row["order"], name) if "order" in row else 0)
+
+
+def _seconds(row: dict[str, str], dataset: str) -> float:
+    if "seconds" in row:
+        return _number(row["seconds"], dataset)
+    return _number(row["samples"], dataset) / _number(row["sample_rate"], dataset)
 
 
 def _number(cell: str, name: str) -> float:

@@ -165,6 +165,8 @@ def _content(member: _Member) -> Iterator[bytes]:
 def _members(archive: Path) -> Iterator[_Member]:
     with archive.open("rb") as file:
         start = file.read(6)
+    if start.startswith(b"Rar!"):
+        raise _RefusedError("is a RAR archive, which is not read: take the zip")
     return _zip_members(archive) if start.startswith(_ZIP) else _tar_members(archive, start)
 
 

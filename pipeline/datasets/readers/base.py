@@ -121,11 +121,20 @@ def listed(
 ) -> Listing:
     """What a reader has found. Raises UserError when it is nothing at all."""
     if not tracks and not rejected:
+        packed = [path.name for path in _entries(root, "", Path.is_file).paths if _is_packed(path)]
+        if packed:
+            raise UserError(
+                f"{root}: holds {listing(packed)}, not unpacked; unpack it there: {layout}"
+            )
         raise UserError(
             f"{root}: no tracks in this folder; expected {layout};"
             f" DATA_ROOT sets the folder that holds {root.name}/"
         )
     return Listing(sorted(tracks, key=lambda track: track.id), rejected, skipped)
+
+
+def _is_packed(path: Path) -> bool:
+    return suffix(path.name) in (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 
 
 def subfolders(folder: Path) -> Entries:
@@ -185,6 +194,27 @@ def from_stems(part: Callable[[str], Part]) -> dict[str, tuple[Part, ...]]:
     """FOUR_STEMS of a song, by where each of its stems is."""
     stems = {stem: (part(stem),) for stem in (VOCALS, *BACKING)}
     return {**stems, ACCOMPANIMENT: tuple(part(stem) for stem in BACKING)}
+
+
+def karaoke_clips(root: Path, dataset: str, layout: str) -> Listing:
+    """The clips `root`/Wavfile/<artist>_<...>.wav: accompaniment left, vocals right (iKala, MIR-1K).
+
+    The mixture is their sum: averaging the channels on load would halve it. The file's name without its
+    ending is the id.
+    """
+    found = files_ending(content_folder(root, "Wavfile", layout), ".wav")
+    tracks = []
+    for file in found.paths:
+        name, path = track_id(file.name[: -len(".wav")]), relative(file, root)
+        left, right = Part(file=path, channel=0), Part(file=path, channel=1)
+        sources: dict[str, tuple[Part, ...]] = {ACCOMPANIMENT: (left,), VOCALS: (right,)}
+        tracks.append(Track(dataset=dataset, id=name, artist=clip_artist(name), sources=sources))
+    return listed(root, layout, tracks, found.rejected, found.skipped)
+
+
+def clip_artist(name: str) -> str:
+    """What a clip's name has before the first underscore: iKala's song, MIR-1K's singer."""
+    return name.split("_")[0]
 
 
 def misnamed(path: Path) -> Rejected:

@@ -8,6 +8,7 @@ from typing import Literal
 import pytest
 import yaml
 
+from pipeline.datasets import completeness
 from pipeline.datasets.readers import READERS
 from pipeline.datasets.readers.base import Listing
 from pipeline.errors import UserError
@@ -48,6 +49,7 @@ PLACES = {
     "MedleyDB-sample": ("Audio", "LizNelson_Rainfall"),
     "CCMixter": ("ccmixter_corpus", "a_-_b"),
     "iKala": ("Wavfile", "10161_verse.wav"),
+    "MIR-1K": ("Wavfile", "abjones_1_01.wav"),
     "MUSDB18": ("train", "A - B.stem.mp4"),
     "MUSDB18-HQ": ("test", "A - B"),
 }
@@ -133,6 +135,27 @@ def test_ikala(tmp_path: Path) -> None:
         "accompaniment": (Part(file="Wavfile/10161_verse.wav", channel=0),),
         "vocals": (Part(file="Wavfile/10161_verse.wav", channel=1),),
     }
+
+
+# ------------------------------------------------------------------------------------------ MIR-1K
+
+
+@pytest.mark.parametrize("top", ["MIR-1K/", ""])
+def test_mir_1k(tmp_path: Path, top: str) -> None:
+    """The singer is the artist; whole songs and lyrics that are read aloud are no clips."""
+    touch(tmp_path, f"{top}Wavfile/abjones_1_01.wav", f"{top}Wavfile/Ani_2_03.wav")
+    touch(tmp_path, f"{top}UndividedWavfile/abjones_1.wav", f"{top}LyricsWav/abjones_1_01.wav")
+    touch(tmp_path, f"{top}PitchLabel/abjones_1_01.pv", f"{top}Lyrics/abjones_1_01.txt")
+    tracks = read("MIR-1K", tmp_path).tracks
+    assert [track.id for track in tracks] == ["Ani_2_03", "abjones_1_01"]
+    assert [track.artist for track in tracks] == ["Ani", "abjones"]
+    file = f"{top}Wavfile/abjones_1_01.wav"
+    assert tracks[1].sources == {
+        "accompaniment": (Part(file=file, channel=0),),
+        "vocals": (Part(file=file, channel=1),),
+    }
+    listing = READERS["MIR-1K"].list_tracks(tmp_path)
+    assert completeness.extra(READERS["MIR-1K"], tmp_path, listing) == []
 
 
 # ---------------------------------------------------------------------------------------- MedleyDB
