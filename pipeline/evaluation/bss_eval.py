@@ -31,8 +31,9 @@ POINTS = 2**13
 SHORT = 2**18
 """Samples. Of longer signals the FFTs take most of the time, and their spectra much memory."""
 CERTAIN = 4e-6
-"""The largest bound (`Factorised`) that will do. Of real and rendered recordings no ratio within it was
-further from museval's than 3.3e-7 dB; at 1e-5 it was 7.4e-7 dB."""
+"""The largest bound (`Factorised`) that will do. Chosen on 99 recordings: no ratio within it was
+further from museval's than 3.3e-7 dB, and within 1e-5 than 7.4e-7 dB. Then, on the 368 test clips of
+mir1k with the five seeds of VA, the furthest was 3.6e-7 dB."""
 ROUNDING = 110.0
 """dB. An error so small is rounding, to museval too (`scoring.CEILING` is 100)."""
 
