@@ -13,8 +13,8 @@ from importlib import import_module
 from benchmarks.harness import Options, Result
 
 USUAL = (
-    "preprocess", "batches", "training", "separation", "evaluation", "validation", "startup", "repro",
-    "integrity",
+    "preprocess", "batches", "training", "separation", "evaluation", "clips", "validation", "startup",
+    "repro", "integrity",
 )  # fmt: skip
 """What `make bench` measures."""
 ON_A_GPU = ("batches", "training", "separation", "evaluation", "validation")

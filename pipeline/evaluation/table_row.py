@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from itertools import product
 from pathlib import Path
 from uuid import uuid4
 
@@ -45,19 +44,23 @@ def score_row(row: TableRow, split: pd.DataFrame, role: Role = Role.TEST) -> pd.
     Raises UserError when a track cannot be scored, or when computing its scores has ended two
     worker processes: all others are scored before it says so.
     """
-    # seed by seed: a worker holds one model at a time
-    name, wanted = row.name, list(product(row.seeds, tracks_of(split, role)))
-    scores: Iterator[list[Score] | None] = parallel_map(
+    # track by track: what BSS Eval needs of the references serves all seeds
+    name, wanted = row.name, tracks_of(split, role)
+    scores: Iterator[list[list[Score]] | None] = parallel_map(
         partial(_score, row=row), wanted, f"scores {name}", lambda _: None
     )
     found = dict(zip(wanted, scores, strict=True))
-    lost = list(dict.fromkeys(str(track) for (_, track), own in found.items() if own is None))
-    if lost:
+    if lost := [str(track) for track, own in found.items() if own is None]:
         raise UserError(
-            f"{name}: no scores, for {len(lost)} of {len(wanted) // len(row.seeds)} tracks are lost:"
+            f"{name}: no scores, for {len(lost)} of {len(wanted)} tracks are lost:"
             f" {listing(lost)}: {DIED}; give it more memory, or take the tracks out of the dataset"
         )
-    return tracks_frame((seed, track, own) for (seed, track), own in found.items() if own)
+    return tracks_frame(
+        (seed, track, own[place])
+        for place, seed in enumerate(row.seeds)
+        for track, own in found.items()
+        if own
+    )
 
 
 def tracks_of(split: pd.DataFrame, role: Role) -> list[TrackName]:
@@ -66,9 +69,9 @@ def tracks_of(split: pd.DataFrame, role: Role) -> list[TrackName]:
     return [TrackName(str(name), str(track)) for name, track in chosen.itertuples(index=False)]
 
 
-def _score(wanted: tuple[int, TrackName], row: TableRow) -> list[Score]:
-    seed, track = wanted
-    return score(track, row, seed)
+def _score(track: TrackName, row: TableRow) -> list[list[Score]]:
+    """Of every seed."""
+    return [score(track, row, seed) for seed in row.seeds]
 
 
 def score(track: TrackName, row: TableRow, seed: int = NO_SEED) -> list[Score]:
@@ -101,13 +104,14 @@ def scored(compared: Compared, track: TrackName, row: TableRow) -> list[Score]:
         raise UserError(f"{row.name}: {track} cannot be scored: {error}") from None
 
 
-# A worker scores many tracks: it opens each file and loads each model once. A cluster's worker
-# outlives a stage: the next one may find other files at the same paths, so `run` is in the key.
+# A worker scores many tracks: it opens each file, and loads the model of each seed, once. A
+# cluster's worker outlives a stage: the next one may find other files at the same paths, so `run`
+# is in the key.
 @lru_cache(maxsize=16)
 def _open(path: Path, run: str) -> FeatureFile:
     return FeatureFile.open(path)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=16)
 def _load(folder: Path, device: str, run: str) -> Separator:
     return Separator.load(folder, device)

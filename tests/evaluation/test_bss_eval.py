@@ -235,6 +235,76 @@ def test_nothing_of_the_source_is_minus_infinity() -> None:
     assert np.isneginf([sdr[1], sir[1]]).all()
 
 
+# ------------------------------------------------------------ what is known of references is kept
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[int]:
+    """The sizes of the systems that `scipy.linalg`'s `name` is asked to factorise."""
+    sizes, original = [], getattr(bss_eval, name)
+
+    def counting(matrix: Array, *arguments: object, **options: object) -> object:
+        sizes.append(len(matrix))
+        return original(matrix, *arguments, **options)
+
+    monkeypatch.setattr(bss_eval, name, counting)
+    monkeypatch.setattr(bss_eval, "_kept", [])
+    return sizes
+
+
+def test_references_are_factorised_once_for_all_their_estimates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes = counted(monkeypatch, "cho_factor")
+    first, second = coloured(2, 3000), coloured(2, 3000, seed=1)
+    for leak in (0.1, 0.2, 0.3):
+        assert_museval(first, separated(first, leak), 64)
+    assert sizes == [128, 64]
+    assert_museval(second, separated(second), 64)
+    assert_museval(second, separated(second), 32)
+    first[0, 100] += 0.5  # the same array with another sound
+    assert_museval(first, separated(first), 32)
+    assert sizes == [128, 64, 128, 64, 64, 32, 64, 32]
+
+
+def ill_conditioned() -> Array:
+    """Nothing but rounding of single precision above half of the band."""
+    signals = sosfilt(ellip(16, 0.1, 160, 0.5, output="sos"), noise(2, 20_000))
+    return np.asarray(signals.astype(np.float32))
+
+
+def test_what_rounding_might_move_is_computed_as_museval_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With factors that are kept where they give NumPy's bits, and without elsewhere."""
+    references, estimates = ill_conditioned(), [noise(2, 20_000, 10 + seed) for seed in range(3)]
+    kept = [size for size in (256, 256, 512) if bss_eval._factors_as_numpy(size)]
+    sizes = counted(monkeypatch, "dgetrf")
+    found = [energy_ratios(references, one, 256) for one in estimates]
+    assert sizes == kept
+    monkeypatch.setattr(bss_eval, "_factors_as_numpy", lambda size: False)
+    bss_eval._kept.clear()
+    for one, ratios in zip(estimates, found, strict=True):
+        np.testing.assert_array_equal(energy_ratios(references, one, 256), ratios)
+        assert_alike(ratios, museval_sources(references, one, 256))
+
+
+def test_a_mixture_has_no_artifacts_and_is_quick_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    references = coloured(2, 5000)
+    mixture = np.repeat(references.sum(axis=0)[None], 2, axis=0)
+    monkeypatch.setattr(bss_eval, "NormalEquations", None)  # museval's operations are not needed
+    assert_museval(references, mixture, 64)
+    assert (energy_ratios(references, mixture, 64)[2] > ROUNDING).all()
+
+
+def test_of_long_songs_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bss_eval, "SHORT", 2999)
+    references = coloured(2, 3000)
+    assert_museval(references, separated(references), 64, atol=1e-9)
+    assert bss_eval._kept == []
+
+
 def test_memory_is_that_of_a_few_spectra() -> None:
     """Two sources of three minutes at 8 kHz: a spectrum of 2**21 points has 34 MB."""
     references = np.random.default_rng(0).standard_normal((2, 180 * 8000), np.float32)

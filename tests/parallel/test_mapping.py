@@ -206,7 +206,10 @@ def test_a_table_never_lacks_a_lost_track(
         evaluate.evaluate("V", role="test", out=tmp_path / "V.csv", device="cpu")
     tested = pd.read_csv(with_features / "data/split.csv").query("role == 'test'")
     tracks = tested[["dataset", "track"]].itertuples(index=False, name=None)
-    ((_, lost),) = set(product((1, 2), tracks)) - set(scored)
+    missing = set(product((1, 2), tracks)) - set(scored)
+    assert {seed for seed, _ in missing} == {1, 2}
+    ((_, lost), _) = missing
+    assert {track for _, track in missing} == {lost}
     message = str(caught.value)
     assert f"1 of {len(tested)} tracks are lost: {TrackName(*lost)}: its worker process" in message
     assert "\n" not in message
