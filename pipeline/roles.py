@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.files import write_text
-from pipeline.params import NAME
+from pipeline.sections import NAME
 from pipeline.text_files import printed, read_table, shown
 from pipeline.tracks import Role
 

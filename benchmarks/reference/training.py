@@ -15,8 +15,9 @@ from torch.optim import Adam, Optimizer
 from benchmarks.reference.networks import plain_critic, plain_separator
 from pipeline.networks.critics.dcgan import DCGANCritic
 from pipeline.networks.separators.unet import SpectrogramUNet
-from pipeline.params import Model, Params
+from pipeline.params import Params
 from pipeline.training.batches import CriticBatch, SeparatorBatch
+from pipeline.ways import Model
 
 
 class StepBatches(NamedTuple):

@@ -101,7 +101,7 @@ def _groups(asked: Asked, name: str, seed: int, separator: Separator) -> Iterato
     def pool(tracks: pd.DataFrame, role: Role, kinds: Sequence[str]) -> Pool:
         part = random_part(params, name, seed, "unlabelled_minutes")
         return load_pool(
-            tracks, role, asked.features, kinds, length, separator.network.context,
+            tracks, [role], asked.features, kinds, length, separator.network.context,
             torch.device("cpu"), "disk", part if role == Role.UNLABELLED else None,
         )  # fmt: skip
 

@@ -3,9 +3,11 @@
 What an update computes is in `step`.
 """
 
+import copy
 import math
 import signal
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -17,11 +19,12 @@ from torch.optim import Adam
 
 from pipeline.errors import Stopped, UserError
 from pipeline.networks.builders import build_critic, build_separator
-from pipeline.params import Model, Params
+from pipeline.params import Params
 from pipeline.training.batches import Batches
 from pipeline.training.losses import excerpt_losses
 from pipeline.training.pools import Pool
 from pipeline.training.replicas import ALONE, Replica
+from pipeline.training.starts import freeze, normalise, start
 from pipeline.training.step import Losses, State, critic_step, separator_step
 
 Curves = dict[str, list[tuple[int, float]]]
@@ -36,25 +39,36 @@ class AdversarialSeparation(lightning.LightningModule):
     def __init__(
         self,
         params: Params,
-        model: Model,
+        name: str,
         seed: int,
         batches: Batches,
         validation: Pool,
         replica: Replica = ALONE,
     ) -> None:
+        """model: a name under `models` of params."""
         super().__init__()
         self.automatic_optimization = False
-        self.params, self.model, self.replica = params, model, replica
+        self.params, self.model, self.replica = params, params.models[name], replica
+        model = self.model
         self.batches, self.validation = batches, validation
         bins = params.signal.bins
         # the separator first: all models of one seed start from the same separator
         torch.manual_seed(seed)
-        self.separator = build_separator(params.separator.model_dump(), bins, len(params.sources))
+        settings = params.separator_of(name).model_dump()
+        self.separator = build_separator(settings, bins, len(params.sources))
         self.critics = nn.ModuleDict(
             {source: build_critic(params.critic.model_dump(), bins) for source in model.critics}
         )
+        if model.penalty == "spectral":
+            normalise(self.critics)
+        if model.start_from is not None:
+            start(self.separator, Path(model.start_from), params, name)
+        freeze(self.separator, model.freeze, name)
         self.to(memory_format=torch.channels_last)
-        self.state = State(self.separator, self.critics, params.sources)
+        self.teacher = (
+            copy.deepcopy(self.separator).requires_grad_(False) if model.teacher else None
+        )
+        self.state = State(self.separator, self.critics, params.sources, self.teacher)
         self.losses: Losses = {}
         """Of the running step, as far as it has come."""
         self.seen = torch.zeros(())
@@ -77,7 +91,10 @@ class AdversarialSeparation(lightning.LightningModule):
     def configure_optimizers(self) -> list[Adam]:
         networks = [self.separator, *self.critics.values()]
         rate = self.params.training.learning_rate
-        return [Adam(network.parameters(), lr=rate, fused=True) for network in networks]
+        trained = (
+            [one for one in network.parameters() if one.requires_grad] for network in networks
+        )
+        return [Adam(weights, lr=rate, fused=True) for weights in trained]
 
     # ------------------------------------------------------------------------------- one step
 
@@ -100,7 +117,7 @@ class AdversarialSeparation(lightning.LightningModule):
         numbers = {source: self.params.sources.index(source) for source in self.critics}
         while numbers and state.critic_updates < (state.steps + 1) * settings.critic_steps:
             critic_batch = self.batches.for_critics(state.critic_updates, numbers)
-            self.losses |= critic_step(state, critic_batch, settings, self.agree)
+            self.losses |= critic_step(state, critic_batch, self.model, settings, self.agree)
             self.stop_if_asked()
         batch = self.batches.for_separator(state.steps)
         self.losses |= separator_step(state, batch, self.model, settings, self.agree)
@@ -237,14 +254,14 @@ class AdversarialSeparation(lightning.LightningModule):
     # ----------------------------------------------------------------------------- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        for name in ("steps", "critic_updates"):
+        for name in ("steps", "critic_updates", "lengths"):
             checkpoint[name] = getattr(self.state, name)
         checkpoint |= {"history": self.history, "best": self.best}
         for name in ("losses", "totals"):
             checkpoint[name] = {key: value.detach() for key, value in getattr(self, name).items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        for name in ("steps", "critic_updates"):
+        for name in ("steps", "critic_updates", "lengths"):
             setattr(self.state, name, checkpoint[name])
         for name in ("losses", "totals"):
             moved = {key: value.to(self.device) for key, value in checkpoint[name].items()}

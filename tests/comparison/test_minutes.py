@@ -9,8 +9,8 @@ import pytest
 from pipeline.comparison import intervals, minutes
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
-from pipeline.params import Model
 from pipeline.tracks import Recording, Role, Track
+from pipeline.ways import Model
 from tests.helpers.score_tables import SOURCES, many_tracks, split_of
 
 ALL = {Role.SUPERVISED: 8.2, Role.UNLABELLED: 17.44}

@@ -27,10 +27,11 @@ from pipeline.features.stft import log_magnitude, stft
 from pipeline.networks.builders import build_critic, build_separator
 from pipeline.networks.interfaces import SeparatorNetwork
 from pipeline.parallel import machine
-from pipeline.params import Model, Signal
+from pipeline.params import Signal
 from pipeline.separation.separator import Separator
 from pipeline.training.batches import CriticBatch, SeparatorBatch, generator
 from pipeline.training.step import State, critic_step, separator_step
+from pipeline.ways import Model
 from tests.helpers.places import TOP
 
 SIGNAL = Signal(sample_rate=8000, fft_size=512, hop_size=256)

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from pipeline.datasets.readers.base import Rejected
-from pipeline.params import Model
 from pipeline.report import finished_run, tables
 from pipeline.report.excerpts import numbers
 from pipeline.report.finished_run import Run, paper_values
 from pipeline.tracks import TrackName
+from pipeline.ways import Model
 from tests.helpers.score_tables import cell
 
 

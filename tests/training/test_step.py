@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import params
-from pipeline.params import Model, Training
+from pipeline.params import Training
 from pipeline.training.batches import CriticBatch, SeparatorBatch
 from pipeline.training.step import Losses, State, critic_step, separator_step
+from pipeline.ways import Model
 from tests.helpers.experiment import small_params
 
 SOURCES = ["accompaniment", "vocals"]
