@@ -62,7 +62,7 @@ class Teacher(Section):
 class Model(Section):
     """A row of the table: what it learns from, and the weight of each term beside L_s."""
 
-    critics: list[str] = Field([])
+    critics: list[str] = Field(default_factory=list)
     """The sources that have one."""
     alpha: Alpha = 0.0
     """Of L_u, what the critics say; auto: such that its gradient is `fraction` of L_s's."""
@@ -74,7 +74,7 @@ class Model(Section):
     or wherever it is not 1, the norm of each layer's weights, or nothing."""
     beta: Weight = 0.0
     """Of L_add, on unlabelled mixtures."""
-    supervised: list[RoleName] = Field(["supervised"], min_length=1)
+    supervised: list[RoleName] = Field(default=["supervised"], min_length=1)
     """The roles whose tracks give pairs."""
     supervised_minutes: Minutes | None = None
     """Of the paired recordings, those that are used, other ones with each seed; None: all."""
@@ -87,7 +87,7 @@ class Model(Section):
     """Of mixture invariant training on pairs of unlabelled mixtures (`training.mixit`)."""
     start_from: Place | None = None
     """A model folder, of one seed or of several, whose separator the training starts from."""
-    freeze: list[str] = Field([])
+    freeze: list[str] = Field(default_factory=list)
     """How the names of those weights of the separator begin that stay as they are."""
 
     @property

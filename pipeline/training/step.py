@@ -94,13 +94,14 @@ def critic_step(
         scores = critic(torch.cat([real, fake]))  # (2 n, 1)
         distance = divergence(scores[: len(real)], scores[len(real) :], model.divergence)
         losses[f"distance_{source}"] = distance
-        objectives.append(-distance)
+        objective = -distance
         if model.penalty in ONE_SIDED:
             slope = partial(input_gradient, critic)
             place = batch.epsilon[source].to(fake.device)
             penalty = gradient_penalty(slope, real, fake, place, ONE_SIDED[model.penalty])
             losses[f"penalty_{source}"] = penalty
-            objectives.append(settings.penalty_weight * penalty)
+            objective = settings.penalty_weight * penalty - distance
+        objectives.append(objective)
     optimisers = state.optimisers[1:]
     for optimiser in optimisers:
         optimiser.zero_grad()
@@ -135,29 +136,34 @@ def separator_losses(
     """L_s, and the terms of the ways that the model learns by beside it; their sum L comes last."""
     estimates = state.separator(batch.mixtures)  # (n, sources, bins, frames)
     losses = {"L_s": supervised_loss(estimates, batch.sources)}
-    total = losses["L_s"]
+    weights: dict[str, float] = {}
     if batch.unlabelled is not None:
         others = state.separator(batch.unlabelled)  # (n, sources, bins, frames)
         context = cast(SeparatorNetwork, state.separator).context
         mixtures = batch.unlabelled[:, :, context:-context]  # (n, bins, frames)
         losses["L_add"] = additivity_loss(others, mixtures, settings.additivity_domain)
-        total = total + model.beta * losses["L_add"]
         if state.critics:
             losses["L_u"] = _unsupervised(state, others, model)
-            alpha = model.alpha
-            if alpha == "auto":
-                alpha = balanced(state, losses, {"L_s": estimates, "L_u": others}, model, agree)
-                losses["alpha"] = total.new_tensor(alpha)
-            total = total + alpha * losses["L_u"]
+            weights["L_u"] = (
+                balanced(state, losses, {"L_s": estimates, "L_u": others}, model, agree)
+                if model.alpha == "auto"
+                else model.alpha
+            )
+        weights["L_add"] = model.beta
         if model.teacher is not None:
             kind = import_module(f"pipeline.training.teachers.{model.teacher.kind}")
             losses["L_teacher"] = kind.loss(state, batch, others)
-            total = total + model.teacher.weight * losses["L_teacher"]
+            weights["L_teacher"] = model.teacher.weight
     if batch.pairs is not None:
         sums, pairs = batch.pairs
         slotted = cast(SlottedSeparator, state.separator)
         losses["L_mixit"] = mixit_loss(slotted.apart(sums), pairs)
-        total = total + model.mixit * losses["L_mixit"]
+        weights["L_mixit"] = model.mixit
+    total = losses["L_s"]
+    for name, weight in weights.items():
+        total = total + weight * losses[name]
+    if model.alpha == "auto":
+        losses["alpha"] = total.new_tensor(weights["L_u"])
     return losses | {"L": total}
 
 
