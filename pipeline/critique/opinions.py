@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.critique.critic_table import ALL, COLUMNS, EXCERPTS
 from pipeline.features.store import FeatureFile
-from pipeline.networks.gradients import input_gradient
+from pipeline.networks.gradients import correlation, input_gradient
 from pipeline.networks.interfaces import CriticNetwork
 from pipeline.parallel.mapping import parallel_map
 from pipeline.params import Params, of_seed
@@ -156,15 +154,4 @@ def opinion(
                 lack = critic.view(real[start : start + TOGETHER]) - fake
                 correlations.append(correlation(input_gradient(critic, fake), lack))
     distance = float(of_real.double().mean() - torch.cat(scores).double().mean())
-    asked = np.concatenate(correlations) if correlations else np.array([np.nan])
-    defined = asked[~np.isnan(asked)]
-    return distance, float(defined.mean()) if defined.size else float("nan")
-
-
-def correlation(a: Tensor, b: Tensor) -> NDArray[np.float64]:
-    """Pearson's, of each item (n, ...) over all its values; NaN where one of them is constant."""
-    first, second = (one.double().flatten(1).numpy() for one in (a, b))
-    first, second = (one - one.mean(axis=1, keepdims=True) for one in (first, second))
-    size = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((first * second).sum(axis=1) / size)
+    return distance, float(torch.cat(correlations).nanmean()) if paired else float("nan")

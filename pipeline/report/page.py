@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from pipeline.comparison import markdown, minutes, revisions
+from pipeline.comparison import aggregation, markdown, minutes, revisions
+from pipeline.comparison.aggregation import ALL, UNSEEN
 from pipeline.critique import critic_table
 from pipeline.evaluation.metrics import HEADLINE, REPORTED, named
 from pipeline.files import atomic_path
@@ -74,6 +75,8 @@ def write(run: Run, target: Path, top: Path = Path(), say: Callable[[str], None]
             "numbers": numbers,
             "distributions": distributions(run, numbers),
             "swatches": {name: plots.swatch(models, name) for name in models},
+            "ways": way_plots(run),
+            "way_of": {name: one.way for name, one in run.params.models.items()},
             "gains": gain_plots(run),
             "curves": curve_plots(run),
             "excerpts": shown,
@@ -148,6 +151,28 @@ def distributions(run: Run, numbers: dict[TrackName, int]) -> dict[str, dict[str
                 name = f"{source} {dataset}"
                 found[source][dataset] = plots.distribution(own, models, limits, name)
     return found
+
+
+def way_plots(run: Run) -> list[tuple[str, str]]:
+    """(what it is, SVG) of every model's difference to the baseline, seen and unseen kind side by side."""
+    table = run.table[run.table["metric"] == HEADLINE]
+    table = table[table["model"].isin(list(run.params.models)) & table["difference"].notna()]
+    ends = table[["difference", "difference_low", "difference_high"]].to_numpy(float)
+    if table["model"].nunique() < 2 or np.isnan(ends).all():
+        return []
+    limits = min(float(np.nanmin(ends)), 0.0), max(float(np.nanmax(ends)), 0.0)
+    margin = 0.05 * (limits[1] - limits[0]) or 0.5
+    unseen = aggregation.unseen_datasets(run.split)
+    kinds = [name for name in dict.fromkeys(table["test_set"]) if name not in (ALL, *unseen)]
+    drawn = []
+    for source in run.params.sources:
+        for kind in kinds or [ALL]:
+            rows = table[(table["source"] == source) & (table["test_set"] == kind)]
+            span = (limits[0] - margin, limits[1] + margin)
+            svg = plots.differences(rows, list(run.params.models), span, f"way {source} {kind}")
+            what = "unseen kinds" if kind == UNSEEN else f"{kind}, seen in pairs"
+            drawn.append((f"{source}: {what if kinds else 'all'}", svg))
+    return drawn
 
 
 def gain_plots(run: Run) -> dict[str, list[tuple[str, str]]]:

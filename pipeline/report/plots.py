@@ -193,6 +193,36 @@ def gains(points: pd.DataFrame, over: str, ways: Sequence[str], label: str, name
         return _svg(figure)
 
 
+def differences(
+    rows: pd.DataFrame, models: Sequence[str], limits: tuple[float, float], name: str
+) -> str:
+    """A row per model: its difference to the baseline, with the interval where there is one.
+
+    rows: of results/table.csv, of one test set, source and metric; limits: of the axis, dB.
+    """
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+        shown = rows[rows["difference"].notna()].set_index("model")
+        figure = Figure((WIDTH, 0.55 + 0.3 * len(shown)), layout="constrained")
+        axes = figure.add_subplot()
+        axes.axvline(0, color=INK, lw=0.7)
+        kept = [(one, own) for one, own in look(models).items() if one in shown.index]
+        for row, (model, (colour, marker, _)) in enumerate(kept):
+            middle, low, high = shown.loc[
+                model, ["difference", "difference_low", "difference_high"]
+            ]
+            axes.plot([low, high], [row, row], color=colour, lw=1.6, solid_capstyle="butt")
+            axes.plot([middle], [row], color=colour, marker=marker, ms=6)
+        axes.set_yticks(range(len(kept)), [model for model, _ in kept])
+        axes.set_ylim(len(kept) - 0.4, -0.6)
+        axes.set_xlim(*limits)
+        axes.set_xlabel("SDR less the baseline's, dB")
+        axes.grid(axis="x")
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0)
+        axes.spines["left"].set_visible(False)
+        return _svg(figure)
+
+
 def swatch(models: Sequence[str], model: str) -> str:
     """A model's marker on its line, small enough for a line of text."""
     colour, marker, line = look(models)[model]

@@ -19,6 +19,7 @@ from torch.optim import Adam
 
 from pipeline.errors import Stopped, UserError
 from pipeline.networks.builders import build_critic, build_separator
+from pipeline.networks.gradients import correlation, input_gradient
 from pipeline.params import Params
 from pipeline.training.batches import Batches
 from pipeline.training.losses import excerpt_losses
@@ -84,6 +85,9 @@ class AdversarialSeparation(lightning.LightningModule):
         """Set from outside: stop after the running update, with a checkpoint."""
         self.validated = torch.zeros(2, dtype=torch.float64)
         """Of the running validation pass: the excerpts' weighted losses summed, and their weights."""
+        self.asked = torch.zeros(len(model.critics), 4, dtype=torch.float64)
+        """Of each critic in the running validation pass: weighted sums of its scores of real less
+        estimated excerpts and of its gradient's correlation with what these lack, and both weights."""
         self.peaks = torch.zeros(len(params.sources), 2)
         """Largest estimate and reference of each source in the running validation pass, as far as it
         was looked at: whether they are above zero is what counts."""
@@ -151,6 +155,12 @@ class AdversarialSeparation(lightning.LightningModule):
         loss = (total / weights).item()
         means = {name: (total / steps).float().item() for name, total in self.totals.items()}
         means = {f"training/{name}": mean for name, mean in means.items()} | {MONITOR: loss}
+        for source, (distance, agreement, weight, defined) in zip(
+            self.critics, self.asked.tolist(), strict=True
+        ):
+            means[f"validation/distance_{source}"] = distance / weight
+            if defined:
+                means[f"validation/correlation_{source}"] = agreement / defined
         for name, mean in means.items():
             # the x axis of the curves: separator updates, not the optimisers' steps taken together
             self.history.setdefault(name, []).append((self.state.steps, mean))
@@ -219,6 +229,7 @@ class AdversarialSeparation(lightning.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.validated = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self.asked = torch.zeros_like(self.asked, device=self.device)
         self.peaks.zero_()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> STEP_OUTPUT:
@@ -231,6 +242,14 @@ class AdversarialSeparation(lightning.LightningModule):
         losses = excerpt_losses(estimates, references).double()
         weights = weights.to(losses)
         self.validated += torch.stack([(losses * weights).sum(), weights.sum()])
+        for number, (source, critic) in enumerate(self.state.named_critics().items()):
+            place = self.params.sources.index(source)
+            fake, real = critic.view(estimates[:, place]), critic.view(references[:, place])
+            distances = (critic(real) - critic(fake))[:, 0].double()
+            agreeing = correlation(input_gradient(critic, fake), real - fake)
+            known = weights * ~agreeing.isnan()
+            sums = [(distances * weights).sum(), (agreeing.nan_to_num() * known).sum()]
+            self.asked[number] += torch.stack([*sums, weights.sum(), known.sum()])
         if (self.peaks == 0).any():  # until every source was heard, in the first batch as a rule
             peaks = torch.stack([estimates.amax((0, 2, 3)), references.amax((0, 2, 3))], dim=1)
             self.peaks = torch.maximum(self.peaks, peaks.cpu())
@@ -240,6 +259,8 @@ class AdversarialSeparation(lightning.LightningModule):
         """Raises UserError when a source is estimated as zero for every validation excerpt."""
         total, weights = self.replica.sum(list(self.validated))
         self.validated = torch.stack([total, weights])
+        asked = self.replica.sum(list(self.asked.flatten()))
+        self.asked = torch.stack(asked).view_as(self.asked) if asked else self.asked
         loss = (total / weights).float()
         self.stop_unless_finite({MONITOR: loss})
         self.peaks = self.replica.maximum(self.peaks)

@@ -14,6 +14,7 @@ from pipeline.critique import critic_table, opinions
 from pipeline.critique.critic_table import ALL
 from pipeline.errors import UserError
 from pipeline.features.store import FeatureFile
+from pipeline.networks.gradients import correlation
 from pipeline.networks.interfaces import CriticNetwork
 from pipeline.separation.model_folder import load_critics
 from pipeline.separation.separator import Separator
@@ -81,7 +82,7 @@ def test_correlations_are_numpys() -> None:
     a, b = torch.randn(5, 1, 7, 2), torch.randn(5, 1, 7, 2)
     b += a
     expected = [np.corrcoef(x.flatten(), y.flatten())[0, 1] for x, y in zip(a, b, strict=True)]
-    np.testing.assert_allclose(opinions.correlation(a, b), expected, rtol=1e-9)
+    np.testing.assert_allclose(correlation(a, b), expected, rtol=1e-9)
 
 
 def table_of(experiment: Path) -> pd.DataFrame:
