@@ -8,8 +8,8 @@ from pipeline.comparison.markdown import escaped, grid
 from pipeline.params import Params
 
 COLUMNS = ["updates", "supervised", "mixed", "mixtures", "alone"]
-"""Updates of the separator, then excerpts: supervised ones, those of them that were mixed anew, unlabelled
-mixtures (of the critics' updates too), and recordings of a source alone."""
+"""Updates of the separator, then excerpts: supervised ones, those of them that were mixed anew,
+unlabelled mixtures (of the critics' updates too), and recordings of a source alone."""
 CURVE = "training/L_s"
 """A curve that every run has; its last step is the number of updates."""
 

@@ -154,7 +154,7 @@ def distributions(run: Run, numbers: dict[TrackName, int]) -> dict[str, dict[str
 
 
 def way_plots(run: Run) -> list[tuple[str, str]]:
-    """(what it is, SVG) of every model's difference to the baseline, seen and unseen kind side by side."""
+    """(what it is, SVG) of every model's difference to the baseline, seen and unseen kinds."""
     table = run.table[run.table["metric"] == HEADLINE]
     table = table[table["model"].isin(list(run.params.models)) & table["difference"].notna()]
     ends = table[["difference", "difference_low", "difference_high"]].to_numpy(float)

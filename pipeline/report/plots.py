@@ -193,6 +193,9 @@ def gains(points: pd.DataFrame, over: str, ways: Sequence[str], label: str, name
         return _svg(figure)
 
 
+ENDS = ("difference", "difference_low", "difference_high")
+
+
 def differences(
     rows: pd.DataFrame, models: Sequence[str], limits: tuple[float, float], name: str
 ) -> str:
@@ -207,9 +210,8 @@ def differences(
         axes.axvline(0, color=INK, lw=0.7)
         kept = [(one, own) for one, own in look(models).items() if one in shown.index]
         for row, (model, (colour, marker, _)) in enumerate(kept):
-            middle, low, high = shown.loc[
-                model, ["difference", "difference_low", "difference_high"]
-            ]
+            own = shown.loc[[model]].iloc[0]
+            middle, low, high = (float(own[end]) for end in ENDS)
             axes.plot([low, high], [row, row], color=colour, lw=1.6, solid_capstyle="butt")
             axes.plot([middle], [row], color=colour, marker=marker, ms=6)
         axes.set_yticks(range(len(kept)), [model for model, _ in kept])
