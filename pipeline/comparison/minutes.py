@@ -47,7 +47,7 @@ def gains(
     rows = []
     if any(_of(model) != (None, None) for model in models.values()):
         artists = artist_numbers(frame, split)
-        pairs = _pairs(models)
+        pairs = counterparts(models)
         for name, part in by_test_set(frame, unseen_datasets(split)).items():
             tracks = part.loc[part["model"] == part["model"].iloc[0], KEY[1:3]].drop_duplicates()
             of_tracks = [artists[one] for one in tracks.itertuples(index=False, name=None)]
@@ -122,7 +122,7 @@ def _of(model: Model) -> tuple[float | None, float | None]:
     return model.supervised_minutes, model.unlabelled_minutes
 
 
-def _pairs(models: Mapping[str, Model]) -> dict[str, str]:
+def counterparts(models: Mapping[str, Model]) -> dict[str, str]:
     """Each model that uses unpaired recordings, and the supervised one with the same paired minutes."""
     supervised: dict[float | None, str] = {}
     for name, model in models.items():

@@ -15,6 +15,7 @@ from pydantic import Field
 from pipeline import params
 from pipeline.comparison import aggregation, histories, long_table, minutes
 from pipeline.comparison.aggregation import ALL, Means
+from pipeline.critique import critic_table
 from pipeline.datasets import inventory
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
@@ -41,6 +42,7 @@ PACKAGES = (
 Timings = dict[str, Annotated[float, Field(ge=0, le=1e9)]]
 """Seconds by stage."""
 COMPARE = "run `dvc repro compare`"
+CRITICS = "run `dvc repro critics`"
 
 History = dict[str, pd.DataFrame]
 """Curve name, for example training/L_s, to its points: columns step, value."""
@@ -58,6 +60,8 @@ class Run:
     """results/table.csv: means, intervals and differences."""
     gains: pd.DataFrame
     """results/minutes.csv: gains by the minutes of recordings; no rows where nothing was swept."""
+    critics: pd.DataFrame
+    """results/critics.csv: what the critics have learned; no rows where no model has one."""
     split: pd.DataFrame
     inventories: tuple[Inventory, ...]
     configs: Mapping[str, Description]
@@ -121,6 +125,7 @@ def load(
         means=aggregation.load_means(results / "metrics.json", again, COMPARE, rows),
         table=long_table.load_long_table(results / "table.csv", again, COMPARE),
         gains=minutes.load(results / "minutes.csv", again, COMPARE),
+        critics=critic_table.load(results / "critics.csv", f"delete it and {CRITICS}", CRITICS),
         split=split,
         inventories=tuple(
             inventory.load(data / "inventory" / f"{name}.json") for name in settings.datasets

@@ -12,6 +12,7 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from pipeline.comparison import markdown, minutes, revisions
+from pipeline.critique import critic_table
 from pipeline.evaluation.metrics import HEADLINE, REPORTED, named
 from pipeline.files import atomic_path
 from pipeline.parallel.workers import worker_count
@@ -76,6 +77,8 @@ def write(run: Run, target: Path, top: Path = Path(), say: Callable[[str], None]
             "gains": gain_plots(run),
             "curves": curve_plots(run),
             "excerpts": shown,
+            "excerpts_asked": critic_table.EXCERPTS,
+            "critic_rows": tables.critic_rows(run),
             "wishes": critics.wishes(run, choices, folder),
             "counts": finished_run.split_counts(run),
             "parameters": parameters_yaml(run),

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
+from pipeline.critique.critic_table import ALL
 from pipeline.evaluation.metrics import HEADLINE, REPORTED
 from pipeline.report.finished_run import Run, paper_values
 from pipeline.report.plots import Point
@@ -37,6 +39,18 @@ class MeanRow:
     tracks: int
     """Those that have scores of the source."""
     cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class CriticRow:
+    """What one critic makes of a group of recordings: means over seeds, lowest to highest."""
+
+    model: str
+    source: str
+    recordings: str
+    distances: tuple[str, str]
+    """Of the estimates of the critic's own model, and of the supervised one."""
+    correlations: tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -142,6 +156,31 @@ def limits(run: Run, source: str) -> tuple[float, float]:
         return 0.0, 1.0
     margin = max(0.05 * float(values.max() - values.min()), 0.5)
     return float(values.min()) - margin, float(values.max()) + margin
+
+
+def critic_rows(run: Run) -> list[CriticRow]:
+    """Every critic and group of recordings, in the order of results/critics.csv."""
+    rows = []
+    about = ["model", "critic", "role", "dataset"]
+    for (model, source, role, dataset), found in run.critics.groupby(about, sort=False):
+        own = found["estimates"] == model
+        sides = (found[own], found[~own])
+        recordings = "unlabelled, which it learned from" if dataset == ALL else f"{dataset}, {role}"
+        distances, correlations = (
+            (_range(sides[0][column]), _range(sides[1][column]))
+            for column in ("distance", "correlation")
+        )
+        rows.append(CriticRow(str(model), str(source), recordings, distances, correlations))
+    return rows
+
+
+def _range(values: pd.Series) -> str:
+    """The mean over seeds, and between what; a dash where there is none."""
+    values = values.dropna()
+    if values.empty:
+        return "–"
+    mean = plain(values.mean())
+    return f"{mean} ({plain(values.min())} to {plain(values.max())})" if len(values) > 1 else mean
 
 
 def curve_names(run: Run) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from pipeline import params
 from pipeline.params import Params
-from stages import compare, download, evaluate, preprocess, report, split, train
+from stages import compare, critics, download, evaluate, preprocess, report, split, train
 from tests.helpers.places import TOP, inside
 
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
@@ -88,6 +88,10 @@ def _table(_: Params) -> None:
     compare.main()
 
 
+def _critics(_: Params) -> None:
+    critics.critics()
+
+
 def _page(_: Params) -> None:
     report.report(Path("results/report"))
 
@@ -98,6 +102,7 @@ PARTS: dict[str, Callable[[Params], None]] = {
     "models": _models,
     "scores": _scores,
     "table": _table,
+    "critics": _critics,
     "report": _page,
 }
 """The stages of dvc.yaml in its order, as DVC would run them."""
