@@ -16,11 +16,11 @@ REPRO = ("dvc", "repro")
 
 def main(words: list[str]) -> int:
     """Run the words of the container's command; return its exit status."""
-    checkout = Path.cwd()
+    checkout, folder = place(Path.cwd())
     if words[:1] == ["health"]:
-        return say([each for each in health(checkout) if each.level == "error"])
+        return say([each for each in health(checkout, folder) if each.level == "error"])
     asked_for_checks = words[:1] == ["check"]
-    command = Command(tuple(words[1:] if asked_for_checks else words) or REPRO)
+    command = Command(tuple(words[1:] if asked_for_checks else words) or REPRO, folder)
     environ, found = home.environment(os.environ, checkout, os.geteuid())
     found += checks.look(command, checkout, environ)
     status = say(found)
@@ -39,11 +39,18 @@ def main(words: list[str]) -> int:
         return say([checks.error(str(occupied))])
 
 
-def health(checkout: Path) -> list[checks.Finding]:
+def place(here: Path) -> tuple[Path, str]:
+    """The checkout, and the folder below it of the experiment in whose folder the command runs, or ""."""
+    top = here.parent.parent
+    within = here.parent.name == "experiments" and os.access(top / "params.yaml", os.F_OK)
+    return (top, f"experiments/{here.name}") if within else (here, "")
+
+
+def health(checkout: Path, folder: str) -> list[checks.Finding]:
     """What can go wrong while a command runs: the mount and its owner."""
     if os.access(checkout, os.X_OK) and not (checkout / "dvc.yaml").exists():
         return []
-    return [*checks.folder(checkout, os.geteuid()), *checks.history(checkout)]
+    return [*checks.folder(checkout, os.geteuid(), [folder]), *checks.history(checkout)]
 
 
 def say(found: list[checks.Finding]) -> int:

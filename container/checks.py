@@ -2,19 +2,22 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from container import gpu
 from container.command import Command
 
-PLACES = (
+SHARED = (
     ".dvc", ".dvc/tmp", ".dvc/tmp/lock", ".dvc/tmp/rwlock", ".dvc/cache", "data", "data/synthetic",
-    "data/inventory", "data/ready", "data/features", "models", "results", "results/tracks", "work",
-    "work/checkpoints", "work/inspected", "work/locks", "dvc.lock",
 )  # fmt: skip
-"""What the experiment writes, below the checkout."""
+"""What every experiment writes, below the checkout."""
+PLACES = (
+    "data", "data/inventory", "data/ready", "data/features", "models", "results", "results/tracks",
+    "work", "work/checkpoints", "work/inspected", "work/locks", "dvc.lock",
+)  # fmt: skip
+"""What an experiment writes, below its own folder: the checkout, or one of experiments/."""
 MEGABYTE = 2**20
 NCCL_MEMORY = 1024
 """Megabytes of /dev/shm that NVIDIA recommends for processes with a GPU each."""
@@ -44,7 +47,7 @@ def look(command: Command, checkout: Path, environ: Mapping[str, str]) -> list[F
     """
     found = [*temporary_folder(Path(environ.get("TMPDIR") or "/tmp"))]
     if command.dvc or command.stage or command.writes_with_dvc:
-        found += folder(checkout, os.geteuid())
+        found += folder(checkout, os.geteuid(), command.folders)
         if not command.stage:
             found += history(checkout)
     asked = gpu.asked_for(environ, command.words)
@@ -56,8 +59,11 @@ def look(command: Command, checkout: Path, environ: Mapping[str, str]) -> list[F
     return [Finding("warning", each.text) if each.level == "error" else each for each in found]
 
 
-def folder(checkout: Path, user: int) -> Iterator[Finding]:
-    """Whether there is a checkout, and whether this user may write what the experiment writes."""
+def folder(checkout: Path, user: int, experiments: Sequence[str] = ("",)) -> Iterator[Finding]:
+    """Whether there is a checkout, and whether this user may write what the experiments write.
+
+    experiments: their folders, as `Command.folders`.
+    """
     owner = checkout.stat()
     theirs = f"{owner.st_uid}:{owner.st_gid}"
     if not os.access(checkout, os.X_OK):
@@ -86,7 +92,9 @@ def folder(checkout: Path, user: int) -> Iterator[Finding]:
             f" root's: add --user {theirs}",
         )
     else:
-        closed = [place for place in PLACES if not writable(checkout / place)]
+        own = [str(Path(one, place)) for one in experiments for place in ("", *PLACES)]
+        places = dict.fromkeys((*SHARED, *own))
+        closed = [place for place in places if not writable(checkout / place)]
         if closed:
             whose = (checkout / closed[0]).stat().st_uid
             yield error(

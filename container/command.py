@@ -8,6 +8,8 @@ from pathlib import PurePath
 SHELLS = {"sh", "bash", "dash"}
 SEVERAL = "train-models"
 """The script that trains several models at a time, each by way of DVC."""
+EXPERIMENT = re.compile(r"\bexperiments/[^/\s'\";&|()]+")
+"""The folder of an experiment in a command's words, those of a shell's line too."""
 READERS = {
     "config", "dag", "diff", "doctor", "list", "ls", "metrics", "params", "plots", "status", "version",
 }  # fmt: skip
@@ -16,9 +18,17 @@ READERS = {
 
 @dataclass(frozen=True)
 class Command:
-    """The container's command, word by word."""
+    """The container's command, word by word, and where it runs."""
 
     words: tuple[str, ...]
+    folder: str = ""
+    """Below the checkout: empty, or the folder of an experiment."""
+
+    @property
+    def folders(self) -> list[str]:
+        """The folders of the experiments that it runs, below the checkout; empty is the top's."""
+        named = EXPERIMENT.findall(" ".join(self.words))
+        return [*dict.fromkeys(named)] or [self.folder]
 
     @property
     def program(self) -> str:

@@ -18,7 +18,7 @@ def environment(
 
     HOME: libraries write their caches there; USER: Python's getpass has no other source for an
     unknown uid; DVC_SITE_CACHE_DIR: DVC's checksums of what it has seen, kept with the checkout for
-    the next container.
+    the next container; PYTHONPATH: the code is the checkout's in an experiment's folder, too.
     """
     result, said = dict(environ), []
     name = _name(user)
@@ -35,6 +35,8 @@ def environment(
     dvc = checkout / ".dvc"
     if os.access(dvc, os.W_OK | os.X_OK):
         result.setdefault("DVC_SITE_CACHE_DIR", str(checkout / SITE_CACHE))
+    if os.access(checkout / "dvc.yaml", os.F_OK):
+        result["PYTHONPATH"] = result.get("PYTHONPATH") or str(checkout)
     return result, said
 
 

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import wraps
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, NoReturn, ParamSpec
 
 import typer
 
-from pipeline.errors import Stopped, UserError, shortages_named
+from pipeline.errors import Stopped, UserError, printable, shortages_named
 from pipeline.files import claimed, write_text
 from pipeline.parallel import machine
 
@@ -148,7 +149,7 @@ def run(command: Callable[P, None]) -> NoReturn:
             _note_time(command.__module__, sys.argv[1:], time.monotonic() - began)
             _flush()
         except UserError as error:
-            typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+            typer.secho(f"error: {_said_here(error)}", fg=typer.colors.RED, err=True)
             raise typer.Exit(1) from None
         except Stopped as stopped:
             typer.secho(f"{stopped}", err=True)
@@ -157,6 +158,18 @@ def run(command: Callable[P, None]) -> NoReturn:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(guarded)
     sys.exit(app())
+
+
+def _said_here(error: UserError) -> str:
+    """The error's line, which says in which experiment's folder its files and commands are meant.
+
+    But for `make`, which works at the top, where NAME names the experiment.
+    """
+    if top() == Path():
+        return f"{error}"
+    name = Path.cwd().name
+    line = str(error).replace("`make look`", f"`make look NAME={quote(name)}`")
+    return printable(f"{line} (in {EXPERIMENTS}/{name})")
 
 
 def _obey_arithmetic() -> None:

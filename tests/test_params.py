@@ -186,6 +186,47 @@ def test_one_line_names_file_key_expected_and_found(key: str, value: Any, said: 
     assert "\n" not in str(caught.value)
 
 
+HOSTILE: list[tuple[str, Any, str]] = [
+    ("voice_level", float("nan"), "expected a finite number, found nan"),
+    ("voice_level", float("-inf"), "expected a finite number, found -inf"),
+    ("voice_level", 1e300, "expected less than or equal to 60, found 1e+300"),
+    ("voice_level", -61, "expected greater than or equal to -60, found -61"),
+    ("voice_level", 10**400, "expected a valid number, found a number of more than 60 digits"),
+    ("voice_level", "5", "expected a valid number, found '5'"),
+    ("voice_level", True, "expected a valid number, found True"),
+    ("voice_level", [5], "expected a valid number, found a list"),
+    ("select", ["Ani"], "expected a valid dictionary, found a list"),
+    ("select", "Ani", "expected a valid dictionary, found 'Ani'"),
+    ("select", {}, "expected Dictionary should have at least 1 item"),
+    ("select.singer", "Ani", "expected a valid list, found 'Ani'"),
+    ("select.singer", None, "expected a valid list, found None"),
+    ("select.singer", {"Ani": None}, "expected a valid list, found a mapping"),
+    ("select.singer.0", ["Ani"], "expected a valid string, found a list"),
+    ("select.1", ["Ani"], "expected a valid string, found 1"),
+    ("roles", 5, "expected a valid list, found 5"),
+    ("roles", {}, "expected Dictionary should have at least 1 item"),
+    ("roles.0", {"test": {"singer": ["Ani"]}}, "expected 'supervised', 'unlabelled', 'validation' or"),
+    ("roles.test", None, "expected a valid dictionary, found None"),
+    ("roles.test", ["Ani"], "expected a valid dictionary, found a list"),
+    ("roles.test.singer.0", 7, "expected a valid string, found 7"),
+]  # fmt: skip
+
+
+def test_some_of_a_collection_of_other_types_is_one_line() -> None:
+    """Each value in a dataset that is sound without it, at the place that its key names."""
+    data = raw(EMBEDDED)
+    for key, value, said in HOSTILE:
+        name, *path = key.split(".")
+        for part in reversed(path):
+            value = [value] if part == "0" else {int(part) if part.isdecimal() else part: value}
+        data["datasets"]["part"] = {"origin": "local", "collection": "MIR-1K", name: value}
+        with pytest.raises(UserError) as caught:
+            params.parse(data, "params.yaml")
+        assert str(caught.value).startswith(f"params.yaml: datasets.part.{key}: {said}")
+    del data["datasets"]["part"][name]
+    params.parse(data, "params.yaml")
+
+
 BOUNDS: list[tuple[str, Any, Any]] = [
     ("seeds.0", 0, 2**32 - 1),
     ("split.seed", 0, 2**32 - 1),

@@ -1,6 +1,8 @@
 """What the container's entry point says about its surroundings, and how it learns it."""
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -8,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from container import __main__ as main
 from container import checks, gpu, home
+from container.command import Command
 from container.gpu import Gpus
 from stages import common
+from tests.helpers.places import TOP
 from tests.helpers.stand_ins import run
 
 
@@ -72,6 +77,69 @@ def test_every_folder_that_the_stages_write_is_looked_at() -> None:
     assert {str(path) for path in paths if not path.suffix} <= set(checks.PLACES)
 
 
+@pytest.mark.parametrize(
+    ("words", "places"),
+    [
+        (("dvc", "repro"), ["models"]),
+        (("dvc", "repro", "experiments/second/dvc.yaml"), ["experiments/second/models"]),
+        (("dvc", "repro", "dvc.yaml", "experiments/other/dvc.yaml"), []),
+        (("sh", "-c", "cd experiments/second && dvc repro"), ["experiments/second/models"]),
+        (("python", "-m", "stages.train", "V"), ["models"]),
+    ],
+)
+def test_what_another_user_left_in_the_experiment_that_runs(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], places: list[str]
+) -> None:
+    """What an experiment that is not run has, hinders nobody."""
+    for folder in ("models", "experiments/second/models"):
+        (checkout / folder).mkdir()
+    access = os.access
+
+    def closed(path: Path, mode: int) -> bool:
+        return access(path, mode) and not (Path(path).name == "models" and mode & os.W_OK)
+
+    monkeypatch.setattr(os, "access", closed)
+    found = [one.text for one in checks.folder(checkout, 7, Command(words).folders)]
+    whose = f"of uid {checkout.stat().st_uid}, left by a run as another user"
+    assert [text.partition(": ")[0] for text in found] == places
+    assert all(text.partition(": ")[2].startswith(whose) for text in found)
+
+
+def test_in_an_experiments_folder_the_checkout_lies_above(checkout: Path) -> None:
+    """docker run --workdir /experiment/experiments/second: git, DVC's lock and the code are the top's."""
+    place = "experiments/second"
+    assert main.place(checkout / place) == (checkout, place)
+    assert Command(("dvc", "repro"), place).folders == [place]
+    assert run(checkout, "check", folder=place) == (0, "")
+    assert run(checkout, "health", folder=place) == (0, "")
+    locked = "echo dvc && pwd && test -s ../../.dvc/tmp/container.lock"
+    assert run(checkout, "sh", "-c", locked, folder=place) == (0, "")
+    (checkout / ".git").rmdir()
+    said = run(checkout, "check", folder=place)[1]
+    assert said.startswith(f"error: {checkout}/.git: missing, and DVC needs it")
+
+
+def test_a_folder_named_experiments_is_no_checkout(tmp_path: Path) -> None:
+    (tmp_path / "experiments/mine").mkdir(parents=True)
+    for here in (
+        tmp_path / "experiments/mine",
+        Path("/experiments/mine"),
+        Path("/experiment"),
+        Path("/"),
+    ):
+        assert main.place(here) == (here, "")
+
+
+def test_the_commands_of_the_documents_name_experiments_that_are_there() -> None:
+    text = (TOP / "docs/container.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^ {4}(.*)$", text, re.MULTILINE)
+    commands = [Command(tuple(shlex.split(line))) for line in lines if "experiments/" in line]
+    assert len(commands) >= 3
+    for command in commands:
+        for folder in command.folders:
+            assert (TOP / folder / "dvc.yaml").is_file(), command.words
+
+
 def test_a_read_only_mount(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class ReadOnly:
         f_flag = os.ST_RDONLY
@@ -87,6 +155,9 @@ def test_an_unknown_user_gets_a_name_and_a_home(checkout: Path) -> None:
     assert (result["USER"], result["HOME"]) == ("uid-54321", f"{checkout}/home-54321")
     assert Path(result["HOME"]).is_dir()
     assert result["DVC_SITE_CACHE_DIR"] == f"{checkout}/.dvc/tmp/site-cache"
+    assert result["PYTHONPATH"] == str(checkout)
+    assert home.environment({"PYTHONPATH": "mine"}, checkout, 1)[0]["PYTHONPATH"] == "mine"
+    assert "PYTHONPATH" not in home.environment({}, checkout / "stages", 1)[0]  # songs, no checkout
     assert only([*checks.temporary_folder(Path("/proc/self/nowhere"))]).endswith(
         "not writable, and temporary files go there: add --tmpfs /proc/self/nowhere"
     )

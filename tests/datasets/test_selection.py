@@ -11,24 +11,18 @@ from pipeline.audio import reading
 from pipeline.datasets import catalogue, selection, split, survey
 from pipeline.datasets.inventory import FileEntry, Inventory
 from pipeline.errors import UserError
-from pipeline.files import md5
 from pipeline.tracks import Part, Recording, Track
-from tests.helpers.small_recordings import music, put
+from tests.helpers import small_mir_1k
+from tests.helpers.small_mir_1k import CLIPS
 
 SOURCES = ["accompaniment", "vocals"]
-CLIPS = ("Ani_1_01", "amy_1_01", "bug_1_07", "khair_1_01")
 
 
 @pytest.fixture
 def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_process: None) -> Path:
     """Four short clips under published names; the catalogue has their lengths and MD5s instead."""
     root = tmp_path / "MIR-1K"
-    for number, name in enumerate(CLIPS):
-        put(root / f"Wavfile/{name}.wav", music(2, 16_000, 16_000, number), 16_000)
-    sums = {name: md5(root / f"Wavfile/{name}.wav") for name in CLIPS}
-    lengths = {name: catalogue.Facts(1.0, 2, 16_000) for name in CLIPS}
-    monkeypatch.setattr(catalogue, "checksums", lambda _: sums)
-    monkeypatch.setattr(catalogue, "facts", lambda _: lengths)
+    small_mir_1k.publish(monkeypatch, small_mir_1k.put_clips(root / "Wavfile"))
     return root
 
 

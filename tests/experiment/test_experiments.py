@@ -1,5 +1,6 @@
 """Experiments beside the top's: laid out from its stages, with recordings and features shared."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,10 +12,12 @@ from ruamel.yaml import YAML
 
 from pipeline import params
 from pipeline.datasets import inventory
+from pipeline.errors import UserError
 from pipeline.features import preprocess as features
 from pipeline.features.store import FeatureFile
 from pipeline.params import Dataset
 from stages import common, preprocess
+from tests.helpers.command_line import failing
 from tests.helpers.places import TOP, inside
 
 LAID_OUT = sorted(path.parent.name for path in TOP.glob("experiments/*/params.yaml"))
@@ -55,17 +58,17 @@ def test_the_experiments_stages_are_the_tops(tmp_path: Path) -> None:
         (tmp_path / "experiments" / name).mkdir(parents=True)
         (tmp_path / "experiments" / name / "params.yaml").touch()
     subprocess.run([tmp_path / "scripts/lay-out-experiments"], check=True)
-    for name in LAID_OUT:
-        ours = Path("experiments") / name / "dvc.yaml"
-        assert (TOP / ours).read_bytes() == (tmp_path / ours).read_bytes()
-        for stage, at_top in stages(TOP).items():
-            here = stages(TOP / ours.parent)[stage]
-            deps = zip(at_top["deps"], here["deps"], strict=True)
-            for there, dep in deps:
-                is_code = (TOP / there).exists() and there.startswith(("pipeline", "stages"))
-                assert dep == (f"../../{there}" if is_code else there)
-            assert here["cmd"] == f"PYTHONPATH=../.. {at_top['cmd']}"
-            assert here["outs"] == at_top["outs"]
+    files = [f"experiments/{name}/dvc.yaml" for name in LAID_OUT]
+    (written,) = {(tmp_path / file).read_bytes() for file in files}
+    assert [file for file in files if (TOP / file).read_bytes() != written] == []
+    laid_out = stages((TOP / files[0]).parent)
+    for stage, at_top in stages(TOP).items():
+        here = laid_out[stage]
+        for there, dep in zip(at_top["deps"], here["deps"], strict=True):
+            is_code = (TOP / there).exists() and there.startswith(("pipeline", "stages"))
+            assert dep == (f"../../{there}" if is_code else there)
+        assert here["cmd"] == f"PYTHONPATH=../.. {at_top['cmd']}"
+        assert here["outs"] == at_top["outs"]
 
 
 @pytest.mark.parametrize("rooted", [None, "songs", "/songs"])
@@ -88,6 +91,93 @@ def test_a_checkout_in_a_folder_named_experiments_is_a_top(tmp_path: Path) -> No
     (tmp_path / "experiments/checkout").mkdir(parents=True)
     with inside(tmp_path / "experiments/checkout"):
         assert common.top() == Path()
+
+
+def test_an_error_says_in_which_experiment(
+    second: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lost() -> None:
+        raise UserError("iKala.h5: 3 tracks are lost; run `make look`; the others are kept")
+
+    odd = second.with_name("a b\n")
+    odd.mkdir()
+    with inside(second.parents[1]):
+        at_top = failing(lost, [], capsys)
+    assert at_top.endswith("run `make look`; the others are kept")
+    for folder, name, shown in ((second, "second", "second"), (odd, r"'a b\n'", r"a b\n")):
+        shown = f"run `make look NAME={name}`; the others are kept (in experiments/{shown})"
+        with inside(folder):
+            assert failing(lost, [], capsys) == at_top.replace(
+                "run `make look`; the others are kept", shown
+            )
+
+
+PROGRAM = """#!/bin/sh
+echo "$PWD: ${0##*/} $*" >>"$LOG"
+"""
+"""Stands in for what `make` starts: says where and with which words it was."""
+
+
+@pytest.fixture
+def makeable(tmp_path: Path) -> Path:
+    """The Makefile with stand-ins for all that it starts, and an experiment."""
+    (tmp_path / "scripts").mkdir()
+    for name in ("Makefile", "scripts/experiment-folder"):
+        shutil.copy(TOP / name, tmp_path / name)
+    for name in ("requirements/bootstrap.txt", "requirements/dev.txt", ".git", ".venv/installed"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / ".venv/bin").mkdir()
+    for name in (".venv/bin/dvc", "scripts/same-numbers", "scripts/train-models"):
+        (tmp_path / name).write_text(PROGRAM)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "experiments/second/results").mkdir(parents=True)
+    (tmp_path / "experiments/second/params.yaml").touch()
+    (tmp_path / "experiments/second/results/table.md").write_text("the table\n")
+    return tmp_path
+
+
+def make(folder: Path, *words: str) -> tuple[str, list[str]]:
+    """What it says, and what it has started."""
+    environment = {name: text for name, text in os.environ.items() if name != "MAKEFLAGS"}
+    done = subprocess.run(
+        ["make", "--no-print-directory", *words], cwd=folder, text=True,
+        env=environment | {"LOG": str(folder / "log")}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    started = (folder / "log").read_text().splitlines() if (folder / "log").exists() else []
+    return done.stdout, started
+
+
+LOOK = "dvc repro --force --single-item --glob download@*"
+
+
+@pytest.mark.parametrize(
+    ("target", "programs"),
+    [
+        ("experiment", ["dvc repro", "same-numbers second"]),
+        ("look", [LOOK, "dvc repro", "same-numbers second"]),
+        ("models", ["train-models "]),
+    ],
+)
+def test_make_works_in_the_experiments_folder(
+    makeable: Path, target: str, programs: list[str]
+) -> None:
+    said, started = make(makeable, target, "NAME=second")
+    assert started == [f"{makeable}/experiments/second: {program}" for program in programs]
+    assert ("the table" in said) == (target != "models")
+
+
+@pytest.mark.parametrize("target", ["experiment", "look", "models"])
+@pytest.mark.parametrize(
+    "name", ["nobody", "../experiments/second", "$(touch x)`touch x`'; touch x"]
+)
+def test_a_name_that_no_experiment_has_starts_nothing(
+    makeable: Path, target: str, name: str
+) -> None:
+    said, started = make(makeable, target, f"NAME={name}")
+    assert said.startswith("error: NAME: expected one of second\n")
+    assert started == []
+    assert not (makeable / "x").exists()
 
 
 def test_features_are_computed_once(second: Path, with_features: Path, none_to_read: None) -> None:

@@ -339,7 +339,7 @@ def test_another_look_at_the_recordings_changes_nothing_during_a_run(
     """The first command of `make look`, in a folder with a pipeline that is in no hurry."""
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     makefile = (TOP / "Makefile").read_text()
-    (look,) = re.findall(r"^look:.*\n\t(.*)$", makefile, re.MULTILINE)
+    (look,) = re.findall(r"^look:.*\n\t.*; (dvc .*)$", makefile, re.MULTILINE)
     (tmp_path / "dvc.yaml").write_text(BUSY)
     Repo.init(str(tmp_path), no_scm=True).close()
     with subprocess.Popen(["dvc", "repro"], cwd=tmp_path) as first:

@@ -355,8 +355,11 @@ NOT_TRIED = {
     ("scripts/install-chromium", "install them (Debian: apt install chromium"),
     # Sets up another environment, over the network.
     ("pipeline/comparison/revisions.py", "dvc: not installed; run `make setup`"),
-    # A worker has to die of its memory, and all models be trained again. `make look` is run below.
+    # A worker has to die of its memory, and all models be trained again. `make look` is run below, and
+    # in an experiment, where the message names it, in test_experiments.
     ("pipeline/features/preprocess.py", "or take the tracks out of the folder and run `make look`"),
+    ("stages/common.py", "`make look`"),
+    ("stages/common.py", "`make look NAME={}`"),
     # The command is put in: one that is tried above, and one of git's own words, tried in test_revisions.
     ("pipeline/comparison/revisions.py", "in this shallow clone; run `{}`"),
     ("pipeline/comparison/revisions.py", "if you trust it, run `{}`"),

@@ -38,9 +38,10 @@ DVC = """
 
 def set_up(folder: Path) -> None:
     """Everything that the checks ask for, and the stand-ins."""
-    for name in (".git", ".dvc", "stages", "bin"):
-        (folder / name).mkdir()
-    (folder / "dvc.yaml").touch()
+    for name in (".git", ".dvc", "stages", "bin", "experiments/second"):
+        (folder / name).mkdir(parents=True)
+    for name in ("dvc.yaml", "params.yaml"):
+        (folder / name).touch()
     (folder / "stages" / "__init__.py").touch()
     (folder / "stages" / "train.py").write_text(textwrap.dedent(TRAINING))
     program = folder / "bin" / "dvc"
@@ -58,17 +59,18 @@ def environ(checkout: Path) -> dict[str, str]:
     }
 
 
-def start(checkout: Path, *words: str) -> "subprocess.Popen[str]":
+def start(checkout: Path, *words: str, folder: str = "") -> "subprocess.Popen[str]":
+    """folder: where the container works, below the checkout (`docker run --workdir`)."""
     return subprocess.Popen(
         [sys.executable, "-m", "container", *words],
-        cwd=checkout, env=environ(checkout), stdin=subprocess.DEVNULL,
+        cwd=checkout / folder, env=environ(checkout), stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
-def run(checkout: Path, *words: str) -> tuple[int, str]:
+def run(checkout: Path, *words: str, folder: str = "") -> tuple[int, str]:
     """Exit status and what was said, without the note on the device."""
-    container = start(checkout, *words)
+    container = start(checkout, *words, folder=folder)
     _, said = container.communicate(timeout=LONG_ENOUGH)
     return container.returncode, "".join(
         line for line in said.splitlines(keepends=True) if "on the CPU" not in line

@@ -5,6 +5,7 @@ import pytest
 
 from pipeline import params
 from pipeline.comparison import aggregation, minutes
+from pipeline.critique import critic_table
 from pipeline.datasets.inventory import Inventory
 from pipeline.params import DATASETS
 from pipeline.report.finished_run import Run
@@ -30,6 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         means=aggregation.means(scores, SOURCES),
         table=table_of(scores),
         gains=pd.DataFrame(columns=minutes.COLUMNS),
+        critics=pd.DataFrame(columns=critic_table.COLUMNS),
         split=pd.DataFrame({"dataset": ["CCMixter"] * 3, "role": ["test", "test", "unlabelled"]}),
         inventories=tuple(Inventory(dataset=name, origin="download") for name in DATASETS),
         configs=dict.fromkeys(data["models"], CONFIG),

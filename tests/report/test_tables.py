@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.critique import critic_table
 from pipeline.datasets.readers.base import Rejected
 from pipeline.report import finished_run, tables
 from pipeline.report.excerpts import numbers
@@ -165,3 +166,23 @@ def test_split_counts(run: Run) -> None:
     }  # fmt: skip
     assert list(counts.index) == list(run.params.datasets)
     assert counts.loc["iKala"].sum() == 0
+
+
+def test_a_critics_row_has_means_and_ranges_over_seeds(run: Run) -> None:
+    rows = [
+        ("V", seed, "vocals", role, dataset, whose, 9.0, distance, correlation)
+        for role, dataset in (("unlabelled", "all"), ("test", "CCMixter"))
+        for seed, shift in ((1, 0.0), (2, 1.0))
+        for whose, distance, correlation in (("V", 4 + shift, -0.25), ("b", 8 + shift, np.nan))
+    ]
+    asked = pd.DataFrame(rows, columns=critic_table.COLUMNS)
+    known, held_out = tables.critic_rows(replace(run, critics=asked))
+    assert known.recordings == "unlabelled, which it learned from"
+    assert held_out.recordings == "CCMixter, test"
+    for row in (known, held_out):
+        assert (row.model, row.source) == ("V", "vocals")
+        assert row.distances == ("4.50 (4.00 to 5.00)", "8.50 (8.00 to 9.00)")
+        assert row.correlations == ("−0.25 (−0.25 to −0.25)", "–")
+    only = asked[(asked["seed"] == 1) & (asked["estimates"] == "V")]
+    assert tables.critic_rows(replace(run, critics=only))[0].distances == ("4.00", "–")
+    assert tables.critic_rows(run) == []
