@@ -91,7 +91,7 @@ def test_the_papers_numbers() -> None:
     training = paper.training
     assert (training.batch_size, training.steps_per_epoch, training.patience) == (64, 1000, 6)
     assert (training.learning_rate, training.critic_steps, training.gain) == (5e-5, 5, [0.2, 1.2])
-    assert (training.penalty_weight, training.divergence) == (10, "wasserstein")
+    assert training.penalty_weight == 10
     weights = {name: (m.critics, m.alpha, m.beta) for name, m in paper.models.items()}
     assert weights == {
         "baseline": ([], 0, 0),
@@ -113,7 +113,7 @@ CASES: list[tuple[str, Any, str]] = [
     ("training.batch_size", 0, "training.batch_size: expected greater than 0, found 0"),
     ("training.batch_size", 1.5, "training.batch_size: expected a valid integer"),
     ("training.learning_rate", float("nan"), "training.learning_rate: expected"),
-    ("training.divergence", "chi2", "training.divergence: expected js or kl or wasserstein, found"),
+    ("models.VA.divergence", "chi2", "models.VA.divergence: expected js or js_non_saturating or kl or"),
     ("training.gain", [1.2, 0.2], "gain must be"),
     ("training.gpu", "yes", "training.gpu: unknown key"),
     ("training.patience", None, "training.patience: expected a valid integer, found None"),
