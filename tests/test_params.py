@@ -125,7 +125,7 @@ CASES: list[tuple[str, Any, str]] = [
     ),
     ("models.unseen", {"critics": [], "alpha": 0.0, "beta": 0.0}, "models.unseen: the name is taken"),
     ("models.irm", {"critics": [], "alpha": 0.0, "beta": 0.0}, "models.irm: the name is taken"),
-    ("models.V.critics", [], "models.V.alpha: 0.01 weighs critics, and there are none; name them, or"),
+    ("models.V.critics", [], "models.V: alpha: 0.01 is for critics, and there are none; name them, or"),
     ("separator.network", "transformer", "separator.network: expected unet, found 'transformer'"),
     ("critic.network", "../dcgan", "critic.network: expected dcgan, found '../dcgan'"),
     ("models.a.b", {"critics": [], "alpha": 0.0, "beta": 0.0}, "models.a"),

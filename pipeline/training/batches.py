@@ -60,13 +60,13 @@ class Batches:
     """Unlabelled mixtures; None for a purely supervised model."""
     recordings: Mapping[int, Pool] = field(default_factory=dict)
     """Recordings of a source alone, for each source that has a critic, by its number."""
+    part: slice = field(default_factory=lambda: slice(None))
+    """Which excerpts of every batch are handed out: those of one of several processes."""
     mixer: Mixer | None = None
     """Draws supervised excerpts in place of `supervised`."""
     remixes: HeardMixtures | None = None
     sums: HeardMixtures | None = None
     """What draws `spectra`, and `pairs`, of batches that have them."""
-    part: slice = field(default_factory=lambda: slice(None))
-    """Which excerpts of every batch are handed out: those of one of several processes."""
 
     def for_critics(self, step: int, numbers: Mapping[str, int]) -> CriticBatch:
         """numbers: of the sources that have a critic, by name."""

@@ -69,7 +69,7 @@ class AdversarialSeparation(lightning.LightningModule):
         self.teacher = (
             copy.deepcopy(self.separator).requires_grad_(False) if model.teacher else None
         )
-        self.state = State(self.separator, self.critics, params.sources, self.teacher)
+        self.state = State(self.separator, self.critics, params.sources, teacher=self.teacher)
         self.losses: Losses = {}
         """Of the running step, as far as it has come."""
         self.seen = torch.zeros(())

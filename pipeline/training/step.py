@@ -60,14 +60,14 @@ class State:
     """Source name to its critic."""
     sources: Sequence[str]
     """In the order of the separator's outputs."""
-    teacher: nn.Module | None = None
-    """A running average of the separator."""
     optimisers: Sequence[Optimiser] = ()
     """The separator's, then the critics' in their order."""
     steps: int = 0
     """Updates of the separator done; batches are drawn by it."""
     critic_updates: int = 0
     """Updates of each critic done."""
+    teacher: nn.Module | None = None
+    """A running average of the separator."""
     lengths: dict[str, float] = field(default_factory=dict)
     """Running averages of the gradients' lengths at the separator's output, by loss (alpha: auto)."""
 

@@ -17,7 +17,8 @@ ALL = {Role.SUPERVISED: 8.2, Role.UNLABELLED: 17.44}
 
 
 def learning(critics: list[str], beta: float = 0.01, **minutes: float) -> Model:
-    return Model(critics=critics, alpha=0.001 if critics else 0.0, beta=beta, **minutes)
+    own = {"critics": critics, "alpha": 0.001 if critics else 0.0, "beta": beta}
+    return Model.model_validate(own | minutes)
 
 
 @pytest.fixture(scope="module")

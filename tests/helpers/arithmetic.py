@@ -29,7 +29,8 @@ from pipeline.networks.interfaces import SeparatorNetwork
 from pipeline.parallel import machine
 from pipeline.params import Signal
 from pipeline.separation.separator import Separator
-from pipeline.training.batches import CriticBatch, SeparatorBatch, generator
+from pipeline.training.batches import CriticBatch, SeparatorBatch
+from pipeline.training.pools import generator
 from pipeline.training.step import State, critic_step, separator_step
 from pipeline.ways import Model
 from tests.helpers.places import TOP
@@ -128,7 +129,7 @@ def trained(model: Model, features: Tensor) -> State:
                 {source: real[:, SOURCES.index(source)] for source in model.critics},
                 {source: torch.linspace(0.1, 0.9, BATCH) for source in model.critics},
             )
-            critic_step(state, batch, settings, lambda _, losses: dict(losses))
+            critic_step(state, batch, model, settings, lambda _, losses: dict(losses))
         pairs = SeparatorBatch(
             paired[:, 0], paired[:, 1:, :, within], unlabelled if model.unlabelled else None
         )

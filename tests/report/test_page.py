@@ -165,7 +165,7 @@ def test_excerpts_are_cut_from_the_tracks(real: Run) -> None:
     part = whole[:, start : start + len(found.mixture)]
     np.testing.assert_array_equal(found.mixture, part.sum(axis=0))
     np.testing.assert_array_equal(np.stack(list(found.references.values())), part)
-    assert list(found.estimates) == list(store.sources)
+    assert list(found.estimates) == list(store.sounds)
     for estimates in found.estimates.values():
         assert list(estimates) == list(real.params.models)
         assert all(len(one) == len(found.mixture) for one in estimates.values())
