@@ -93,7 +93,13 @@ class Model(Section):
     @property
     def unlabelled(self) -> bool:
         """Whether training uses unlabelled mixtures at all."""
-        return bool(self.beta or self.critics or self.teacher or self.mixit)
+        return bool(self.as_they_are or self.teacher or self.mixit)
+
+    @property
+    def as_they_are(self) -> bool:
+        """Whether the separator estimates unlabelled mixtures as they are, not remixed or summed."""
+        labelled = self.teacher is not None and self.teacher.kind != "remix"
+        return bool(self.beta or self.critics or labelled)
 
     @property
     def needs_unlabelled(self) -> bool:

@@ -30,7 +30,7 @@ def budgets(curves: pd.DataFrame, params: Params) -> pd.DataFrame:
         solo, mix = model.solo_mixing, model.augmentation.mix if model.augmentation else 0.0
         share = solo.share if solo else 0.0
         remixes = model.teacher is not None and model.teacher.kind == "remix"
-        mixtures = model.unlabelled + critics + remixes + 2 * (model.mixit > 0)
+        mixtures = model.as_they_are + critics + remixes + 2 * (model.mixit > 0)
         alone = critics * len(model.critics) + (share * len(solo.sources) if solo else 0.0)
         mixed = 1 - (1 - share) * (1 - mix)
         counts = (1.0, mixed, mixtures, alone)

@@ -212,7 +212,7 @@ def prepare(
     if model.mixit:
         sums = HeardMixtures(params.signal, gain, heard(**view), len(params.sources))
     supervised = paired(kinds=everything, **view)
-    mixtures = unpaired(kinds=[MIXTURE], **view) if model.unlabelled else None
+    mixtures = unpaired(kinds=[MIXTURE], **view) if model.as_they_are else None
     recordings = {alone[one]: unpaired(kinds=[one], **view) for one in model.critics}
     pools = [supervised, mixtures, *recordings.values()]
     on_disk = any(isinstance(one.frames, FramesOnDisk) for one in pools if one is not None)

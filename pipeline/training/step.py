@@ -137,6 +137,7 @@ def separator_losses(
     estimates = state.separator(batch.mixtures)  # (n, sources, bins, frames)
     losses = {"L_s": supervised_loss(estimates, batch.sources)}
     weights: dict[str, float] = {}
+    others = None
     if batch.unlabelled is not None:
         others = state.separator(batch.unlabelled)  # (n, sources, bins, frames)
         context = cast(SeparatorNetwork, state.separator).context
@@ -150,10 +151,10 @@ def separator_losses(
                 else model.alpha
             )
         weights["L_add"] = model.beta
-        if model.teacher is not None:
-            kind = import_module(f"pipeline.training.teachers.{model.teacher.kind}")
-            losses["L_teacher"] = kind.loss(state, batch, others)
-            weights["L_teacher"] = model.teacher.weight
+    if model.teacher is not None:
+        kind = import_module(f"pipeline.training.teachers.{model.teacher.kind}")
+        losses["L_teacher"] = kind.loss(state, batch, others)
+        weights["L_teacher"] = model.teacher.weight
     if batch.pairs is not None:
         sums, pairs = batch.pairs
         slotted = cast(SlottedSeparator, state.separator)

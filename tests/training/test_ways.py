@@ -61,8 +61,8 @@ TERMS = {
     "L_add": {"L_add"}, "V": {"L_add", "L_u", "distance_vocals", "penalty_vocals"},
     "auto": {"L_add", "L_u", "alpha", "distance_vocals", "penalty_vocals"},
     "spectral": {"L_add", "L_u", "distance_vocals"}, "GAN": {"L_add", "L_u", "distance_vocals"},
-    "teacher": {"L_add", "L_teacher"}, "RemixIT": {"L_add", "L_teacher"},
-    "MixIT": {"L_add", "L_mixit"},
+    "teacher": {"L_add", "L_teacher"}, "RemixIT": {"L_teacher"},
+    "MixIT": {"L_mixit"},
 }  # fmt: skip
 """What is noted beside L_s and L."""
 

@@ -17,9 +17,10 @@ OTHER_LEVEL = 0.5
 """Of the second hearing."""
 
 
-def loss(state: State, batch: SeparatorBatch, estimates: Tensor) -> Tensor:
+def loss(state: State, batch: SeparatorBatch, estimates: Tensor | None) -> Tensor:
     assert state.teacher is not None
     assert batch.unlabelled is not None
+    assert estimates is not None
     with torch.no_grad():
         labels = state.teacher(batch.unlabelled)
         level = torch.full((len(labels),), OTHER_LEVEL, device=labels.device)

@@ -15,7 +15,7 @@ from pipeline.training.losses import supervised_loss
 from pipeline.training.step import State
 
 
-def loss(state: State, batch: SeparatorBatch, estimates: Tensor) -> Tensor:
+def loss(state: State, batch: SeparatorBatch, _: Tensor | None) -> Tensor:
     assert state.teacher is not None
     assert batch.spectra is not None
     assert batch.permutations is not None
@@ -23,8 +23,9 @@ def loss(state: State, batch: SeparatorBatch, estimates: Tensor) -> Tensor:
         mixtures, sources = remixed(
             state.teacher(torch.log1p(batch.spectra.abs())), batch.spectra, batch.permutations
         )
-    context = (mixtures.shape[-1] - estimates.shape[-1]) // 2
-    return supervised_loss(state.separator(mixtures), sources[..., context:-context])
+    estimates = state.separator(mixtures)  # (n, sources, bins, frames)
+    context = (sources.shape[-1] - estimates.shape[-1]) // 2
+    return supervised_loss(estimates, sources[..., context:-context])
 
 
 def remixed(estimates: Tensor, spectra: Tensor, permutations: Tensor) -> tuple[Tensor, Tensor]:
