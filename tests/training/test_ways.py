@@ -28,6 +28,7 @@ from pipeline.training.pools import Pool
 from pipeline.training.run import prepare
 from pipeline.training.starts import as_they_are, normalise, start
 from pipeline.training.step import follow
+from pipeline.training.teachers import remix
 from pipeline.training.teachers.average import confidence
 from pipeline.training.teachers.remix import remixed
 from pipeline.ways import Model
@@ -342,6 +343,26 @@ def test_remixing_by_hand() -> None:
     mixtures, _ = remixed(estimates, first, orders)
     expected = log_magnitude(first.flip(0) + first)[..., 2:-2]
     torch.testing.assert_close(mixtures, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_remix_is_learned_from_where_it_is(with_features: Path) -> None:
+    """A teacher that is the separator: the loss is that of its outputs for the whole remix, cropped."""
+    module = prepared(with_features, WAYS["RemixIT"])
+    batch = module.batches.for_separator(0)
+    assert batch.spectra is not None
+    assert batch.permutations is not None
+    network, context = module.separator, int(module.separator.context)  # type: ignore[arg-type]
+    with torch.no_grad():
+        found = remix.loss(module.state, batch, None)
+        labelled = network(log_magnitude(batch.spectra))
+        mixtures, sources = remixed(labelled, batch.spectra, batch.permutations)
+        length = batch.sources.shape[-1]
+        begin = (mixtures.shape[-1] - length - 2 * context) // 2
+        assert begin == 2  # 162 frames, of which 158 are an excerpt of 66 with its context
+        first = network(mixtures[..., begin : begin + length + 2 * context])
+        middle = slice(begin + context, begin + context + length)
+        expected = ((first - sources[..., middle]) ** 2).mean(dim=(0, 2, 3)).sum()
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
 
 # --------------------------------------------------------------------------------------- MixIT

@@ -7,9 +7,12 @@ the estimates as its sources; the teacher is a running average of the student. T
 waveforms; here they are magnitudes with the mixture's phase, which are summed as complex numbers.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
+from pipeline.networks.interfaces import SeparatorNetwork
 from pipeline.training.batches import SeparatorBatch
 from pipeline.training.losses import supervised_loss
 from pipeline.training.step import State
@@ -23,9 +26,12 @@ def loss(state: State, batch: SeparatorBatch, _: Tensor | None) -> Tensor:
         mixtures, sources = remixed(
             state.teacher(torch.log1p(batch.spectra.abs())), batch.spectra, batch.permutations
         )
-    estimates = state.separator(mixtures)  # (n, sources, bins, frames)
-    context = (sources.shape[-1] - estimates.shape[-1]) // 2
-    return supervised_loss(estimates, sources[..., context:-context])
+    context = cast(SeparatorNetwork, state.separator).context
+    length = batch.sources.shape[-1]  # an excerpt that the separator can take, within the teacher's
+    begin = (mixtures.shape[-1] - length - 2 * context) // 2
+    heard = mixtures[..., begin : begin + length + 2 * context]
+    labels = sources[..., begin + context : begin + context + length]
+    return supervised_loss(state.separator(heard), labels)
 
 
 def remixed(estimates: Tensor, spectra: Tensor, permutations: Tensor) -> tuple[Tensor, Tensor]:
