@@ -40,7 +40,7 @@ def test_an_update_by_hand(name: str) -> None:
     rows = [(model, seed, "training/L_s", step, 0.1) for model, seed, step in steps]
     curves = pd.DataFrame([*rows, ("it", 1, "training/L", 999, 0.1)], columns=histories.COLUMNS)
     found = budgets.budgets(curves, settings)
-    assert found.loc["it"].tolist() == [90, *(90 * one for one in expected)]
+    assert list(found.loc["it"]) == [90, *(90 * one for one in expected)]
     lines = budgets.as_lines(found, settings, 2)
     assert lines[-1].startswith(f"| it    | {models['it'].way}" if len(models["it"].way) else "")
     assert "| 90 |" in lines[-1].replace("  ", " ").replace("  ", " ")
