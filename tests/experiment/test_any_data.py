@@ -342,6 +342,7 @@ def test_a_critic_without_recordings_stops_before_anything_is_computed(
 # ------------------------------------------------------------------- MUSDB18, four sources
 
 
+@pytest.mark.slow
 def test_four_sources_out_of_musdb18_through_everything(
     experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_process: None
 ) -> None:
