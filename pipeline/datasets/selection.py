@@ -14,14 +14,23 @@ OF_ANY = ("artist", "track")
 """The columns that tracks have without a published list."""
 
 
-def chosen(tracks: Sequence[Track], collection: str, selection: Selection, key: str) -> list[Track]:
+def chosen(
+    tracks: Sequence[Track],
+    collection: str,
+    selection: Selection,
+    key: str,
+    within: Selection | None = None,
+) -> list[Track]:
     """The tracks that have one of the values in every column of the selection.
 
-    collection: whose list has the other columns. key: names the selection in params.yaml. Raises
-    UserError for a column or a value that neither the list nor the tracks know: a slip of the pen.
+    collection: whose list has the other columns. key: names the selection in params.yaml. within: the
+    selection that the tracks are of. Raises UserError for a column or a value that neither the list nor
+    the tracks know, and where no track can have all that is asked for: a slip of the pen.
     """
     ids = [track.id for track in tracks]
     known = facts(collection, {track.id: track.artist for track in tracks})
+    if within:
+        known = {track: known[track] for track in matching(known, within)}
     _check(known, selection, f"params.yaml: {key}")
     kept = set(matching(known, selection)) & set(ids)
     return [track for track in tracks if track.id in kept]
@@ -70,3 +79,8 @@ def _check(known: Mapping[str, Mapping[str, str]], selection: Selection, key: st
                     f"{key}.{column}: no track has {printed(value) or repr(value)};"
                     f" there are {listing(sorted(there), 20)}"
                 )
+    if not matching(known, selection):
+        raise UserError(
+            f"{key}: no track has one of the values in every column ({', '.join(selection)}); leave out"
+            " one of them"
+        )

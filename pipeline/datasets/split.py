@@ -10,7 +10,7 @@ import pandas as pd
 from pipeline.datasets import catalogue, duplicates
 from pipeline.datasets.inventory import Inventory
 from pipeline.datasets.readers.base import VOCALS
-from pipeline.datasets.selection import chosen
+from pipeline.datasets.selection import Selection, chosen
 from pipeline.errors import UserError, listing, printable
 from pipeline.params import FOLDER, KNOWN, Params, RoleSelections
 from pipeline.roles import COLUMNS
@@ -31,6 +31,7 @@ def assign(
     seed: int,
     asked: Mapping[str, Sequence[str] | RoleSelections] | None = None,
     weights: Mapping[str, float] | None = None,
+    selections: Mapping[str, Selection] | None = None,
 ) -> pd.DataFrame:
     """Give every recording a role: a row of COLUMNS each, by dataset as given, then by track.
 
@@ -42,7 +43,8 @@ def assign(
     (section 4.2). A folder of unpaired recordings is unlabelled as a whole. `asked` has, by the name of
     a dataset, the roles that are used of it, if not all, or which of its tracks have which role,
     whatever the strategy: the other tracks are left out. `weights` has those of the folders that have
-    one. Raises UserError when a track is asked to have two roles.
+    one, `selections` which tracks a dataset has if not all of its collection. Raises UserError when a
+    track is asked to have two roles, and when a role is asked for tracks that the dataset cannot have.
     """
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy: expected one of {STRATEGIES}, found {strategy!r}")
@@ -53,7 +55,8 @@ def assign(
         used: Sequence[str] = tuple(Role)
         wanted = (asked or {}).get(inventory.dataset, used)
         if isinstance(wanted, dict):
-            roles = _named(tracks, inventory, wanted)
+            within = (selections or {}).get(inventory.dataset)
+            roles = _named(tracks, inventory, wanted, within)
         elif inventory.origin == FOLDER:
             roles, used = dict.fromkeys((track.id for track in tracks), Role.UNLABELLED), wanted
         elif strategy == "paper":
@@ -75,6 +78,7 @@ def of_params(inventories: Sequence[Inventory], settings: Params) -> pd.DataFram
         settings.split.seed,
         {name: one.roles for name, one in settings.datasets.items() if one.roles},
         {name: one.weight for name, one in settings.datasets.items() if one.weight},
+        {name: one.select for name, one in settings.datasets.items() if one.select},
     )
 
 
@@ -197,13 +201,16 @@ def _folded(artist: str) -> str:
 
 
 def _named(
-    tracks: Sequence[Track], inventory: Inventory, wanted: RoleSelections
+    tracks: Sequence[Track],
+    inventory: Inventory,
+    wanted: RoleSelections,
+    within: Selection | None,
 ) -> dict[str, Role]:
     """The roles that params.yaml gives to tracks by what is known of them."""
     roles: dict[str, Role] = {}
     for role, select in wanted.items():
         key = f"datasets.{inventory.dataset}.roles.{role}"
-        for track in chosen(tracks, _published_as(inventory), select, key):
+        for track in chosen(tracks, _published_as(inventory), select, key, within):
             before = roles.setdefault(track.id, Role(role))
             if before != role:
                 raise UserError(

@@ -67,7 +67,10 @@ def take(
             return Inventory(
                 dataset=dataset, origin=origin, collection=collection or "", absent=none
             )
-        raise UserError(f"{of}: {none}; to get it: {catalogue.how_to_get(collection or dataset)}")
+        raise UserError(
+            f"{root}: {none}; add them, or move this copy away to have all of {collection or dataset}"
+            " downloaded"
+        )
     listing = listing._replace(
         tracks=[_as_used(track, dataset, voice_level) for track in listing.tracks]
     )

@@ -204,14 +204,18 @@ def gain_plots(run: Run) -> dict[str, list[tuple[str, str]]]:
     ways = list(dict.fromkeys(run.gains["way"]))
     drawn: dict[str, list[tuple[str, str]]] = {}
     for over, other in ((minutes.PAIRED, minutes.UNPAIRED), (minutes.UNPAIRED, minutes.PAIRED)):
-        # the most of the other kind that any model has: all of it, unless every model has less
-        rows = run.gains[run.gains[other] == run.gains[other].max()]
-        if rows[over].nunique() < 2:
+        # of the other kind as many as in the longest sweep; of equally long ones the most
+        lengths = run.gains.groupby(other)[over].nunique()
+        if lengths.max() < 2 or lengths.empty:
             continue
+        fixed = lengths[lengths == lengths.max()].index.max()
+        rows = run.gains[run.gains[other] == fixed]
         label = MINUTES[over]
         for (test_set, source), own in rows.groupby(["test_set", "source"], sort=False):
             svg = plots.gains(own, over, ways, label, f"{over} {test_set} {source}")
-            drawn.setdefault(label, []).append((f"Gain, {test_set}, {source}", svg))
+            drawn.setdefault(label, []).append(
+                (f"Gain, {test_set}, {source}; {fixed:g} {MINUTES[other]}", svg)
+            )
     return drawn
 
 

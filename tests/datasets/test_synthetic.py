@@ -225,6 +225,7 @@ def voiced_pitch(vocals: Audio) -> NDArray[np.float64]:
     return np.asarray(f0[: len(loud)][loud[: len(f0)] > 0.3 * loud.max()])
 
 
+@pytest.mark.slow
 def test_dsd100_is_sung_an_octave_below_the_others(corpora: Path) -> None:
     for dataset in DATASETS:
         medians = []

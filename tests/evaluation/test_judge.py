@@ -63,6 +63,7 @@ def test_museval_solves_dependent_references_with_this_numpy() -> None:
     np.testing.assert_allclose(ratios[0], energy_ratios(references, estimates, 1)[0])
 
 
+@pytest.mark.slow
 def test_without_ffmpeg_one_line_says_what_to_install(tmp_path: Path) -> None:
     """To the judge; our scores need no ffmpeg."""
     program = (

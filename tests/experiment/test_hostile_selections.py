@@ -83,6 +83,12 @@ MISTAKES: list[tuple[Callable[..., None], dict[str, Any], str]] = [
      r"roles\.validation: bug_1_07 is supervised already; a track has one role"),
     (split.split, {"roles": ROLES | {"test": {"singer": ["Ani", "bug"]}}},
      r"roles\.test: bug_1_07 is validation already; a track has one role"),
+    (download.download, {"select": {"sex": ["f"], "singer": ["bug"]}},
+     r"select: no track has one of the values in every column \(sex, singer\); leave out one"),
+    (split.split, {"roles": ROLES | {"test": {"sex": ["m"], "singer": ["Ani"]}}},
+     r"roles\.test: no track has one of the values in every column \(sex, singer\); leave out one"),
+    (split.split, {"select": {"sex": ["m"]}, "roles": {"test": {"singer": ["bug", "Ani"]}}},
+     r"roles\.test\.singer: no track has Ani; there are Kenshin, abjones, "),
 ]  # fmt: skip
 
 
@@ -149,3 +155,14 @@ def test_a_track_of_two_datasets_is_not_learned_from_and_tested_on(
         ("bug_2_01", "validation"),
     ):
         assert f"loud: {track} is the {role} track quiet/{track} once more; left out." in said
+
+
+def test_a_copy_that_lacks_the_selection_is_named_with_a_remedy_that_works(
+    folder: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask_for(part={"origin": "download", "select": {"singer": ["annar"]}})
+    line = failing(download.download, ["part"], capsys)
+    assert line.startswith(
+        f"error: {recordings}/MIR-1K: none of the tracks that datasets.part.select"
+    )
+    assert line.endswith("; add them, or move this copy away to have all of MIR-1K downloaded")

@@ -308,6 +308,7 @@ REMEDIES = [
            another_model, "python -m stages.evaluate VA"),
     Remedy(MODEL_FOLDER, TRAINED, infinite_weights, "python -m stages.evaluate VA"),
     Remedy(MODEL_FOLDER, TRAINED, critic_without_settings, REPORT),
+    Remedy(RUN, "run `dvc repro critics`", remove("results/critics.csv"), REPORT),
     Remedy(RUN, "run `dvc repro compare`", remove("results/metrics.json"), REPORT),
     Remedy(MODEL_FOLDER, "run `dvc repro {}`",
            remove("models/VA"), REPORT),

@@ -312,7 +312,7 @@ def test_gains_are_drawn_against_the_minutes_that_were_varied(run: Run) -> None:
     drawn = page.gain_plots(replace(run, gains=sweep(*paired)))
     assert list(drawn) == ["minutes of paired recordings"]
     ((what, svg),) = drawn["minutes of paired recordings"]
-    assert what == "Gain, iKala, vocals"
+    assert what == "Gain, iKala, vocals; 17 minutes of unpaired recordings"
     for text in ("critic", "L_add", ">2<", ">8<", "minutes of paired recordings"):
         assert text in svg
     both = page.gain_plots(replace(run, gains=sweep(*paired, unpaired)))
@@ -320,6 +320,12 @@ def test_gains_are_drawn_against_the_minutes_that_were_varied(run: Run) -> None:
     ((_, svg),) = both["minutes of unpaired recordings"]
     assert ">5<" in svg
     assert ">17<" in svg
+    # the sweep of unpaired minutes is at fewer pairs than there are
+    more = page.gain_plots(
+        replace(run, gains=sweep(*paired, unpaired, ("critic", 31.0, 17.0, 2.0)))
+    )
+    ((what, _),) = more["minutes of unpaired recordings"]
+    assert what == "Gain, iKala, vocals; 8 minutes of paired recordings"
     assert page.gain_plots(replace(run, gains=sweep(paired[1], paired[2]))) == {}
 
 

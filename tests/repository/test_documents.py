@@ -1,8 +1,10 @@
 """The documents say what is so."""
 
+import io
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from pipeline import rooms
@@ -40,6 +42,33 @@ def test_the_readme_shows_the_committed_results() -> None:
         if shown and shown <= {line for text in tables for line in (text or "").splitlines()}:
             return
     pytest.fail("README.md shows rows that the tables do not have")
+
+
+GAINS = "experiments/mir1k-minutes/results/minutes.csv"
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/experiments.md"])
+def test_gains_by_minutes_are_the_committed_ones(document: str) -> None:
+    """Each row with minutes of pairs and of unpaired recordings, in vocals and accompaniment."""
+    text = committed(GAINS)
+    if text is None:
+        pytest.skip("without git nobody knows which results are the committed ones")
+    known = pd.read_csv(io.StringIO(text)).query("test_set == 'MIR-1K-female'")
+    minutes = ["supervised_minutes", "unlabelled_minutes"]
+    rows = re.findall(
+        r"(?m)^\| (\d+) \| (\d+) \|(?: (VA?) \|[^|]*\|)? ([^|]*) \| ([^|]*) \|$",
+        (TOP / document).read_text(encoding="utf-8"),
+    )
+    assert len(rows) >= 4
+    for paired, unpaired, model, *shown in rows:
+        own = known[known["model"].str.startswith(model or "V")]
+        own = own[~own["model"].str.startswith("VA")] if model != "VA" else own
+        own = own[(own[minutes].round() == [int(paired), int(unpaired)]).all(axis=1)]
+        for source, text in zip(("vocals", "accompaniment"), shown, strict=True):
+            ((gain, low, high),) = own.loc[
+                own["source"] == source, ["gain", "low", "high"]
+            ].to_numpy()
+            assert text == f"{gain:+.2f} ({low:.2f} to {high:.2f})"
 
 
 LEFT_BY_A_RUN = re.compile(r"""\bTOP / f?"(?:results|data|models|work|dvc\.lock)\b""")

@@ -88,6 +88,7 @@ def test_a_run_that_fails_is_named_with_its_reason_and_stops_no_other(
     assert "VA, seed 4: RuntimeError: a defect" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_signal_reaches_every_run(capfd: pytest.CaptureFixture[str]) -> None:
     """They are given the time to write their checkpoints, and no other run begins."""
     program = (
@@ -177,6 +178,7 @@ def trains(folder: Path, *options: str, **settings: Any) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_new_seed_is_trained_alone_and_a_removed_one_goes(
     copied_models: Path, with_models: Path
 ) -> None:
