@@ -259,8 +259,9 @@ class AdversarialSeparation(lightning.LightningModule):
         """Raises UserError when a source is estimated as zero for every validation excerpt."""
         total, weights = self.replica.sum(list(self.validated))
         self.validated = torch.stack([total, weights])
-        asked = self.replica.sum(list(self.asked.flatten()))
-        self.asked = torch.stack(asked).view_as(self.asked) if asked else self.asked
+        if len(self.critics):
+            asked = self.replica.sum(list(self.asked.flatten()))
+            self.asked = torch.stack(asked).view_as(self.asked)
         loss = (total / weights).float()
         self.stop_unless_finite({MONITOR: loss})
         self.peaks = self.replica.maximum(self.peaks)

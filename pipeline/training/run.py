@@ -194,10 +194,16 @@ def prepare(
         extra = margin(speed, length + 2 * context)
         blocks = {"length": length, "context": context + extra, "hop": params.signal.hop_size}
         solo = model.solo_mixing
+        sounds = paired(kinds=params.sources, **blocks)
+        if model.augmentation and model.augmentation.mix and len(sounds.lengths) == 1:
+            raise UserError(
+                f"params.yaml: models.{name}.augmentation.mix: mixes sources of different tracks, and"
+                " one track gives pairs; add tracks, or leave mix out (gain and speed work with one)"
+            )
         mixer = Mixer(
             params.signal,
             context,
-            paired(kinds=params.sources, **blocks),
+            sounds,
             model.augmentation,
             solo.share if solo else 0.0,
             {alone[one]: unpaired(kinds=[one], **blocks) for one in (solo.sources if solo else ())},
