@@ -35,9 +35,13 @@ from tests.helpers.training import trained
 CPU = torch.device("cpu")
 
 
-def module(with_models: Path, model: str = "VA", **changes: Any) -> AdversarialSeparation:
+def module(
+    with_models: Path, model: str = "VA", own: dict[str, Any] | None = None, **changes: Any
+) -> AdversarialSeparation:
+    """The module of a model of the fixture experiment; own: what it is in place of that."""
     data = small_params()
     data["training"] |= changes
+    data["models"][model] = own or data["models"][model]
     return run.prepare(
         params.parse(data, "test"),
         model,
@@ -112,12 +116,13 @@ def test_every_network_learns_and_only_in_its_own_update(
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in last(built).parameters())
 
 
-@pytest.mark.parametrize("kind", ["wasserstein", "js", "kl"])
+@pytest.mark.parametrize("kind", ["wasserstein", "js", "kl", "js_non_saturating"])
 @pytest.mark.parametrize("domain", ["linear", "log"])
 def test_every_divergence_and_domain_takes_a_step(
     with_models: Path, monkeypatch: pytest.MonkeyPatch, kind: str, domain: str
 ) -> None:
-    built = module(with_models, divergence=kind, additivity_domain=domain)
+    own = {"critics": ["vocals"], "alpha": 0.01, "beta": 0.01, "divergence": kind}
+    built = module(with_models, own=own, additivity_domain=domain)
     before = last(built).weight.clone()
     by_hand(built, monkeypatch)
     built.training_step(0, 0)
