@@ -158,7 +158,8 @@ class AdversarialSeparation(lightning.LightningModule):
         for source, (distance, agreement, weight, defined) in zip(
             self.critics, self.asked.tolist(), strict=True
         ):
-            means[f"validation/distance_{source}"] = distance / weight
+            if weight:
+                means[f"validation/distance_{source}"] = distance / weight
             if defined:
                 means[f"validation/correlation_{source}"] = agreement / defined
         for name, mean in means.items():
