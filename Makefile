@@ -7,7 +7,8 @@ export PYTHONPATH := $(CURDIR)
 # DVC and its libraries ask nobody about updates and report to nobody.
 export DVC_NO_ANALYTICS := 1
 # Python without a suffix, which the linters would not find.
-PROGRAMS := scripts/train-models scripts/confirm-scores scripts/draw-rooms scripts/same-numbers scripts/same-weights
+PROGRAMS := scripts/train-models scripts/confirm-scores scripts/draw-rooms scripts/same-numbers \
+	scripts/same-weights scripts/compare-with
 
 .DEFAULT_GOAL := help
 .PHONY: help setup in-git ffmpeg chromium repro experiment models look test test-slow campaign lint format confirm open paper bench bench-gpu lock-current requirements architecture clean docker docker-test
