@@ -1,5 +1,6 @@
 """A table's rows compared with another row than the baseline, on the fixture experiment."""
 
+import math
 import shutil
 import subprocess
 from pathlib import Path
@@ -31,21 +32,16 @@ def with_code(copied: Path) -> Path:
 def test_the_other_side_of_a_difference_is_its_negative(with_code: Path) -> None:
     before = {path: path.read_bytes() for path in (with_code / "results").rglob("*.csv")}
     table = pd.read_csv(with_code / "results/table.csv").query("metric == 'SDR' and model == 'V'")
-    expected = {
-        f"{own.test_set}, {own.source}, baseline": (
-            f"{-own.difference + 0.0:+.2f}", f"{-own.difference_high + 0.0:.2f}",
-            f"{-own.difference_low + 0.0:.2f}", f"{own.p_value:.3f}",
-        )
-        for own in table.itertuples()
-    }  # fmt: skip
+    expected = {}
+    for own in table.to_dict("records"):
+        other = (-own[key] + 0.0 for key in ("difference", "difference_high", "difference_low"))
+        shown = "{:+.2f} ({:.2f} to {:.2f}), p {:.3f}".format(*other, own["p_value"])
+        without = f"{-own['difference'] + 0.0:+.2f}"
+        name = f"{own['test_set']}, {own['source']}, baseline"
+        expected[name] = without if math.isnan(own["p_value"]) else shown
     status, lines = compare_with(with_code, "V", "baseline")
     assert status == 0
-    assert len(lines) == len(expected)
-    for line in lines:
-        name, shown = line.split(": ")
-        difference, low, high, p_value = expected[name]
-        bounds = "" if p_value == "nan" else f" ({low} to {high}), p {p_value}"
-        assert shown == f"{difference}{bounds}"
+    assert dict(line.split(": ") for line in lines) == expected
     assert {path: path.read_bytes() for path in before} == before
 
 
