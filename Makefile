@@ -56,7 +56,7 @@ look: in-git setup ## look at the recordings again (files added, replaced or rem
 models: setup ## train all models at the same time, one on each GPU (docs/parallel-models.md); NAME=
 	@$(IN_FOLDER); cd "$$folder"; "$(CURDIR)/scripts/train-models"
 
-test: setup ffmpeg ## lint, types, tests (about 7 minutes)
+test: setup ffmpeg ## lint, types, tests (about 6 minutes)
 	@$(MAKE) --no-print-directory lint
 	pytest -m "not slow" -n logical --dist loadfile
 
