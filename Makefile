@@ -7,7 +7,8 @@ export PYTHONPATH := $(CURDIR)
 # DVC and its libraries ask nobody about updates and report to nobody.
 export DVC_NO_ANALYTICS := 1
 # Python without a suffix, which the linters would not find.
-PROGRAMS := scripts/train-models scripts/confirm-scores scripts/draw-rooms scripts/same-numbers
+PROGRAMS := scripts/train-models scripts/confirm-scores scripts/draw-rooms scripts/same-numbers \
+	scripts/same-weights scripts/compare-with
 
 .DEFAULT_GOAL := help
 .PHONY: help setup in-git ffmpeg chromium repro experiment models look test test-slow campaign lint format confirm open paper bench bench-gpu lock-current requirements architecture clean docker docker-test
@@ -55,7 +56,7 @@ look: in-git setup ## look at the recordings again (files added, replaced or rem
 models: setup ## train all models at the same time, one on each GPU (docs/parallel-models.md); NAME=
 	@$(IN_FOLDER); cd "$$folder"; "$(CURDIR)/scripts/train-models"
 
-test: setup ffmpeg ## lint, types, tests (about 7 minutes)
+test: setup ffmpeg ## lint, types, tests (about 6 minutes)
 	@$(MAKE) --no-print-directory lint
 	pytest -m "not slow" -n logical --dist loadfile
 

@@ -137,7 +137,7 @@ def module(
         },
     )
     validation = pool(settings, lengths[Role.VALIDATION], everything, place)
-    return AdversarialSeparation(settings, model, settings.seeds[0], batches, validation)
+    return AdversarialSeparation(settings, name, settings.seeds[0], batches, validation)
 
 
 def with_batch(settings: Params, size: int, small: bool = False) -> Params:

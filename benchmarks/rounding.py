@@ -52,9 +52,10 @@ def gradients(module: AdversarialSeparation, step: int, precision: str) -> dict[
     with torch.autocast(module.device.type, torch.bfloat16, enabled=reduced, cache_enabled=False):
         state, settings = module.state, module.params.training
         numbers = {source: module.params.sources.index(source) for source in module.critics}
-        critic_step(state, module.batches.for_critics(step, numbers), settings, module.agree)
+        drawn = module.batches.for_critics(step, numbers)
+        critic_step(state, drawn, module.model, settings, module.agree)
         batch = module.batches.for_separator(step)
-        loss = separator_losses(state, batch, module.model, settings)["L"]
+        loss = separator_losses(state, batch, module.model, settings, module.agree)["L"]
     found = {f"critic of {name}": gradient(one) for name, one in module.critics.items()}
     module.zero_grad()
     loss.backward()

@@ -60,7 +60,7 @@ def batches(split: pd.DataFrame, folder: Path, place: str) -> tuple[Batches, flo
     network = SpectrogramUNet(SIGNAL.bins)
     before, began = psutil.Process().memory_info().rss, time.monotonic()
     pool = load_pool(
-        split, Role.UNLABELLED, folder, ["mixture"], network.valid_frames(EXCERPT_FRAMES),
+        split, [Role.UNLABELLED], folder, ["mixture"], network.valid_frames(EXCERPT_FRAMES),
         network.context, torch.device("cpu"), place,
     )  # fmt: skip
     taken = time.monotonic() - began, (psutil.Process().memory_info().rss - before) / 1e6

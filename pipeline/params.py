@@ -12,9 +12,6 @@ from shlex import quote
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -23,8 +20,10 @@ from pydantic import (
 )
 
 from pipeline.errors import UserError
+from pipeline.sections import Name, Place, Section, Seed, Weight, one_of
 from pipeline.text_files import CASE, first_fault, read_toml, read_yaml
 from pipeline.tracks import MIXTURE
+from pipeline.ways import Model, RoleName
 
 DATASETS = ("DSD100", "MedleyDB", "CCMixter", "iKala")
 """The paper's, in its order."""
@@ -50,57 +49,15 @@ REFERENCE_ROWS = {MIXTURE: "the mixture as the estimate", **IDEAL_ROWS}
 """The rows of the table that need no model, and what their estimates are."""
 RESERVED = (*REFERENCE_ROWS, "all", "unseen", *DATASETS)
 OF_SEED = "seed-"
+MIXED = 2
+"""Mixtures whose sum mixture invariant training takes apart: each source has an output for each."""
 WIDEST = 4096
 """Filters of a separator's lowest level: 250 million weights."""
 
 Embedded = Literal["DSD100", "MedleyDB", "CCMixter", "iKala"]
 Origin = Literal["synthetic", "local", "download", "folder"]
-RoleName = Literal["supervised", "unlabelled", "validation", "test"]
 Arithmetic = Literal["portable", "native"]
 Precision = Literal["float32", "bfloat16"]
-NAME = "^[A-Za-z][A-Za-z0-9_-]*$"
-Name = Annotated[str, Field(pattern=NAME, max_length=64)]
-"""It becomes part of the names of files."""
-
-# Bounds are far from what anybody wants, and near enough to stop a slip of the keyboard: what they let
-# through works, as far as the machine has the memory.
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-"""What every generator of random numbers takes."""
-Minutes = Annotated[float, Field(ge=0.1, le=1e6)]
-Weight = Annotated[float, Field(ge=0, le=1e6)]
-"""Of a term of a loss: float32 holds its square."""
-
-
-def _place(text: str) -> str:
-    """A path or an address that the system takes: no control characters, names of at most 255 bytes."""
-    names = text.encode().split(b"/")
-    if any(ord(one) < 32 or ord(one) == 127 for one in text):
-        raise ValueError("holds a control character")
-    if len(text.encode()) > 4000 or max(map(len, names)) > 255:
-        raise ValueError("longer than a path can be")
-    return text
-
-
-Place = Annotated[str, Field(min_length=1), AfterValidator(_place)]
-
-
-def _one_of(folder: str) -> AfterValidator:
-    """What is found by its name: the files of a folder below pipeline/, which is only listed here."""
-    names = sorted(path.stem for path in (_HERE / folder).glob("[!_]*.py"))
-
-    def check(name: str) -> str:
-        if name not in names:
-            raise ValueError(f"expected {' or '.join(names)}, found {name!r}")
-        return name
-
-    return AfterValidator(check)
-
-
-class Section(BaseModel):
-    """A mapping in the file: strict types, no unknown keys, immutable."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
-
 
 Selection = Annotated[dict[str, Annotated[list[str], Field(min_length=1)]], Field(min_length=1)]
 """Tracks by what is known of them: for each column (artist, track, or one of the collection's list in
@@ -211,9 +168,11 @@ class Signal(Section):
 class SeparatorSettings(Section):
     """The separator's network; the paper's U-Net has 16 filters at the top and 4 levels."""
 
-    network: Annotated[str, _one_of("networks/separators")]
+    network: Annotated[str, one_of("networks/separators")]
     filters: Annotated[int, Field(gt=0, le=256)]
     depth: Annotated[int, Field(ge=1, le=6)]
+    slots: Annotated[int, Field(ge=1, le=4)] = 1
+    """Outputs of each source, which are summed to its estimate (`networks.slots`)."""
 
     @model_validator(mode="after")
     def _of_a_size(self) -> Self:
@@ -228,7 +187,7 @@ class SeparatorSettings(Section):
 class CriticSettings(Section):
     """The critics' network; the paper's has 32 filters at the top."""
 
-    network: Annotated[str, _one_of("networks/critics")]
+    network: Annotated[str, one_of("networks/critics")]
     filters: Annotated[int, Field(gt=0, le=256)]
 
 
@@ -246,7 +205,6 @@ class Training(Section):
     gain: Annotated[
         list[Annotated[float, Field(ge=0.001, le=100)]], Field(min_length=2, max_length=2)
     ]
-    divergence: Annotated[str, _one_of("training/divergences")]
     penalty_weight: Weight
     additivity_domain: Literal["linear", "log"]
     validation: Literal["supervised", "all"]
@@ -260,23 +218,6 @@ class Training(Section):
         if self.gain[0] > self.gain[1]:
             raise ValueError("gain must be [lowest, highest]")
         return self
-
-
-class Model(Section):
-    """One row of the table: which sources have a critic, and the weights of L_u and L_add."""
-
-    critics: list[str]
-    alpha: Weight
-    beta: Weight
-    supervised_minutes: Minutes | None = None
-    """Of the paired recordings, those that are used, other ones with each seed; None: all."""
-    unlabelled_minutes: Minutes | None = None
-    """Of the unlabelled mixtures, and of the recordings of each source alone, those that are used."""
-
-    @property
-    def unlabelled(self) -> bool:
-        """Whether training uses unlabelled mixtures at all."""
-        return self.beta > 0 or bool(self.critics)
 
 
 class Evaluation(Section):
@@ -325,6 +266,12 @@ class Params(Section):
                 )
         return self
 
+    def separator_of(self, model: str) -> SeparatorSettings:
+        """The separator of a row: that of all of them, with as many slots as its way to learn takes."""
+        own = self.separator
+        fewest = MIXED if self.models[model].mixit else 1
+        return own.model_copy(update={"slots": max(own.slots, fewest)})
+
     @property
     def with_named_roles(self) -> list[str]:
         """The datasets whose tracks have the roles that the file names, whatever the strategy."""
@@ -342,24 +289,16 @@ class Params(Section):
     def _check_model(self, name: str, model: Model) -> None:
         if name.casefold() in _folded((*RESERVED, *self.datasets)):
             raise ValueError(f"models.{name}: the name is taken by a row or test set of the table")
-        if len(set(model.critics)) != len(model.critics):
-            raise ValueError(f"models.{name}.critics: a source is repeated")
-        if model.alpha and not model.critics:
-            raise ValueError(
-                f"models.{name}.alpha: {model.alpha} weighs critics, and there are none; name them, or"
-                " set alpha to 0"
-            )
-        unknown = [source for source in model.critics if source not in self.sources]
-        if unknown:
-            raise ValueError(
-                f"models.{name}.critics: expected names from sources {self.sources},"
-                f" found {unknown[0]!r}"
-            )
-        if model.unlabelled_minutes is not None and not model.unlabelled:
-            raise ValueError(
-                f"models.{name}.unlabelled_minutes: the model learns from no unlabelled recordings; leave"
-                " it out, or name critics or set beta"
-            )
+        for key, sources in (
+            ("critics", model.critics),
+            ("solo_mixing.sources", model.solo_mixing.sources if model.solo_mixing else []),
+        ):
+            unknown = [source for source in sources if source not in self.sources]
+            if unknown:
+                raise ValueError(
+                    f"models.{name}.{key}: expected names from sources {self.sources},"
+                    f" found {unknown[0]!r}"
+                )
 
     def _check_dataset(self, name: str, dataset: Dataset) -> None:
         key = f"datasets.{name}"

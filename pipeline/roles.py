@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.files import write_text
-from pipeline.params import NAME
+from pipeline.sections import NAME
 from pipeline.text_files import printed, read_table, shown
 from pipeline.tracks import Role
 
@@ -78,8 +78,9 @@ def check_roles(frame: pd.DataFrame, needs_unlabelled: bool) -> None:
     if missing:
         present = ", ".join(dict.fromkeys(frame["dataset"])) or "no dataset"
         raise UserError(
-            f"split: no track is {' or '.join(missing)} in {present}: DSD100 and MUSDB18 give the"
-            " supervised tracks, the other datasets and folders of unpaired recordings the unlabelled"
-            " ones that models with critics or beta need; add a dataset or tracks, or leave out those"
+            f"params.yaml: datasets: no track is {' or '.join(missing)} in {present}: where `roles` does"
+            " not name them, DSD100 and MUSDB18 give the supervised tracks, the other datasets and"
+            " folders of unpaired recordings the unlabelled ones that models with critics, beta, a"
+            " teacher, mixit or solo_mixing need; add a dataset, tracks or roles, or leave out those"
             " models"
         )

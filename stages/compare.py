@@ -13,7 +13,7 @@ def main() -> None:
     Beside them results/curves.csv: how the models were trained, from models/*/history.
     """
     from pipeline import params, roles
-    from pipeline.comparison import aggregation, histories, long_table, minutes, table
+    from pipeline.comparison import aggregation, budgets, histories, long_table, minutes, table
     from pipeline.comparison.markdown import escaped
     from pipeline.datasets import inventory
     from pipeline.datasets.split import notices, of_params
@@ -40,6 +40,10 @@ def main() -> None:
         evaluation.confidence,
     )
     trained = histories.all_curves(MODELS, settings.models, settings.seeds)
+    known = trained
+    if known is None and (kept := RESULTS / "curves.csv").exists():
+        known = histories.load(kept, "bring it back with git, or train", "")
+    budget = None if known is None else budgets.budgets(known, settings)
     text = table.as_markdown(
         scores,
         long,
@@ -48,6 +52,7 @@ def main() -> None:
         confidence=evaluation.confidence,
         filter_length=evaluation.filter_length,
         sample_rate=settings.signal.sample_rate,
+        budget=[] if budget is None else budgets.as_lines(budget, settings, len(settings.seeds)),
         notes=[
             *table.about_training(
                 settings.training.validation,

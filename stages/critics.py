@@ -6,13 +6,13 @@ from stages import common
 
 
 def critics() -> None:
-    """Models, features and split -> results/critics.csv."""
+    """Models, features and split -> results/critics.csv and likeness.csv."""
     from pipeline.parallel.workers import import_ahead
 
-    import_ahead("pipeline.critique.opinions")
+    import_ahead("pipeline.critique.groups")
     from pipeline import params, roles
     from pipeline.comparison.minutes import counterparts
-    from pipeline.critique import critic_table, opinions
+    from pipeline.critique import critic_table, groups, likeness, opinions
     from pipeline.features.store import check_features
     from pipeline.separation.model_folder import read_trained
 
@@ -21,12 +21,13 @@ def critics() -> None:
         for seed in settings.seeds:
             read_trained(common.MODELS / name, seed, settings)
     check_features(common.FEATURES, split["dataset"].unique(), settings.sources, settings.signal)
-    asked = opinions.Asked(
+    asked = groups.Asked(
         settings, split, common.FEATURES, common.MODELS, counterparts(settings.models)
     )
     target = common.RESULTS / "critics.csv"
     with common.claim(target):
         critic_table.save(opinions.opinions(asked), target)
+        critic_table.save(likeness.likeness(asked), common.RESULTS / "likeness.csv")
     typer.echo(f"{target}")
 
 

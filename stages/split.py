@@ -24,7 +24,7 @@ def split() -> None:
         ):
             typer.secho(line, fg=typer.colors.YELLOW)
         # A courtesy, so no dependency of this stage: training checks again what its model needs.
-        unlabelled = any(model.unlabelled for model in settings.models.values())
+        unlabelled = any(model.needs_unlabelled for model in settings.models.values())
         roles.check_roles(frame, needs_unlabelled=unlabelled)
         assignment.check_unlabelled(frame, inventories, settings.models)
         roles.save_split(frame, common.SPLIT)

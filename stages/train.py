@@ -64,7 +64,7 @@ def all_seeds(
     from pipeline.training.fingerprint import fingerprints
     from pipeline.training.side_by_side import SeedRuns, places
 
-    check_roles(frame, needs_unlabelled=settings.models[model].unlabelled)
+    check_roles(frame, needs_unlabelled=settings.models[model].needs_unlabelled)
     check_features(common.FEATURES, frame["dataset"].unique(), settings.sources, settings.signal)
     # one run that takes several processes has the machine to itself
     alone = "TRAINING_PROCESSES" in os.environ

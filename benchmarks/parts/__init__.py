@@ -19,8 +19,9 @@ USUAL = (
 """What `make bench` measures."""
 ON_A_GPU = ("batches", "training", "separation", "evaluation", "validation")
 """What `make bench-gpu` measures, and projects the whole paper from."""
-ALL = (*USUAL, "ablation", "memory")
-"""The last two take some ten minutes each: they are measured when named."""
+ALL = (*USUAL, "ways", "ablation", "memory")
+"""The last three are measured when named: one needs what `make repro` leaves, and two take some ten
+minutes each."""
 
 
 def find(name: str) -> Callable[[Options], list[Result]]:

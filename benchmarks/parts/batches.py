@@ -70,7 +70,7 @@ def drawn(settings: Params, found: Path, batch_size: int, device: str) -> Batche
         batch_size,
         (settings.training.gain[0], settings.training.gain[1]),
         load_pool(
-            material.split(inventory, Role.SUPERVISED), Role.SUPERVISED, found,
+            material.split(inventory, Role.SUPERVISED), [Role.SUPERVISED], found,
             (MIXTURE, *settings.sources), network.valid_frames(run.EXCERPT_FRAMES),
             network.context, torch.device(device),
         ),

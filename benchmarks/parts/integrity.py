@@ -51,7 +51,14 @@ def compute(found: Inventory, root: Path, folder: Path, checked: bool) -> None:
 def load(split: pd.DataFrame, folder: Path) -> None:
     """The pool of all tracks, from the page cache into memory."""
     load_pool(
-        split, Role.SUPERVISED, folder, KINDS, run.EXCERPT_FRAMES, 0, torch.device("cpu"), "memory"
+        split,
+        [Role.SUPERVISED],
+        folder,
+        KINDS,
+        run.EXCERPT_FRAMES,
+        0,
+        torch.device("cpu"),
+        "memory",
     )
 
 

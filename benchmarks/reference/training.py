@@ -15,8 +15,9 @@ from torch.optim import Adam, Optimizer
 from benchmarks.reference.networks import plain_critic, plain_separator
 from pipeline.networks.critics.dcgan import DCGANCritic
 from pipeline.networks.separators.unet import SpectrogramUNet
-from pipeline.params import Model, Params
+from pipeline.params import Params
 from pipeline.training.batches import CriticBatch, SeparatorBatch
+from pipeline.ways import Model
 
 
 class StepBatches(NamedTuple):
@@ -90,7 +91,7 @@ class Experiment:
 
     def update_separator(self, batches: StepBatches) -> dict[str, Tensor]:
         """L = L_s + alpha L_u + beta L_add (section 3.3)."""
-        mixture, references, unlabelled = batches.separator
+        mixture, references, unlabelled, *_ = batches.separator
         errors = (self.separator(mixture) - references) ** 2
         supervised = errors.mean(dim=(0, 2, 3)).sum()
         losses = {"L_s": supervised}
@@ -107,7 +108,9 @@ class Experiment:
             magnitudes = torch.expm1(unlabelled[:, :, context:-context])
             additivity = ((torch.expm1(estimates).sum(dim=1) - magnitudes) ** 2).mean()
             losses |= {"L_u": unsupervised, "L_add": additivity}
-            loss = supervised + self.model.alpha * unsupervised + self.model.beta * additivity
+            loss = (
+                supervised + float(self.model.alpha) * unsupervised + self.model.beta * additivity
+            )
             for critic in self.critics.values():
                 critic.requires_grad_(True)
         self.separator_optimiser.zero_grad()

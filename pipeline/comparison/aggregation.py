@@ -18,9 +18,10 @@ from pipeline.evaluation.metrics import IMPROVEMENTS, REPORTED
 from pipeline.evaluation.scoring import UNSCORED
 from pipeline.evaluation.track_scores import KEY, MOST
 from pipeline.files import write_text
-from pipeline.params import DATASETS, REFERENCE_ROWS, Model
+from pipeline.params import DATASETS, REFERENCE_ROWS
 from pipeline.text_files import printed, read_json, shown
 from pipeline.tracks import MIXTURE, Role
+from pipeline.ways import Model
 
 ALL = "all"
 UNSEEN = "unseen"
@@ -143,8 +144,8 @@ def _check_same_tracks(frames: Mapping[str, pd.DataFrame], sources: Sequence[str
 
 
 def baseline(models: Mapping[str, Model]) -> str | None:
-    """The model that the others are compared with: the first that is purely supervised."""
-    return next((name for name, model in models.items() if not model.unlabelled), None)
+    """The model that the others are compared with: the first that learns from pairs as they are alone."""
+    return next((name for name, model in models.items() if model.only_supervised), None)
 
 
 def unseen_datasets(split: pd.DataFrame) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, in_one_line
 from pipeline.files import write_text
 from pipeline.params import of_seed
 from pipeline.text_files import read_table, remembered, shown
@@ -89,3 +89,12 @@ def save(table: pd.DataFrame, path: Path) -> None:
     """Write the table as CSV, values with six digits: more differ between processors."""
     rounded = table.assign(value=table["value"].map(lambda value: f"{value:.6g}"))
     write_text(path, rounded.to_csv(index=False, lineterminator="\n"))
+
+
+def load(path: Path, again: str, absent: str) -> pd.DataFrame:
+    """Read what `save` wrote. Raises UserError when it is missing or damaged."""
+    frame = pd.DataFrame(read_table(path, COLUMNS, again, absent), columns=COLUMNS, dtype=str)
+    try:
+        return frame.astype({"seed": int, "step": int, "value": float})
+    except ValueError as error:
+        raise UserError(f"{path}: expected numbers ({in_one_line(error)}); {again}") from None

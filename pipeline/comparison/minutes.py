@@ -18,9 +18,9 @@ from pipeline.datasets.inventory import Inventory
 from pipeline.evaluation.metrics import HEADLINE
 from pipeline.evaluation.track_scores import KEY
 from pipeline.files import write_text
-from pipeline.params import Model
 from pipeline.text_files import read_table
 from pipeline.tracks import Role
+from pipeline.ways import Model
 
 PAIRED, UNPAIRED = "supervised_minutes", "unlabelled_minutes"
 COLUMNS = [
@@ -100,7 +100,7 @@ def minutes_of(split: pd.DataFrame, inventories: Sequence[Inventory]) -> dict[Ro
 
 def ways(models: Mapping[str, Model]) -> dict[str, str]:
     """How each model learns from unpaired recordings, in words; what only some have in common is said."""
-    plain = {name: _way(model) for name, model in models.items()}
+    plain = {name: model.way for name, model in models.items()}
     weights = {
         way: {(one.alpha, one.beta) for name, one in models.items() if plain[name] == way}
         for way in plain.values()
@@ -112,24 +112,18 @@ def ways(models: Mapping[str, Model]) -> dict[str, str]:
     }
 
 
-def _way(model: Model) -> str:
-    if model.critics:
-        return f"critic{'s' * (len(model.critics) > 1)} of {' and '.join(model.critics)}"
-    return "L_add alone" if model.unlabelled else "supervised"
-
-
 def _of(model: Model) -> tuple[float | None, float | None]:
     return model.supervised_minutes, model.unlabelled_minutes
 
 
 def counterparts(models: Mapping[str, Model]) -> dict[str, str]:
-    """Each model that uses unpaired recordings, and the supervised one with the same paired minutes."""
+    """Each model that learns by more than pairs, and the one that does not, with the same minutes."""
     supervised: dict[float | None, str] = {}
     for name, model in models.items():
-        if not model.unlabelled:
+        if model.only_supervised:
             supervised.setdefault(model.supervised_minutes, name)
     return {
         name: supervised[model.supervised_minutes]
         for name, model in models.items()
-        if model.unlabelled and model.supervised_minutes in supervised
+        if not model.only_supervised and model.supervised_minutes in supervised
     }

@@ -24,14 +24,15 @@ def as_markdown(
     confidence: float,
     filter_length: int,
     sample_rate: int,
+    budget: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> str:
     """results/table.md from what `combine` and `long_table` of `aggregation` gave.
 
     Per source a table: blocks of test sets, a row per model between the two reference rows, a column
     per metric, in bold the models that cannot be told from the best. Then the differences to the
-    baseline (none when it is None or alone), and what the means leave out. `notes` are further lines
-    for the end.
+    baseline (none when it is None or alone), what each row has seen (`budget`), and what the means leave
+    out. `notes` are further lines for the end.
     """
     improvements = "".join(
         f" {name} is the {of} less that of the mixture." for name, of in IMPROVEMENTS.items()
@@ -57,6 +58,8 @@ def as_markdown(
             *_about_differences(compared, confidence),
             "",
         ]
+    if budget:
+        lines += ["## What each model has seen", "", *budget, ""]
     lines += ["## Notes", ""]
     lines += [f"- {line}" for line in (*_left_out(frame), _silent_estimates(frame), *notes)]
     return "\n".join(lines) + "\n"

@@ -1,5 +1,7 @@
-"""results/critics.csv, a line for each critic, seed, group of recordings, and whose estimates."""
+"""The room's files: results/critics.csv, a line for each critic, seed, group of recordings, and whose
+estimates; results/likeness.csv, a line for each model, seed, test set and source."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,11 @@ from pipeline.text_files import read_table
 ABOUT = ["model", "seed", "critic", "role", "dataset", "estimates"]
 NUMBERS = ["excerpts", "distance", "correlation"]
 COLUMNS = ABOUT + NUMBERS
+LIKENESS = [
+    *("model", "seed", "test_set", "source"),
+    *("excerpts", "frechet", "floor", "mixture", "leakage"),
+]
+TEXT = {"model", "critic", "role", "dataset", "estimates", "test_set", "source"}
 ALL = "all"
 """In place of a dataset: the unlabelled recordings of all of them, as training draws from them."""
 EXCERPTS = 256
@@ -19,22 +26,25 @@ EXCERPTS = 256
 
 
 def save(frame: pd.DataFrame, path: Path) -> None:
-    """Write as CSV, four digits of a distance and of a correlation; a NaN is an empty cell."""
-    rounded = frame.assign(
-        distance=frame["distance"].map(lambda value: f"{value:.4g}"),
-        correlation=frame["correlation"].map(
-            lambda value: "" if np.isnan(value) else f"{value:.4f}"
-        ),
-    )
+    """Write either as CSV, four digits of each number; a NaN is an empty cell."""
+    numbers = [name for name in frame if pd.api.types.is_float_dtype(frame[name])]
+    rounded = frame.assign(**{str(name): frame[name].map(_digits) for name in numbers})
     write_text(path, rounded.to_csv(index=False, lineterminator="\n"))
 
 
-def load(path: Path, again: str, absent: str) -> pd.DataFrame:
+def _digits(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.4g}"
+
+
+def load(
+    path: Path, again: str, absent: str, columns: Sequence[str] = tuple(COLUMNS)
+) -> pd.DataFrame:
     """Read what `save` wrote. Raises UserError when it is missing or damaged."""
-    frame = pd.DataFrame(read_table(path, COLUMNS, again, absent), columns=COLUMNS, dtype=str)
-    for name in ("seed", *NUMBERS):
-        try:
-            frame[name] = frame[name].map(lambda cell: float(cell or "nan"))
-        except ValueError as error:
-            raise UserError(f"{path}: {name}: expected numbers ({error}); {again}") from None
+    frame = pd.DataFrame(read_table(path, columns, again, absent), columns=list(columns), dtype=str)
+    for name in columns:
+        if name not in TEXT:
+            try:
+                frame[name] = frame[name].map(lambda cell: float(cell or "nan"))
+            except ValueError as error:
+                raise UserError(f"{path}: {name}: expected numbers ({error}); {again}") from None
     return frame

@@ -7,58 +7,22 @@ The correlation of both does. Each is asked about the estimates of the critic's 
 learned from it, and of the supervised model, which never has.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.critique.critic_table import ALL, COLUMNS, EXCERPTS
-from pipeline.features.store import FeatureFile
-from pipeline.networks.gradients import input_gradient
+from pipeline.critique.critic_table import ALL, COLUMNS
+from pipeline.critique.groups import TOGETHER, Asked, Group, estimates_of, group
+from pipeline.networks.gradients import correlation, input_gradient
 from pipeline.networks.interfaces import CriticNetwork
 from pipeline.parallel.mapping import parallel_map
-from pipeline.params import Params, of_seed
+from pipeline.params import of_seed
 from pipeline.separation.model_folder import load_critics
 from pipeline.separation.separator import Separator
-from pipeline.tracks import MIXTURE, Role
-from pipeline.training.pool_loading import load_pool
-from pipeline.training.pools import Pool
-from pipeline.training.run import EXCERPT_FRAMES, random_part
-
-TOGETHER = 32
-"""Excerpts in one forward pass."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Where the critics of an experiment and the recordings for them are."""
-
-    params: Params
-    split: pd.DataFrame
-    features: Path
-    models: Path
-    counterparts: Mapping[str, str]
-    """Model with critics to the supervised one whose estimates its critics are asked about as well."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """Excerpts of some recordings, as training cuts them."""
-
-    role: Role
-    dataset: str
-    mixtures: Tensor
-    """Log magnitudes with the separator's context (n, bins, frames + 2 context)."""
-    real: Mapping[str, Tensor]
-    """Source to its log magnitudes (m, bins, frames)."""
-    paired: bool
-    """Whether an excerpt's sources are those of the mixture with its number."""
+from pipeline.tracks import Role
 
 
 def opinions(asked: Asked) -> pd.DataFrame:
@@ -82,61 +46,23 @@ def _of_model(task: tuple[str, int], asked: Asked) -> list[tuple[object, ...]]:
     judged = dict.fromkeys([name, asked.counterparts.get(name, name)])
     separators = {one: Separator.load(of_seed(asked.models / one, seed)) for one in judged}
     rows: list[tuple[object, ...]] = []
-    for group in _groups(asked, name, seed, separators[name]):
+    for found in _groups(asked, name, seed, separators[name]):
         for whose, separator in separators.items():
-            estimates = _estimates(separator, group.mixtures)
+            estimates = estimates_of(separator, found.mixtures)
             for source, critic in critics.items():
                 fake = estimates[:, separator.sources.index(source)]
-                distance, correlation = opinion(critic, group.real[source], fake, group.paired)
-                about = (name, seed, source, group.role.value, group.dataset, whose)
+                distance, correlation = opinion(critic, found.real[source], fake, found.paired)
+                about = (name, seed, source, found.role.value, found.dataset, whose)
                 rows.append((*about, len(fake), distance, correlation))
     return sorted(rows, key=lambda row: list(critics).index(str(row[2])))
 
 
 def _groups(asked: Asked, name: str, seed: int, separator: Separator) -> Iterator[Group]:
-    params, split = asked.params, asked.split
-    sources = params.models[name].critics
-    length = separator.network.valid_frames(EXCERPT_FRAMES)
-
-    def pool(tracks: pd.DataFrame, role: Role, kinds: Sequence[str]) -> Pool:
-        part = random_part(params, name, seed, "unlabelled_minutes")
-        return load_pool(
-            tracks, role, asked.features, kinds, length, separator.network.context,
-            torch.device("cpu"), "disk", part if role == Role.UNLABELLED else None,
-        )  # fmt: skip
-
-    def group(tracks: pd.DataFrame, role: Role, dataset: str) -> Group:
-        used = tracks.loc[tracks["role"] == role, "dataset"].unique()
-        whole = {MIXTURE, *sources}
-        files = (FeatureFile.open(asked.features / f"{one}.h5") for one in used)
-        paired = all(whole <= set(one.kinds) for one in files)
-        if paired:
-            together = pool(tracks, role, [MIXTURE, *sources])
-            numbers = {kind: (together, number) for number, kind in enumerate([MIXTURE, *sources])}
-        else:
-            numbers = {kind: (pool(tracks, role, [kind]), 0) for kind in (MIXTURE, *sources)}
-        cut = {
-            kind: one.gather(_spread(one.tiles()[0]), number, context=kind == MIXTURE)
-            for kind, (one, number) in numbers.items()
-        }
-        return Group(role, dataset, cut.pop(MIXTURE), cut, paired)
-
-    yield group(split, Role.UNLABELLED, ALL)
+    sources, split = asked.params.models[name].critics, asked.split
+    yield group(asked, Role.UNLABELLED, split, ALL, sources, separator, (name, seed))
     heard = split[split["has_vocals"] & (split["role"] == Role.TEST)]
     for dataset, tracks in heard.groupby("dataset", sort=False):
-        yield group(tracks, Role.TEST, str(dataset))
-
-
-def _spread(places: Tensor) -> Tensor:
-    """At most EXCERPTS of them, evenly spaced."""
-    count = min(EXCERPTS, len(places))
-    return places[torch.arange(count) * len(places) // count]
-
-
-@torch.inference_mode()
-def _estimates(separator: Separator, mixtures: Tensor) -> Tensor:
-    """(n, sources, bins, frames) of mixtures with context, as training shows them to the critics."""
-    return torch.cat([separator.predict(part).clone() for part in mixtures.split(TOGETHER)])
+        yield group(asked, Role.TEST, tracks, str(dataset), sources, separator, (name, seed))
 
 
 def opinion(
@@ -156,15 +82,4 @@ def opinion(
                 lack = critic.view(real[start : start + TOGETHER]) - fake
                 correlations.append(correlation(input_gradient(critic, fake), lack))
     distance = float(of_real.double().mean() - torch.cat(scores).double().mean())
-    asked = np.concatenate(correlations) if correlations else np.array([np.nan])
-    defined = asked[~np.isnan(asked)]
-    return distance, float(defined.mean()) if defined.size else float("nan")
-
-
-def correlation(a: Tensor, b: Tensor) -> NDArray[np.float64]:
-    """Pearson's, of each item (n, ...) over all its values; NaN where one of them is constant."""
-    first, second = (one.double().flatten(1).numpy() for one in (a, b))
-    first, second = (one - one.mean(axis=1, keepdims=True) for one in (first, second))
-    size = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((first * second).sum(axis=1) / size)
+    return distance, float(torch.cat(correlations).nanmean()) if paired else float("nan")

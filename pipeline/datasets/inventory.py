@@ -15,7 +15,8 @@ from pipeline import files
 from pipeline.audio import landmarks
 from pipeline.datasets.readers.base import Rejected
 from pipeline.errors import UserError
-from pipeline.params import FOLDER, Name, Origin
+from pipeline.params import FOLDER, Origin
+from pipeline.sections import Name
 from pipeline.text_files import printed, read_json
 from pipeline.tracks import Recording
 

@@ -12,9 +12,10 @@ from pipeline.datasets.inventory import Inventory
 from pipeline.datasets.readers.base import VOCALS
 from pipeline.datasets.selection import Selection, chosen
 from pipeline.errors import UserError, listing, printable
-from pipeline.params import FOLDER, KNOWN, Model, Params, RoleSelections
+from pipeline.params import FOLDER, KNOWN, Params, RoleSelections
 from pipeline.roles import COLUMNS
 from pipeline.tracks import MIXTURE, Recording, Role, Track
+from pipeline.ways import Model
 
 STRATEGIES = ("paper", "by_artist")
 
@@ -92,7 +93,7 @@ def check_unlabelled(
             held |= set(inventory.kinds)
             held |= {MIXTURE} if inventory.origin != FOLDER else set()
     for name, model in models.items():
-        needed = ([MIXTURE] if model.unlabelled else []) + model.critics
+        needed = ([MIXTURE] if model.unlabelled else []) + model.solo_sources
         lacking = [kind for kind in needed if kind not in held]
         if lacking:
             raise UserError(

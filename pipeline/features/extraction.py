@@ -45,7 +45,7 @@ def extract(
 
     A file and no arrays: a worker hands its results over through a pipe, which would need several
     times their size in memory, here and where they wait. Waveforms are those of the sources behind a
-    mixture; what stands alone has none. Raises UserError when the recording cannot be read, has
+    mixture, or what stands alone. Raises UserError when the recording cannot be read, has
     another length than it says, or samples so large that a magnitude is infinite.
     """
     track, paired = recording.track, kinds[0] == MIXTURE and len(kinds) > 1
@@ -58,8 +58,7 @@ def extract(
             f" it, has changed; run `dvc repro -f download@{track.dataset}`"
         )
     with NamedTemporaryFile(dir=folder, delete=False) as file:
-        stored = waveforms if paired else waveforms[:0]
-        for waveform in stored:
+        for waveform in waveforms:
             file.write(waveform.data)
         shown = (mixture_of(waveforms), *waveforms) if paired else waveforms
         checksums = []
@@ -72,7 +71,9 @@ def extract(
                 file.write(block.data)
             checksums.append(checksum)
     return Extracted(
-        Path(file.name), tuple(zlib.crc32(waveform.data) for waveform in stored), tuple(checksums)
+        Path(file.name),
+        tuple(zlib.crc32(waveform.data) for waveform in waveforms),
+        tuple(checksums),
     )
 
 
@@ -87,13 +88,13 @@ def _too_loud(recording: Recording, root: Path, kind: str) -> UserError:
 
 
 def load_extracted(
-    path: Path, samples: int, sources: int, signal: Signal
+    path: Path, samples: int, sounds: int, signal: Signal
 ) -> tuple[FloatArray, FloatArray]:
-    """Waveforms (sources, samples) and log magnitudes (kinds, frames, bins) from `extract`."""
+    """Waveforms (sounds, samples) and log magnitudes (kinds, frames, bins) from `extract`."""
     data = np.memmap(path, np.float32, "r")
-    waveforms, spectrograms = np.split(data, [sources * samples])
+    waveforms, spectrograms = np.split(data, [sounds * samples])
     frames = frame_count(samples, signal)
-    return waveforms.reshape(sources, samples), spectrograms.reshape(-1, frames, signal.bins)
+    return waveforms.reshape(sounds, samples), spectrograms.reshape(-1, frames, signal.bins)
 
 
 def _log_magnitudes(waveform: FloatArray, signal: Signal) -> Iterator[FloatArray]:

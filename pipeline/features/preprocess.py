@@ -55,9 +55,8 @@ def write(
         with closing(NewFile(path, layout)) as new:
             for track, known in enumerate(places):
                 for old, row in known:
-                    with suppress(
-                        UserError
-                    ):  # damaged, or gone: another one, or it is computed again
+                    # damaged, or gone: another one, or it is computed again
+                    with suppress(UserError):
                         new.copy(track, old, row)
                         break
             unread = [track for track, done in enumerate(new.done) if not done]
@@ -146,13 +145,11 @@ def _reusable(paths: Sequence[Path], layout: Layout) -> list[list[tuple[FeatureF
     """Where each track's rows are already: files and the row in each, in the order of the paths."""
     places: list[list[tuple[FeatureFile, int]]] = [[] for _ in layout.keys]
     for path in paths:
-        if all(places):
-            break
         try:
             old = FeatureFile.open(path)
         except UserError:
             continue
-        if (old.kinds, old.sources, old.signal) != (layout.kinds, layout.sources, layout.signal):
+        if (old.kinds, old.sounds, old.signal) != (layout.kinds, layout.sounds, layout.signal):
             continue
         known = {key: row for row, key in enumerate(old.keys) if key}
         for place, key in zip(places, layout.keys, strict=True):

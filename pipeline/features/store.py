@@ -1,16 +1,16 @@
 """The feature store: one HDF5 file a dataset, written by preprocess, read by everyone after it.
 
     user block    `Seal`, one line of JSON
-    attributes    dataset, signals, sources, sample_rate, fft_size, hop_size
+    attributes    dataset, signals, sounds, sample_rate, fft_size, hop_size
     /spectrogram  float32 (kinds, frames, bins)  log magnitudes: the mixture, then each source
-    /waveform     float32 (sources, samples)     at the working rate; their sum is the mixture
+    /waveform     float32 (sounds, samples)      at the working rate: each source; their sum: the mixture
     /index/*      a row per track: track, first_frame, frames, first_sample, samples, key; silent
-                  (tracks, sources); spectrogram_crc32 (tracks, kinds), waveform_crc32 (tracks, sources)
+                  (tracks, sounds); spectrogram_crc32 (tracks, kinds), waveform_crc32 (tracks, sounds)
 
-A folder of unpaired recordings has one kind, the mixture or a source, and no waveforms: it is
-never evaluated. Tracks lie one behind the other. The layout is contiguous and written in the order
-of the inventory, so the same recordings give the same bytes. `key` stands for everything that a track's
-rows depend on: rows whose key is in the file that is replaced are copied from it.
+A folder of unpaired recordings has one kind and one sound, the mixture or a source. Tracks lie one
+behind the other. The layout is contiguous and written in the order of the inventory, so the same
+recordings give the same bytes. `key` stands for everything that a track's rows depend on: rows whose
+key is in the file that is replaced are copied from it.
 
 What is stored is what is read. The seal has a digest of everything but the two large arrays, and is
 compared before HDF5 sees the file: a damaged structure can crash it. Of the arrays, each track and
@@ -38,7 +38,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline.errors import UserError, in_one_line
 from pipeline.params import Signal
 
-FORMAT = 3
+FORMAT = 4
 ARRAYS = ("waveform", "spectrogram")
 """In the order in which they lie in the file."""
 INDEX = ("first_frame", "frames", "first_sample", "samples")
@@ -165,13 +165,13 @@ class FeatureFile:
     path: Path
     kinds: tuple[str, ...]
     """Of which there are log magnitudes."""
-    sources: tuple[str, ...]
-    """Of which there are waveforms."""
+    sounds: tuple[str, ...]
+    """Of which there are waveforms: the sources, or the only kind of a folder."""
     signal: Signal
     index: pd.DataFrame
     """Per track (its id is the index): first_frame, frames, first_sample, samples."""
     silent: NDArray[np.bool_]
-    """(tracks, sources)."""
+    """(tracks, sounds)."""
     keys: tuple[bytes, ...]
     """What each track's rows depend on (`Layout.keys`); empty where they were not computed."""
     checksums: dict[str, NDArray[np.uint32]]
@@ -190,8 +190,8 @@ class FeatureFile:
                 places = _checked(path, raw)
             with h5py.File(path, "r") as file:
                 attributes = dict(file.attrs)
-                kinds, sources = (
-                    tuple(map(str, attributes[name])) for name in ("signals", "sources")
+                kinds, sounds = (
+                    tuple(map(str, attributes[name])) for name in ("signals", "sounds")
                 )
                 signal = Signal(**{name: int(attributes[name]) for name in Signal.model_fields})
                 columns = {name: file[f"index/{name}"][()] for name in INDEX}
@@ -200,7 +200,7 @@ class FeatureFile:
                 keys = tuple(bytes(key) for key in file["index/key"][()])
                 checksums = {name: file[f"index/{name}_crc32"][()] for name in ARRAYS}
         index = pd.DataFrame(columns, index=pd.Index(names, name="track"))
-        return cls(path, kinds, sources, signal, index, silent, keys, checksums, places)
+        return cls(path, kinds, sounds, signal, index, silent, keys, checksums, places)
 
     def rows(self, tracks: Sequence[str]) -> list[int]:
         """Positions of tracks in the index. Raises UserError when one is not in the file."""
@@ -215,10 +215,10 @@ class FeatureFile:
         total = self.places.spectrogram[1] // (4 * len(self.kinds) * self.signal.bins)
         return self._rows("spectrogram", row, kind, self.kinds.index(kind), total)
 
-    def samples_of(self, row: int, source: str) -> Rows:
-        """Where the waveform (samples,) of a track's source is."""
-        total = self.places.waveform[1] // (4 * len(self.sources))
-        return self._rows("waveform", row, source, self.sources.index(source), total)
+    def samples_of(self, row: int, sound: str) -> Rows:
+        """Where the waveform (samples,) of a track's source is, or of what stands alone."""
+        total = self.places.waveform[1] // (4 * len(self.sounds))
+        return self._rows("waveform", row, sound, self.sounds.index(sound), total)
 
     def _rows(self, array: str, row: int, signal: str, number: int, total: int) -> Rows:
         """total: rows that each signal has in the array."""
@@ -240,9 +240,9 @@ class FeatureFile:
         return self._read([self.frames_of(row, kind) for kind in kinds], shape)
 
     def waveforms(self, row: int) -> FloatArray:
-        """Waveforms of the sources (sources, samples) of a track."""
+        """Waveforms of a track's sources (sources, samples), or of what stands alone (1, samples)."""
         shape = (int(self.index["samples"].to_numpy()[row]),)
-        return self._read([self.samples_of(row, source) for source in self.sources], shape)
+        return self._read([self.samples_of(row, sound) for sound in self.sounds], shape)
 
     def _read(self, wanted: Sequence[Rows], shape: tuple[int, ...]) -> FloatArray:
         found = np.empty((len(wanted), *shape), np.float32)
@@ -263,8 +263,8 @@ def check_features(
     """
     for name in datasets:
         found = FeatureFile.open(folder / f"{name}.h5")
-        # what stands alone has no waveforms of sources
-        if found.signal != signal or found.sources not in ((), tuple(sources)):
+        alone = found.kinds == found.sounds
+        if found.signal != signal or not (alone or found.sounds == tuple(sources)):
             raise unusable(
                 found.path, "computed with other `signal` or `sources` than params.yaml has"
             )

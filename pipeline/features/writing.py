@@ -17,7 +17,7 @@ from pipeline.datasets.inventory import Inventory
 from pipeline.features import extraction
 from pipeline.features.extraction import Extracted, load_extracted, working_length
 from pipeline.features.stft import frame_count
-from pipeline.features.store import ARRAYS, FORMAT, USER_BLOCK, FeatureFile, seal
+from pipeline.features.store import ARRAYS, FORMAT, USER_BLOCK, FeatureFile, reading, seal
 from pipeline.parallel import machine
 from pipeline.params import FOLDER, Signal
 from pipeline.tracks import MIXTURE, Recording
@@ -30,8 +30,8 @@ class Layout:
     dataset: str
     kinds: tuple[str, ...]
     """Of `spectrogram`: the mixture, then the sources; or the only one of a folder."""
-    sources: tuple[str, ...]
-    """Of `waveform`."""
+    sounds: tuple[str, ...]
+    """Of `waveform`: the sources; or the only kind of a folder."""
     signal: Signal
     tracks: tuple[str, ...]
     keys: tuple[bytes, ...]
@@ -59,7 +59,7 @@ class Layout:
         return cls(
             dataset=inventory.dataset,
             kinds=kinds,
-            sources=tuple(sources) if paired else (),
+            sounds=tuple(sources),
             signal=signal,
             tracks=tuple(recording.track.id for recording in inventory.recordings),
             keys=tuple(_key(base, recording, inventory) for recording in inventory.recordings),
@@ -82,7 +82,7 @@ class Layout:
     def bytes(self) -> int:
         """Size of the two large arrays."""
         frames, samples = int(self.frames.sum()), int(self.samples.sum())
-        return 4 * (len(self.kinds) * frames * self.signal.bins + len(self.sources) * samples)
+        return 4 * (len(self.kinds) * frames * self.signal.bins + len(self.sounds) * samples)
 
 
 def _key(base: "hashlib._Hash", recording: Recording, inventory: Inventory) -> bytes:
@@ -104,21 +104,21 @@ class NewFile:
     def __init__(self, path: Path, layout: Layout) -> None:
         """Write its structure to `path`: attributes, index and empty arrays."""
         self.path, self.layout = path, layout
-        tracks, kinds, sources = len(layout.tracks), len(layout.kinds), len(layout.sources)
+        tracks, kinds, sounds = len(layout.tracks), len(layout.kinds), len(layout.sounds)
         self.done = np.zeros(tracks, np.bool_)
         """Which tracks are there (tracks,)."""
         self._checksums = {
-            "waveform": np.zeros((tracks, sources), np.uint32),
+            "waveform": np.zeros((tracks, sounds), np.uint32),
             "spectrogram": np.zeros((tracks, kinds), np.uint32),
         }
         self._file = h5py.File(path, "w", userblock_size=USER_BLOCK)
         signal, text = layout.signal, h5py.string_dtype()
         self._file.attrs.update(dataset=layout.dataset, **signal.model_dump())
-        for name, values in (("signals", layout.kinds), ("sources", layout.sources)):
+        for name, values in (("signals", layout.kinds), ("sounds", layout.sounds)):
             self._file.attrs.create(name, list(values), dtype=text)
         frames, samples = int(layout.frames.sum()), int(layout.samples.sum())
         self._arrays = {
-            "waveform": self._file.create_dataset("waveform", (sources, samples), np.float32),
+            "waveform": self._file.create_dataset("waveform", (sounds, samples), np.float32),
             "spectrogram": self._file.create_dataset(
                 "spectrogram", (kinds, frames, signal.bins), np.float32
             ),
@@ -135,8 +135,8 @@ class NewFile:
     def place(self, track: int, extracted: Extracted) -> None:
         """Write what `extract` computed of a track."""
         layout = self.layout
-        sources, samples = len(layout.sources), int(layout.samples[track])
-        found = load_extracted(extracted.path, samples, sources, layout.signal)
+        sounds, samples = len(layout.sounds), int(layout.samples[track])
+        found = load_extracted(extracted.path, samples, sounds, layout.signal)
         for (name, rows), checksums in zip(self._rows(track), extracted[1:], strict=True):
             if checksums:
                 self._arrays[name][:, rows] = found[ARRAYS.index(name)]
@@ -146,12 +146,12 @@ class NewFile:
     def copy(self, track: int, old: FeatureFile, row: int) -> None:
         """Copy a track from an older file, in bounded memory.
 
-        Raises UserError when it is damaged there; the track is then not done.
+        Raises UserError when it is damaged there, or the file is gone; the track is then not done.
         """
         layout = self.layout
-        with old.path.open("rb") as file:
+        with reading(old.path), old.path.open("rb") as file:
             for (name, rows), signals in zip(
-                self._rows(track), (layout.sources, layout.kinds), strict=True
+                self._rows(track), (layout.sounds, layout.kinds), strict=True
             ):
                 of = old.samples_of if name == "waveform" else old.frames_of
                 for number, signal in enumerate(signals):

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from pipeline.networks.slots import SlottedSeparator
+
 UNNAMED = {"separators": "unet", "critics": "dcgan"}
 """The networks of settings that name none: those of model folders from before there was a choice."""
 
@@ -16,7 +18,10 @@ def build_separator(settings: Mapping[str, Any], bins: int, sources: int) -> nn.
     settings: the section `separator` of params.yaml. Raises ValueError for an unknown network, and
     TypeError for settings that it does not take.
     """
-    return _build("separators", settings, bins=bins, sources=sources)
+    own = dict(settings)
+    slots = own.pop("slots", 1)
+    network = _build("separators", own, bins=bins, sources=sources * slots)
+    return SlottedSeparator(network, sources, slots) if slots > 1 else network
 
 
 def build_critic(settings: Mapping[str, Any], bins: int) -> nn.Module:

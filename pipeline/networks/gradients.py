@@ -22,3 +22,15 @@ def input_gradient(critic: CriticNetwork, seen: Tensor) -> Tensor:
             scores.sum(), at, create_graph=differentiable, materialize_grads=True
         )
     return gradient
+
+
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's, of each item of (n, ...) over all its values: float64 (n,); NaN where one is constant.
+
+    Of what a critic asks of an estimate with what that lacks it says whether the critic has learned to
+    ask for the latter (paper, Figure 3).
+    """
+    first, second = (one.double().flatten(1) for one in (a, b))
+    first, second = (one - one.mean(dim=1, keepdim=True) for one in (first, second))
+    size = (first.square().sum(dim=1) * second.square().sum(dim=1)).sqrt()
+    return (first * second).sum(dim=1) / size

@@ -124,7 +124,7 @@ def cut(run: Run, choices: Sequence[Choice], device: str = "cpu") -> Iterator[Ex
         references = store.waveforms(store.rows([choice.track])[0])
         mixture = mixture_of(references)
         rate = store.signal.sample_rate
-        energy = references[store.sources.index(source)].astype(np.float64) ** 2
+        energy = references[store.sounds.index(source)].astype(np.float64) ** 2
         length = round(SECONDS * rate)
         start = loudest(energy, length, max(round(STEP * rate), 1))
         part = slice(start, start + length)
@@ -137,8 +137,8 @@ def cut(run: Run, choices: Sequence[Choice], device: str = "cpu") -> Iterator[Ex
             start / rate,
             store.signal,
             mixture[part],
-            dict(zip(store.sources, references[:, part], strict=True)),
-            {name: {model: found[model][name] for model in found} for name in store.sources},
+            dict(zip(store.sounds, references[:, part], strict=True)),
+            {name: {model: found[model][name] for model in found} for name in store.sounds},
         )
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import Field
 
 from pipeline import params
-from pipeline.comparison import aggregation, histories, long_table, minutes
+from pipeline.comparison import aggregation, budgets, histories, long_table, minutes
 from pipeline.comparison.aggregation import ALL, Means
 from pipeline.critique import critic_table
 from pipeline.datasets import inventory
@@ -62,6 +62,10 @@ class Run:
     """results/minutes.csv: gains by the minutes of recordings; no rows where nothing was swept."""
     critics: pd.DataFrame
     """results/critics.csv: what the critics have learned; no rows where no model has one."""
+    likeness: pd.DataFrame
+    """results/likeness.csv: how like real sources estimates are."""
+    budget: pd.DataFrame
+    """`budgets.budgets`: what each model has seen."""
     split: pd.DataFrame
     inventories: tuple[Inventory, ...]
     configs: Mapping[str, Description]
@@ -126,6 +130,13 @@ def load(
         table=long_table.load_long_table(results / "table.csv", again, COMPARE),
         gains=minutes.load(results / "minutes.csv", again, COMPARE),
         critics=critic_table.load(results / "critics.csv", f"delete it and {CRITICS}", CRITICS),
+        likeness=critic_table.load(
+            results / "likeness.csv",
+            f"delete it and {CRITICS}",
+            CRITICS,
+            critic_table.LIKENESS,
+        ),
+        budget=budgets.budgets(histories.load(results / "curves.csv", again, COMPARE), settings),
         split=split,
         inventories=tuple(
             inventory.load(data / "inventory" / f"{name}.json") for name in settings.datasets

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from pipeline.comparison import markdown, minutes, revisions
+from pipeline.comparison import aggregation, markdown, minutes, revisions
+from pipeline.comparison.aggregation import ALL, UNSEEN
 from pipeline.critique import critic_table
 from pipeline.evaluation.metrics import HEADLINE, REPORTED, named
 from pipeline.files import atomic_path
@@ -22,6 +23,7 @@ from pipeline.report.excerpts import Excerpt
 from pipeline.report.finished_run import Run
 from pipeline.report.pictures import Picture
 from pipeline.tracks import TrackName
+from pipeline.ways import Model
 
 TEMPLATES = Path(__file__).with_name("templates")
 MINUTES = {
@@ -74,11 +76,15 @@ def write(run: Run, target: Path, top: Path = Path(), say: Callable[[str], None]
             "numbers": numbers,
             "distributions": distributions(run, numbers),
             "swatches": {name: plots.swatch(models, name) for name in models},
+            "ways": way_plots(run),
+            "way_of": {name: one.way for name, one in run.params.models.items()},
+            "alphas": alpha_plots(run),
             "gains": gain_plots(run),
             "curves": curve_plots(run),
             "excerpts": shown,
             "excerpts_asked": critic_table.EXCERPTS,
             "critic_rows": tables.critic_rows(run),
+            "likeness_rows": tables.likeness_rows(run),
             "wishes": critics.wishes(run, choices, folder),
             "counts": finished_run.split_counts(run),
             "parameters": parameters_yaml(run),
@@ -148,6 +154,49 @@ def distributions(run: Run, numbers: dict[TrackName, int]) -> dict[str, dict[str
                 name = f"{source} {dataset}"
                 found[source][dataset] = plots.distribution(own, models, limits, name)
     return found
+
+
+def way_plots(run: Run) -> list[tuple[str, str]]:
+    """(what it is, SVG) of every model's difference to the baseline, seen and unseen kinds."""
+    table = run.table[run.table["metric"] == HEADLINE]
+    table = table[table["model"].isin(list(run.params.models)) & table["difference"].notna()]
+    ends = table[["difference", "difference_low", "difference_high"]].to_numpy(float)
+    if table["model"].nunique() < 2 or np.isnan(ends).all():
+        return []
+    limits = min(float(np.nanmin(ends)), 0.0), max(float(np.nanmax(ends)), 0.0)
+    margin = 0.05 * (limits[1] - limits[0]) or 0.5
+    unseen = aggregation.unseen_datasets(run.split)
+    kinds = [name for name in dict.fromkeys(table["test_set"]) if name not in (ALL, *unseen)]
+    drawn = []
+    for source in run.params.sources:
+        for kind in kinds or [ALL]:
+            rows = table[(table["source"] == source) & (table["test_set"] == kind)]
+            span = (limits[0] - margin, limits[1] + margin)
+            svg = plots.differences(rows, list(run.params.models), span, f"way {source} {kind}")
+            what = "unseen kinds" if kind == UNSEEN else f"{kind}, seen in pairs"
+            drawn.append((f"{source}: {what if kinds else 'all'}", svg))
+    return drawn
+
+
+def alpha_plots(run: Run) -> list[tuple[str, str]]:
+    """(what it is, SVG) of the difference to the baseline by alpha: models that differ in it alone."""
+    kinds: dict[str, dict[str, Model]] = {}
+    for name, model in run.params.models.items():
+        if model.critics:
+            rest = model.model_dump_json(exclude={"alpha", "fraction"})
+            kinds.setdefault(rest, {})[name] = model
+    drawn = []
+    for models in kinds.values():
+        fixed = {name: own.alpha for name, own in models.items() if own.alpha not in ("auto", 0)}
+        if len(set(fixed.values())) < 2:
+            continue
+        words = {name: f"auto, {own.fraction:g}" for name, own in models.items() if own.fraction}
+        table = run.table[(run.table["metric"] == HEADLINE) & run.table["model"].isin(list(models))]
+        way = next(iter(models.values())).way
+        for (test_set, source), rows in table.groupby(["test_set", "source"], sort=False):
+            svg = plots.alphas(rows, fixed, words, f"alpha {way} {test_set} {source}")
+            drawn.append((f"{way}, {test_set}, {source}", svg))
+    return drawn
 
 
 def gain_plots(run: Run) -> dict[str, list[tuple[str, str]]]:

@@ -193,6 +193,76 @@ def gains(points: pd.DataFrame, over: str, ways: Sequence[str], label: str, name
         return _svg(figure)
 
 
+ENDS = ("difference", "difference_low", "difference_high")
+
+
+def differences(
+    rows: pd.DataFrame, models: Sequence[str], limits: tuple[float, float], name: str
+) -> str:
+    """A row per model: its difference to the baseline, with the interval where there is one.
+
+    rows: of results/table.csv, of one test set, source and metric; limits: of the axis, dB.
+    """
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+        shown = rows[rows["difference"].notna()].set_index("model")
+        figure = Figure((WIDTH, 0.55 + 0.3 * len(shown)), layout="constrained")
+        axes = figure.add_subplot()
+        axes.axvline(0, color=INK, lw=0.7)
+        kept = [(one, own) for one, own in look(models).items() if one in shown.index]
+        for row, (model, (colour, marker, _)) in enumerate(kept):
+            own = shown.loc[[model]].iloc[0]
+            middle, low, high = (float(own[end]) for end in ENDS)
+            axes.plot([low, high], [row, row], color=colour, lw=1.6, solid_capstyle="butt")
+            axes.plot([middle], [row], color=colour, marker=marker, ms=6)
+        axes.set_yticks(range(len(kept)), [model for model, _ in kept])
+        axes.set_ylim(len(kept) - 0.4, -0.6)
+        axes.set_xlim(*limits)
+        axes.set_xlabel("SDR less the baseline's, dB")
+        axes.grid(axis="x")
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0)
+        axes.spines["left"].set_visible(False)
+        return _svg(figure)
+
+
+def alphas(
+    rows: pd.DataFrame, fixed: Mapping[str, Any], words: Mapping[str, str], name: str
+) -> str:
+    """Differences to the baseline against alpha; where alpha is found in training, lines across.
+
+    rows: of results/table.csv, of one test set, source and metric; fixed: alpha of some models; words:
+    what is written at the lines of others.
+    """
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+        shown = rows.set_index("model")
+        figure = Figure((WIDTH, 2.25), layout="constrained")
+        axes = figure.add_subplot()
+        axes.axhline(0, color=INK, lw=0.7)
+        own = shown.loc[sorted((one for one in fixed if one in shown.index), key=fixed.__getitem__)]
+        middle, low, high = (own[end].to_numpy(float) for end in ENDS)
+        reach = np.nan_to_num(np.stack([middle - low, high - middle]))
+        looks = list(look(["fixed", *words]).values())
+        colour, marker, line = looks[0]
+        axes.errorbar(
+            [float(fixed[one]) for one in own.index], middle, yerr=reach, color=colour, ls=line,
+            lw=1.6, marker=marker, ms=5, capsize=3, elinewidth=1.0, label="fixed",
+        )  # fmt: skip
+        for (model, said), (colour, _, line) in zip(words.items(), looks[1:], strict=True):
+            found = shown.loc[[model]].iloc[0]
+            axes.axhline(float(found["difference"]), color=colour, ls=line, lw=1.6, label=said)
+            ends = [float(found[end]) for end in ENDS[1:]]
+            if not np.isnan(ends).any():
+                axes.axhspan(*ends, color=colour, alpha=0.12, lw=0)
+        axes.set_xscale("log")
+        axes.set_xlabel("alpha")
+        axes.set_ylabel("difference in SDR, dB")
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0)
+        figure.legend(loc="outside upper center", ncols=3, handlelength=3)
+        return _svg(figure)
+
+
 def swatch(models: Sequence[str], model: str) -> str:
     """A model's marker on its line, small enough for a line of text."""
     colour, marker, line = look(models)[model]

@@ -54,6 +54,19 @@ class CriticRow:
 
 
 @dataclass(frozen=True)
+class LikenessRow:
+    """How like the real ones of a source a model's estimates are, as text."""
+
+    test_set: str
+    source: str
+    model: str
+    frechet: str
+    floor: str
+    mixture: str
+    leakage: str
+
+
+@dataclass(frozen=True)
 class TrackRow:
     """A test track."""
 
@@ -174,6 +187,20 @@ def critic_rows(run: Run) -> list[CriticRow]:
     return rows
 
 
+def likeness_rows(run: Run) -> list[LikenessRow]:
+    """Every model on every test set and source."""
+    rows = []
+    for (test_set, source, model), found in run.likeness.groupby(
+        ["test_set", "source", "model"], sort=False
+    ):
+        floor, mixture = (plain(found[name].mean()) for name in ("floor", "mixture"))
+        frechet, leakage = (_range(found[name]) for name in ("frechet", "leakage"))
+        about = (str(test_set), str(source), str(model))
+        rows.append(LikenessRow(*about, frechet, floor, mixture, leakage))
+    order = {name: place for place, name in enumerate(dict.fromkeys(r.test_set for r in rows))}
+    return sorted(rows, key=lambda row: (order[row.test_set], run.params.sources.index(row.source)))
+
+
 def _range(values: pd.Series) -> str:
     """The mean over seeds, and between what; a dash where there is none."""
     values = values.dropna()
@@ -192,6 +219,14 @@ def curve_names(run: Run) -> list[tuple[str, str]]:
         ("training/L_add", "L_add"),
         *((f"training/distance_{source}", f"distance, {source}") for source in sources),
         *((f"training/penalty_{source}", f"penalty, {source}") for source in sources),
+        *(
+            (f"validation/distance_{source}", f"distance, {source}, validation")
+            for source in sources
+        ),
+        *((f"validation/correlation_{source}", f"correlation, {source}") for source in sources),
+        ("training/L_teacher", "L_teacher"),
+        ("training/L_mixit", "L_mixit"),
+        ("training/alpha", "alpha"),
     ]
     there = {name for curves in run.histories.values() for name in curves}
     return [(name, label) for name, label in named if name in there]

@@ -27,7 +27,6 @@ from pipeline.networks.interfaces import CriticNetwork, SeparatorNetwork
 from pipeline.params import (
     OF_SEED,
     CriticSettings,
-    Name,
     Params,
     Precision,
     SeparatorSettings,
@@ -35,6 +34,7 @@ from pipeline.params import (
     check_sources,
     of_seed,
 )
+from pipeline.sections import Name
 from pipeline.text_files import read_json, shown
 
 FORMAT = 1
@@ -228,7 +228,7 @@ def read_trained(model: Path, seed: int, params: Params) -> Description:
     for key, trained, expected in (
         ("model", found.model, name), ("seed", found.seed, seed),
         ("sources", found.sources, params.sources), ("signal", found.signal, params.signal),
-        ("separator", found.separator, params.separator),
+        ("separator", found.separator, params.separator_of(name)),
         ("critics", found.critics, params.models[name].critics),
     ):  # fmt: skip
         if trained != expected:

@@ -4,7 +4,6 @@ Nothing is carried from one batch to the next, so a resumed run, a run on other 
 interrupted anywhere draw the same excerpts.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,16 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.training.pools import Pool
-
-
-def generator(seed: int, stream: str, step: int) -> np.random.Generator:
-    """The random numbers of one step of one stream: a counter-based generator, nothing to store."""
-    key = hashlib.blake2b(f"{seed}/{stream}".encode(), digest_size=16).digest()
-    # the step is the counter's highest word: 2**192 numbers lie between two steps
-    return np.random.Generator(
-        np.random.Philox(key=np.frombuffer(key, np.uint64), counter=[0, 0, 0, step])
-    )
+from pipeline.training.mixing import HeardMixtures, Mixer
+from pipeline.training.pools import Pool, amplify, generator
 
 
 class CriticBatch(NamedTuple):
@@ -44,8 +35,16 @@ class SeparatorBatch(NamedTuple):
     """Supervised, with context (n, bins, frames + 2 * context)."""
     sources: Tensor
     """Of these mixtures (n, sources, bins, frames)."""
-    unlabelled: Tensor | None
+    unlabelled: Tensor | None = None
     """Other mixtures with context; None for a purely supervised model."""
+    spectra: Tensor | None = None
+    """For a teacher that remixes: complex spectra of unlabelled mixtures, with twice the context, and
+    as many frames more as its network needs."""
+    permutations: Tensor | None = None
+    """And of which excerpt each source is taken (sources, n)."""
+    pairs: tuple[Tensor, Tensor] | None = None
+    """For mixture invariant training: sums of two unlabelled mixtures with context (n, bins, frames),
+    and the two (n, 2, bins, frames)."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,11 @@ class Batches:
     """Recordings of a source alone, for each source that has a critic, by its number."""
     part: slice = field(default_factory=lambda: slice(None))
     """Which excerpts of every batch are handed out: those of one of several processes."""
+    mixer: Mixer | None = None
+    """Draws supervised excerpts in place of `supervised`."""
+    remixes: HeardMixtures | None = None
+    sums: HeardMixtures | None = None
+    """What draws `spectra`, and `pairs`, of batches that have them."""
 
     def for_critics(self, step: int, numbers: Mapping[str, int]) -> CriticBatch:
         """numbers: of the sources that have a critic, by name."""
@@ -74,10 +78,15 @@ class Batches:
 
     def for_separator(self, step: int) -> SeparatorBatch:
         unlabelled = self.mixture("separator", step) if self.mixtures is not None else None
-        return SeparatorBatch(*self.paired(step), unlabelled)
+        drawn = (self.seed, step, self.batch_size, self.part)
+        spectra, permutations = self.remixes.shuffled(*drawn) if self.remixes else (None, None)
+        pairs = self.sums.summed(*drawn) if self.sums else None
+        return SeparatorBatch(*self.paired(step), unlabelled, spectra, permutations, pairs)
 
     def paired(self, step: int) -> tuple[Tensor, Tensor]:
         """Mixtures with context (n, bins, frames) and their sources (n, sources, bins, frames)."""
+        if self.mixer:
+            return self.mixer.paired(self.seed, step, self.batch_size, self.part)
         pool = self.supervised
         starts = pool.draw(generator(self.seed, "supervised", step), self.batch_size)[self.part]
         return pool.gather(starts, 0, context=True), pool.gather_sources(starts)
@@ -135,8 +144,3 @@ class BatchesAhead(Batches):
         coming = self._background.submit(draw, *stream, step=step + 1, **options)
         self._coming[(*key, step + 1)] = coming
         return batch
-
-
-def amplify(log_magnitudes: Tensor, gains: Tensor) -> Tensor:
-    """Scale the linear magnitudes behind log magnitudes (n, bins, frames) by gains (n,)."""
-    return torch.expm1(log_magnitudes).mul_(gains[:, None, None]).log1p_()

@@ -25,7 +25,10 @@ ELSEWHERE = {"seeds", "models", "evaluation", "synthetic", "datasets"}
 
 def fingerprints(params: Params, name: str, split: pd.DataFrame, features: Path) -> dict[int, str]:
     """The fingerprint of model `name` with each of its seeds, in hexadecimal."""
+    start = params.models[name].start_from
+    weights = sorted(Path(start).rglob("*.safetensors")) if start else []
     parts: dict[str, Any] = {
+        "start": [files.md5(path) for path in weights],
         "params": params.model_dump(exclude=ELSEWHERE),
         "model": params.models[name].model_dump(),
         "split": split.to_csv(index=False),

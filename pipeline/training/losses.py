@@ -59,9 +59,16 @@ def _named(kind: str) -> ModuleType:
 
 
 def gradient_penalty(
-    input_gradient: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
+    input_gradient: Callable[[Tensor], Tensor],
+    real: Tensor,
+    fake: Tensor,
+    epsilon: Tensor,
+    one_sided: bool = True,
 ) -> Tensor:
-    """One-sided gradient penalty: mean over the batch of max(|grad| - 1, 0)^2 (section 3.1, eq. 4).
+    """Gradient penalty: mean over the batch of max(|grad| - 1, 0)^2 (section 3.1, eq. 4).
+
+    Two-sided: of (|grad| - 1)^2 (Gulrajani et al., Improved Training of Wasserstein GANs, NeurIPS 2017,
+    eq. 3).
 
     input_gradient: the gradient of a critic's scores at excerpts (n, ...), itself differentiable
     (`networks.gradients`). real, fake (n, ...); epsilon (n,) in [0, 1] places each interpolate
@@ -70,5 +77,7 @@ def gradient_penalty(
     epsilon = epsilon.view(-1, *[1] * (real.dim() - 1))
     gradient = input_gradient((epsilon * real + (1 - epsilon) * fake).detach())
     squares = gradient.flatten(1).pow(2).sum(dim=1)
-    # Below 1 the penalty is zero anyway; the clamp keeps the root away from its infinite slope at 0.
-    return (squares.clamp_min(1).sqrt() - 1).pow(2).mean()
+    # Below 1 the one-sided penalty is zero anyway; both clamps keep the root away from its infinite slope
+    # at 0.
+    lowest = 1.0 if one_sided else torch.finfo(squares.dtype).eps
+    return (squares.clamp_min(lowest).sqrt() - 1).pow(2).mean()

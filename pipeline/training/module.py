@@ -3,9 +3,11 @@
 What an update computes is in `step`.
 """
 
+import copy
 import math
 import signal
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -17,11 +19,13 @@ from torch.optim import Adam
 
 from pipeline.errors import Stopped, UserError
 from pipeline.networks.builders import build_critic, build_separator
-from pipeline.params import Model, Params
+from pipeline.networks.gradients import correlation, input_gradient
+from pipeline.params import Params
 from pipeline.training.batches import Batches
 from pipeline.training.losses import excerpt_losses
 from pipeline.training.pools import Pool
 from pipeline.training.replicas import ALONE, Replica
+from pipeline.training.starts import freeze, normalise, start
 from pipeline.training.step import Losses, State, critic_step, separator_step
 
 Curves = dict[str, list[tuple[int, float]]]
@@ -36,25 +40,36 @@ class AdversarialSeparation(lightning.LightningModule):
     def __init__(
         self,
         params: Params,
-        model: Model,
+        name: str,
         seed: int,
         batches: Batches,
         validation: Pool,
         replica: Replica = ALONE,
     ) -> None:
+        """model: a name under `models` of params."""
         super().__init__()
         self.automatic_optimization = False
-        self.params, self.model, self.replica = params, model, replica
+        self.params, self.model, self.replica = params, params.models[name], replica
+        model = self.model
         self.batches, self.validation = batches, validation
         bins = params.signal.bins
         # the separator first: all models of one seed start from the same separator
         torch.manual_seed(seed)
-        self.separator = build_separator(params.separator.model_dump(), bins, len(params.sources))
+        settings = params.separator_of(name).model_dump()
+        self.separator = build_separator(settings, bins, len(params.sources))
         self.critics = nn.ModuleDict(
             {source: build_critic(params.critic.model_dump(), bins) for source in model.critics}
         )
+        if model.penalty == "spectral":
+            normalise(self.critics)
+        if model.start_from is not None:
+            start(self.separator, Path(model.start_from), params, name)
+        freeze(self.separator, model.freeze, name)
         self.to(memory_format=torch.channels_last)
-        self.state = State(self.separator, self.critics, params.sources)
+        self.teacher = (
+            copy.deepcopy(self.separator).requires_grad_(False) if model.teacher else None
+        )
+        self.state = State(self.separator, self.critics, params.sources, teacher=self.teacher)
         self.losses: Losses = {}
         """Of the running step, as far as it has come."""
         self.seen = torch.zeros(())
@@ -70,6 +85,9 @@ class AdversarialSeparation(lightning.LightningModule):
         """Set from outside: stop after the running update, with a checkpoint."""
         self.validated = torch.zeros(2, dtype=torch.float64)
         """Of the running validation pass: the excerpts' weighted losses summed, and their weights."""
+        self.asked = torch.zeros(len(model.critics), 4, dtype=torch.float64)
+        """Of each critic in the running validation pass: weighted sums of its scores of real less
+        estimated excerpts and of its gradient's correlation with what these lack, and both weights."""
         self.peaks = torch.zeros(len(params.sources), 2)
         """Largest estimate and reference of each source in the running validation pass, as far as it
         was looked at: whether they are above zero is what counts."""
@@ -77,7 +95,10 @@ class AdversarialSeparation(lightning.LightningModule):
     def configure_optimizers(self) -> list[Adam]:
         networks = [self.separator, *self.critics.values()]
         rate = self.params.training.learning_rate
-        return [Adam(network.parameters(), lr=rate, fused=True) for network in networks]
+        trained = (
+            [one for one in network.parameters() if one.requires_grad] for network in networks
+        )
+        return [Adam(weights, lr=rate, fused=True) for weights in trained]
 
     # ------------------------------------------------------------------------------- one step
 
@@ -100,7 +121,7 @@ class AdversarialSeparation(lightning.LightningModule):
         numbers = {source: self.params.sources.index(source) for source in self.critics}
         while numbers and state.critic_updates < (state.steps + 1) * settings.critic_steps:
             critic_batch = self.batches.for_critics(state.critic_updates, numbers)
-            self.losses |= critic_step(state, critic_batch, settings, self.agree)
+            self.losses |= critic_step(state, critic_batch, self.model, settings, self.agree)
             self.stop_if_asked()
         batch = self.batches.for_separator(state.steps)
         self.losses |= separator_step(state, batch, self.model, settings, self.agree)
@@ -134,6 +155,13 @@ class AdversarialSeparation(lightning.LightningModule):
         loss = (total / weights).item()
         means = {name: (total / steps).float().item() for name, total in self.totals.items()}
         means = {f"training/{name}": mean for name, mean in means.items()} | {MONITOR: loss}
+        for source, (distance, agreement, weight, defined) in zip(
+            self.critics, self.asked.tolist(), strict=True
+        ):
+            if weight:
+                means[f"validation/distance_{source}"] = distance / weight
+            if defined:
+                means[f"validation/correlation_{source}"] = agreement / defined
         for name, mean in means.items():
             # the x axis of the curves: separator updates, not the optimisers' steps taken together
             self.history.setdefault(name, []).append((self.state.steps, mean))
@@ -202,6 +230,7 @@ class AdversarialSeparation(lightning.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.validated = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self.asked = torch.zeros_like(self.asked, device=self.device)
         self.peaks.zero_()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> STEP_OUTPUT:
@@ -214,6 +243,14 @@ class AdversarialSeparation(lightning.LightningModule):
         losses = excerpt_losses(estimates, references).double()
         weights = weights.to(losses)
         self.validated += torch.stack([(losses * weights).sum(), weights.sum()])
+        for number, (source, critic) in enumerate(self.state.named_critics().items()):
+            place = self.params.sources.index(source)
+            fake, real = critic.view(estimates[:, place]), critic.view(references[:, place])
+            distances = (critic(real) - critic(fake))[:, 0].double()
+            agreeing = correlation(input_gradient(critic, fake), real - fake)
+            known = weights * ~agreeing.isnan()
+            sums = [(distances * weights).sum(), (agreeing.nan_to_num() * known).sum()]
+            self.asked[number] += torch.stack([*sums, weights.sum(), known.sum()])
         if (self.peaks == 0).any():  # until every source was heard, in the first batch as a rule
             peaks = torch.stack([estimates.amax((0, 2, 3)), references.amax((0, 2, 3))], dim=1)
             self.peaks = torch.maximum(self.peaks, peaks.cpu())
@@ -223,6 +260,9 @@ class AdversarialSeparation(lightning.LightningModule):
         """Raises UserError when a source is estimated as zero for every validation excerpt."""
         total, weights = self.replica.sum(list(self.validated))
         self.validated = torch.stack([total, weights])
+        if len(self.critics):
+            asked = self.replica.sum(list(self.asked.flatten()))
+            self.asked = torch.stack(asked).view_as(self.asked)
         loss = (total / weights).float()
         self.stop_unless_finite({MONITOR: loss})
         self.peaks = self.replica.maximum(self.peaks)
@@ -237,14 +277,14 @@ class AdversarialSeparation(lightning.LightningModule):
     # ----------------------------------------------------------------------------- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        for name in ("steps", "critic_updates"):
+        for name in ("steps", "critic_updates", "lengths"):
             checkpoint[name] = getattr(self.state, name)
         checkpoint |= {"history": self.history, "best": self.best}
         for name in ("losses", "totals"):
             checkpoint[name] = {key: value.detach() for key, value in getattr(self, name).items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        for name in ("steps", "critic_updates"):
+        for name in ("steps", "critic_updates", "lengths"):
             setattr(self.state, name, checkpoint[name])
         for name in ("losses", "totals"):
             moved = {key: value.to(self.device) for key, value in checkpoint[name].items()}

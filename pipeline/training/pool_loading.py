@@ -6,7 +6,7 @@ Where the frames are is the machine's affair: the excerpts are the same to the b
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,7 +24,7 @@ from torch import Tensor
 from pipeline.errors import UserError
 from pipeline.features.store import FeatureFile, Rows, reading
 from pipeline.parallel.machine import side_by_side
-from pipeline.tracks import Role
+from pipeline.tracks import MIXTURE, Role
 from pipeline.training.pools import Pool, layout, silence, width
 
 PLACES = ("auto", "device", "memory", "disk")
@@ -75,9 +75,52 @@ class RandomPart(NamedTuple):
         return kept, torch.tensor([used[number] for number in kept])
 
 
+class Blocks(NamedTuple):
+    """A track's waveform as blocks of a hop: frame f of its STFT is made of the blocks f and f + 1.
+
+    Silence stands for the half window before its first sample, and for what follows its last one. A
+    mixture is the sum of its sources.
+    """
+
+    waveforms: tuple[Rows, ...]
+    """What is summed."""
+    hop: int
+    frames: int
+
+    @property
+    def path(self) -> Path:
+        return self.waveforms[0].path
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(blocks, hop)"""
+        return self.frames + 1, self.hop
+
+    def read(self, handle: int, target: NDArray[np.float32], begin: int) -> None:
+        """Fill `target` (blocks, hop) with the blocks from number `begin` on."""
+        target[:] = 0
+        samples = target.reshape(-1)
+        first = (begin - 1) * self.hop  # of the waveform, where `target` begins
+        low, high = max(first, 0), min(first + len(samples), self.waveforms[0].shape[0])
+        if low < high:
+            part = np.empty(high - low, np.float32)
+            for rows in self.waveforms:
+                rows.read(handle, part, low)
+                samples[low - first : high - first] += part
+
+    def pieces(self, handle: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """All blocks; raises UserError unless all waveforms are what was stored."""
+        whole = np.zeros(self.shape, np.float32)
+        heard = whole.reshape(-1)[self.hop :]
+        for rows in self.waveforms:
+            for begin, piece in rows.pieces(handle):
+                heard[begin : begin + len(piece)] += piece
+        yield 0, whole
+
+
 def load_pool(
     split: pd.DataFrame,
-    role: Role,
+    roles: Sequence[Role],
     folder: Path,
     kinds: Sequence[str],
     length: int,
@@ -85,17 +128,19 @@ def load_pool(
     device: torch.device,
     place: str = "auto",
     part: RandomPart | None = None,
+    hop: int = 0,
 ) -> Pool:
-    """The tracks of one role that have all of `kinds`, from the feature files under `folder`.
+    """The tracks of some roles that have all of `kinds`, from the feature files under `folder`.
 
-    kinds: which to keep, by name; `Pool.gather` counts within these. device: where excerpts are
+    kinds: which to keep, by name; `Pool.gather` counts within these. hop: 0 for log magnitudes, else
+    waveforms as blocks of so many samples. device: where excerpts are
     wanted. place: one of PLACES; auto takes the first that has room. part: what is used of all these
     tracks, None for all. Raises UserError when no track has the kinds, when there is less than the part
     asks for, and when the frames of a track are not what was stored; those that stay on the disk are
     compared when they are first asked for.
     """
-    chosen = split[split["role"] == role]
-    rows: list[list[Rows]] = [[] for _ in kinds]
+    chosen = split[split["role"].isin(list(roles))]
+    rows: list[list[Rows | Blocks]] = [[] for _ in kinds]
     taken = []
     for name in chosen["dataset"].unique():
         features = FeatureFile.open(folder / f"{name}.h5")
@@ -103,18 +148,24 @@ def load_pool(
             taken.append(chosen[chosen["dataset"] == name])
             for row in features.rows(taken[-1]["track"].tolist()):
                 for found, wanted in zip(rows, kinds, strict=True):
-                    found.append(features.frames_of(row, wanted))
+                    found.append(
+                        blocks_of(features, row, wanted, hop)
+                        if hop
+                        else features.frames_of(row, wanted)
+                    )
     if not rows[0]:
         raise UserError(
-            f"{folder}: no track with the role {role} has {' and '.join(kinds)}; add a dataset or a"
-            " folder of unpaired recordings that has"
+            f"{folder}: no track with the role {' or '.join(roles)} has {' and '.join(kinds)}; add a"
+            " dataset or a folder of unpaired recordings that has"
         )
     bins = rows[0][0].shape[1]
     tracks = pd.concat(taken)
     lengths = torch.tensor([one.shape[0] for one in rows[0]])
     if part is not None:
-        kept, lengths = part.of(tracks, lengths)
+        kept, lengths = part.of(tracks, lengths - 1 if hop else lengths)
+        lengths = lengths + 1 if hop else lengths
         tracks, rows = tracks.iloc[kept], [[row[number] for number in kept] for row in rows]
+    length += 1 if hop else 0  # a frame is made of its block and the next
     first, total = layout(lengths, length, context)
     pool = partial(
         Pool, first=first, lengths=lengths, length=length, context=context, device=device,
@@ -130,6 +181,13 @@ def load_pool(
             block = on_disk.read(kind, start[None], 0, int(count))[0]
             frames[kind, start : start + count] = block.to(frames.device)
     return pool(frames)
+
+
+def blocks_of(features: FeatureFile, row: int, kind: str, hop: int) -> Blocks:
+    """The waveform of a track's source, or of its mixture, as blocks."""
+    summed = features.sounds if kind == MIXTURE and kind not in features.sounds else (kind,)
+    waveforms = tuple(features.samples_of(row, one) for one in summed)
+    return Blocks(waveforms, hop, int(features.index["frames"].to_numpy()[row]))
 
 
 def shares(tracks: pd.DataFrame) -> Tensor | None:
@@ -173,7 +231,7 @@ def free_memory() -> int:
 class FramesOnDisk:
     """The frames of a pool, left in their feature files: reads only the excerpts asked for."""
 
-    rows: Sequence[Sequence[Rows]]
+    rows: Sequence[Sequence[Rows | Blocks]]
     """Of each kind, those of each track."""
     first: Tensor
     """First frame of each track, counted as in `Pool`."""

@@ -1,5 +1,6 @@
 """The log magnitudes of some tracks, one behind the other, and excerpts of them."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -8,6 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+
+def generator(seed: int, stream: str, step: int) -> np.random.Generator:
+    """The random numbers of one step of one stream: a counter-based generator, nothing to store."""
+    key = hashlib.blake2b(f"{seed}/{stream}".encode(), digest_size=16).digest()
+    # the step is the counter's highest word: 2**192 numbers lie between two steps
+    return np.random.Generator(
+        np.random.Philox(key=np.frombuffer(key, np.uint64), counter=[0, 0, 0, step])
+    )
 
 
 def silence(kinds: int, frames: int, bins: int, device: torch.device | None = None) -> Tensor:
@@ -114,6 +124,13 @@ class Pool:
         """Excerpts of every kind but the first, which is the mixture (n, sources, bins, frames)."""
         return self._rows(starts, slice(1, len(self.frames)), False).permute(1, 0, 3, 2)
 
+    def samples(self, starts: Tensor, kind: int) -> Tensor:
+        """Of a pool of blocks (`pool_loading.Blocks`): what excerpts are made of (n, samples).
+
+        With their context; frame f of an excerpt starts at sample f * hop_size.
+        """
+        return self._rows(starts, slice(kind, kind + 1), True)[0].flatten(1)
+
     def _rows(self, starts: Tensor, kinds: slice, context: bool) -> Tensor:
         """Excerpts as they are stored (kinds, n, frames, bins): one copy, each in one piece."""
         extra = self.context if context else 0
@@ -142,3 +159,8 @@ def _large_pieces(frames: Tensor) -> Tensor:
         return frames
     # nothing is calculated with: an element of this type is simply 16 bytes
     return frames.as_strided((*frames.shape[:2], row), frames.stride()).view(torch.complex128)
+
+
+def amplify(log_magnitudes: Tensor, gains: Tensor) -> Tensor:
+    """Scale the linear magnitudes behind log magnitudes (n, bins, frames) by gains (n,)."""
+    return torch.expm1(log_magnitudes).mul_(gains[:, None, None]).log1p_()

@@ -35,10 +35,12 @@ from pipeline.training.checkpoints import (
     save_curves,
 )
 from pipeline.training.fingerprint import fingerprints
+from pipeline.training.mixing import HeardMixtures, Mixer, margin
 from pipeline.training.module import AdversarialSeparation
 from pipeline.training.pool_loading import FramesOnDisk, RandomPart, load_pool
 from pipeline.training.progress import Progress
 from pipeline.training.replicas import ALONE, ProcessLost, Replica, ReplicasStrategy, together
+from pipeline.training.starts import as_they_are
 
 EXCERPT_FRAMES = 66
 """Output frames of an excerpt (paper, section 4.3.2); the U-Net takes the next size it can."""
@@ -70,7 +72,7 @@ def train(
     say: where one-line messages go.
     Raises UserError when a role has no tracks, a loss is not finite, or an output is dead.
     """
-    check_roles(split, needs_unlabelled=params.models[name].unlabelled)
+    check_roles(split, needs_unlabelled=params.models[name].needs_unlabelled)
     accelerator = resolve_device(device)
     if device == "auto" and accelerator == "cpu" and torch.cuda.is_available():
         say("on the CPU: arithmetic in params.yaml is portable; native uses the GPU")
@@ -169,41 +171,79 @@ def prepare(
     """Load what a model trains on and build it."""
     model, settings = params.models[name], params.training
     check_features(features, split["dataset"].unique(), params.sources, params.signal)
-    bins, sources = params.signal.bins, len(params.sources)
-    built = build_separator(params.separator.model_dump(), bins, sources)
+    built = build_separator(
+        params.separator_of(name).model_dump(), params.signal.bins, len(params.sources)
+    )
     network = cast(SeparatorNetwork, built)
-    load = partial(
-        load_pool, folder=features, length=network.valid_frames(EXCERPT_FRAMES),
-        context=network.context, device=device, place=features_in,
-    )  # fmt: skip
-    part = partial(random_part, params, name, seed)
-    unpaired = partial(load, split, Role.UNLABELLED, part=part("unlabelled_minutes"))
+    length, context = network.valid_frames(EXCERPT_FRAMES), network.context
+    part = {
+        key: random_part(params, name, seed, key)
+        for key in ("supervised_minutes", "unlabelled_minutes")
+    }
+    load = partial(load_pool, split, folder=features, device=device, place=features_in)
+    paired = partial(
+        load, [Role(role) for role in model.supervised], part=part["supervised_minutes"]
+    )
+    unpaired = partial(load, [Role.UNLABELLED], part=part["unlabelled_minutes"])
+    view = {"length": length, "context": context}
     everything = (MIXTURE, *params.sources)
-    numbers = [params.sources.index(source) for source in model.critics]
-    supervised = load(split, Role.SUPERVISED, kinds=everything, part=part("supervised_minutes"))
-    mixtures = unpaired(kinds=[MIXTURE]) if model.unlabelled else None
-    recordings = {number: unpaired(kinds=[params.sources[number]]) for number in numbers}
-    on_disk = [
-        one
-        for one in (supervised, mixtures, *recordings.values())
-        if one is not None and isinstance(one.frames, FramesOnDisk)
-    ]
+    alone = {source: params.sources.index(source) for source in model.solo_sources}
+    mixer = None
+    if model.augmentation or model.solo_mixing:
+        speed = model.augmentation.speed if model.augmentation else 0.0
+        extra = margin(speed, length + 2 * context)
+        blocks = {"length": length, "context": context + extra, "hop": params.signal.hop_size}
+        solo = model.solo_mixing
+        sounds = paired(kinds=params.sources, **blocks)
+        if model.augmentation and model.augmentation.mix and len(sounds.lengths) == 1:
+            raise UserError(
+                f"params.yaml: models.{name}.augmentation.mix: mixes sources of different tracks, and"
+                " one track gives pairs; add tracks, or leave mix out (gain and speed work with one)"
+            )
+        mixer = Mixer(
+            params.signal,
+            context,
+            sounds,
+            model.augmentation,
+            solo.share if solo else 0.0,
+            {alone[one]: unpaired(kinds=[one], **blocks) for one in (solo.sources if solo else ())},
+        )
+    heard = partial(unpaired, kinds=[MIXTURE], hop=params.signal.hop_size)
+    gain = (settings.gain[0], settings.gain[1])
+    remixes = sums = None
+    if model.teacher and model.teacher.kind == "remix":
+        longer = network.valid_frames(length + 2 * context)
+        pool = heard(length=longer, context=context)
+        remixes = HeardMixtures(params.signal, gain, pool, len(params.sources))
+    if model.mixit:
+        sums = HeardMixtures(params.signal, gain, heard(**view), len(params.sources))
+    supervised = paired(kinds=everything, **view)
+    mixtures = unpaired(kinds=[MIXTURE], **view) if model.as_they_are else None
+    recordings = {alone[one]: unpaired(kinds=[one], **view) for one in model.critics}
+    pools = [supervised, mixtures, *recordings.values()]
+    on_disk = any(isinstance(one.frames, FramesOnDisk) for one in pools if one is not None)
     batches = (BatchesAhead if on_disk else Batches)(
         seed=seed,
         batch_size=settings.batch_size,
-        gain=(settings.gain[0], settings.gain[1]),
+        gain=gain,
         supervised=supervised,
         mixtures=mixtures,
         recordings=recordings,
+        mixer=mixer,
+        remixes=remixes,
+        sums=sums,
         part=replica.part(settings.batch_size),
     )
-    validation = load(validated(split, settings.validation), Role.VALIDATION, kinds=everything)
+    validation = load_pool(
+        validated(split, settings.validation), [Role.VALIDATION], features, everything,
+        length, context, device, features_in,
+    )  # fmt: skip
     excerpts = len(validation.tiles()[0])
     if excerpts < replica.count:
         raise UserError(
             f"validation has {excerpts} excerpts for {replica.count} processes; start fewer"
         )
-    return AdversarialSeparation(params, model, seed, batches, validation, replica)
+    return AdversarialSeparation(params, name, seed, batches, validation, replica)
 
 
 def random_part(params: Params, name: str, seed: int, key: str) -> RandomPart | None:
@@ -241,6 +281,7 @@ def finish(
     module.load_state_dict(best["state_dict"])
     with files.atomic_path(target) as folder:
         folder.mkdir()
+        as_they_are(module.critics)
         for source, critic in module.critics.items():
             save_critic(folder, source, critic)
         precision = params.training.precision

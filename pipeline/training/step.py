@@ -5,9 +5,11 @@ divergence between real recordings of its source and estimates on unlabelled mix
 penalty on its slope (section 3.1). Around it: `module` decides when, `batches` draws what.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from typing import Any, Protocol, cast
 
 import torch
@@ -15,7 +17,8 @@ from torch import Tensor, nn
 
 from pipeline.networks.gradients import input_gradient
 from pipeline.networks.interfaces import CriticNetwork, SeparatorNetwork
-from pipeline.params import Model, Training
+from pipeline.networks.slots import SlottedSeparator
+from pipeline.params import Training
 from pipeline.training.batches import CriticBatch, SeparatorBatch
 from pipeline.training.losses import (
     additivity_loss,
@@ -24,6 +27,13 @@ from pipeline.training.losses import (
     supervised_loss,
     unsupervised_loss,
 )
+from pipeline.training.mixit import mixit_loss
+from pipeline.ways import Model
+
+ONE_SIDED = {"one_sided": True, "two_sided": False}
+"""The penalties on a critic's gradient, and whether slopes below 1 are free."""
+SLOWLY = 0.99
+"""What a running average of lengths keeps of itself."""
 
 Losses = dict[str, Tensor]
 Agree = Callable[[Iterable[nn.Module], Mapping[str, Tensor]], Losses]
@@ -56,16 +66,23 @@ class State:
     """Updates of the separator done; batches are drawn by it."""
     critic_updates: int = 0
     """Updates of each critic done."""
+    teacher: nn.Module | None = None
+    """A running average of the separator."""
+    lengths: dict[str, float] = field(default_factory=dict)
+    """Running averages of the gradients' lengths at the separator's output, by loss (alpha: auto)."""
 
     def named_critics(self) -> dict[str, CriticNetwork]:
         """The critics by source, in the order of the optimisers."""
         return cast(dict[str, CriticNetwork], dict(self.critics.items()))
 
 
-def critic_step(state: State, batch: CriticBatch, settings: Training, agree: Agree) -> Losses:
+def critic_step(
+    state: State, batch: CriticBatch, model: Model, settings: Training, agree: Agree
+) -> Losses:
     """Update every critic once, on the same mixtures and on real recordings of its source.
 
-    Returns `distance_<source>`, the divergence as the critic sees it, and `penalty_<source>`.
+    Returns `distance_<source>`, the divergence as the critic sees it, and `penalty_<source>` where there
+    is a penalty on its gradient.
     """
     losses: Losses = {}
     objectives = []
@@ -75,11 +92,16 @@ def critic_step(state: State, batch: CriticBatch, settings: Training, agree: Agr
         fake = critic.view(estimates[:, state.sources.index(source)])  # (n, ...)
         real = critic.view(batch.real[source])
         scores = critic(torch.cat([real, fake]))  # (2 n, 1)
-        distance = divergence(scores[: len(real)], scores[len(real) :], settings.divergence)
-        slope = partial(input_gradient, critic)
-        penalty = gradient_penalty(slope, real, fake, batch.epsilon[source].to(fake.device))
-        losses |= {f"distance_{source}": distance, f"penalty_{source}": penalty}
-        objectives.append(settings.penalty_weight * penalty - distance)
+        distance = divergence(scores[: len(real)], scores[len(real) :], model.divergence)
+        losses[f"distance_{source}"] = distance
+        objective = -distance
+        if model.penalty in ONE_SIDED:
+            slope = partial(input_gradient, critic)
+            place = batch.epsilon[source].to(fake.device)
+            penalty = gradient_penalty(slope, real, fake, place, ONE_SIDED[model.penalty])
+            losses[f"penalty_{source}"] = penalty
+            objective = settings.penalty_weight * penalty - distance
+        objectives.append(objective)
     optimisers = state.optimisers[1:]
     for optimiser in optimisers:
         optimiser.zero_grad()
@@ -96,35 +118,94 @@ def separator_step(
     state: State, batch: SeparatorBatch, model: Model, settings: Training, agree: Agree
 ) -> Losses:
     """Update the separator once. Returns the terms that the model has, and their sum L."""
-    losses = separator_losses(state, batch, model, settings)
+    losses = separator_losses(state, batch, model, settings, agree)
     optimiser, *_ = state.optimisers
     optimiser.zero_grad()
     losses["L"].backward()
     losses = agree([state.separator], losses)
     optimiser.step()
+    if state.teacher is not None and model.teacher is not None:
+        follow(state.teacher, state.separator, model.teacher.decay)
     state.steps += 1
     return losses
 
 
 def separator_losses(
-    state: State, batch: SeparatorBatch, model: Model, settings: Training
+    state: State, batch: SeparatorBatch, model: Model, settings: Training, agree: Agree
 ) -> Losses:
-    """L_s and, for a model that learns from unlabelled mixtures, L_add and L_u; L comes last."""
-    losses = {"L_s": supervised_loss(state.separator(batch.mixtures), batch.sources)}
-    if batch.unlabelled is None:
-        return losses | {"L": losses["L_s"]}
-    estimates = state.separator(batch.unlabelled)  # (n, sources, bins, frames)
-    context = cast(SeparatorNetwork, state.separator).context
-    mixtures = batch.unlabelled[:, :, context:-context]  # (n, bins, frames)
-    losses["L_add"] = additivity_loss(estimates, mixtures, settings.additivity_domain)
+    """L_s, and the terms of the ways that the model learns by beside it; their sum L comes last."""
+    estimates = state.separator(batch.mixtures)  # (n, sources, bins, frames)
+    losses = {"L_s": supervised_loss(estimates, batch.sources)}
+    weights: dict[str, float] = {}
+    others = None
+    if batch.unlabelled is not None:
+        others = state.separator(batch.unlabelled)  # (n, sources, bins, frames)
+        context = cast(SeparatorNetwork, state.separator).context
+        mixtures = batch.unlabelled[:, :, context:-context]  # (n, bins, frames)
+        losses["L_add"] = additivity_loss(others, mixtures, settings.additivity_domain)
+        if state.critics:
+            losses["L_u"] = _unsupervised(state, others, model)
+            weights["L_u"] = (
+                balanced(state, losses, {"L_s": estimates, "L_u": others}, model, agree)
+                if model.alpha == "auto"
+                else model.alpha
+            )
+        weights["L_add"] = model.beta
+    if model.teacher is not None:
+        kind = import_module(f"pipeline.training.teachers.{model.teacher.kind}")
+        losses["L_teacher"] = kind.loss(state, batch, others)
+        weights["L_teacher"] = model.teacher.weight
+    if batch.pairs is not None:
+        sums, pairs = batch.pairs
+        slotted = cast(SlottedSeparator, state.separator)
+        losses["L_mixit"] = mixit_loss(slotted.apart(sums), pairs)
+        weights["L_mixit"] = model.mixit
+    total = losses["L_s"]
+    for name, weight in weights.items():
+        total = total + weight * losses[name]
+    if model.alpha == "auto":
+        losses["alpha"] = total.new_tensor(weights["L_u"])
+    return losses | {"L": total}
+
+
+def _unsupervised(state: State, estimates: Tensor, model: Model) -> Tensor:
+    """L_u of estimates (n, sources, bins, frames); the critics get no gradient."""
     state.critics.requires_grad_(False)
     terms = [
         unsupervised_loss(
-            critic(critic.view(estimates[:, state.sources.index(source)])), settings.divergence
+            critic(critic.view(estimates[:, state.sources.index(source)])), model.divergence
         )
         for source, critic in state.named_critics().items()
     ]
     state.critics.requires_grad_(True)
-    losses["L_u"] = torch.stack(terms).sum() if terms else losses["L_s"].new_zeros(())
-    total = losses["L_s"] + model.alpha * losses["L_u"] + model.beta * losses["L_add"]
-    return losses | {"L": total}
+    return torch.stack(terms).sum()
+
+
+def balanced(
+    state: State,
+    losses: Mapping[str, Tensor],
+    outputs: Mapping[str, Tensor],
+    model: Model,
+    agree: Agree,
+) -> float:
+    """alpha such that the gradient of alpha L_u at the separator's output is `fraction` of L_s's.
+
+    Of running averages of both lengths: whatever a critic's scale is, what it weighs is the same.
+    """
+    squares = {
+        name: torch.autograd.grad(losses[name], output, retain_graph=True)[0].square().sum()
+        for name, output in outputs.items()
+    }
+    for name, square in agree((), squares).items():
+        length = float(square.sqrt())
+        before = state.lengths.get(name, length)
+        state.lengths[name] = SLOWLY * before + (1 - SLOWLY) * length
+    assert model.fraction is not None
+    return model.fraction * state.lengths["L_s"] / max(state.lengths["L_u"], sys.float_info.min)
+
+
+@torch.no_grad()
+def follow(teacher: nn.Module, student: nn.Module, decay: float) -> None:
+    """Move the teacher's weights towards the student's: decay of its own, the rest of the student's."""
+    for own, other in zip(teacher.parameters(), student.parameters(), strict=True):
+        own.lerp_(other, 1 - decay)

@@ -13,7 +13,7 @@ import torch
 from benchmarks import __main__ as program
 from benchmarks import harness, machine, material, parts, tables
 from benchmarks.harness import LIMIT, OURS, STRAIGHTFORWARD, Options, Quantity, Result
-from benchmarks.parts import memory, projection, training, validation
+from benchmarks.parts import memory, projection, training, validation, ways
 from pipeline.errors import UserError
 from pipeline.tracks import Role
 from tests.helpers.places import TOP
@@ -103,6 +103,24 @@ def test_an_unknown_part_is_an_error_of_one_line() -> None:
     with pytest.raises(UserError, match="nothing: no such part; there are preprocess, batches"):
         program.check(["training", "nothing"])
     assert all(callable(parts.find(name)) for name in parts.ALL)
+
+
+def test_every_row_is_measured_beside_the_baseline(with_features: Path) -> None:
+    baseline, *others = ways.rows(with_features, Options(quick=True))
+    assert [one.what for one in (baseline, *others)] == [
+        "update, baseline",
+        "update, V",
+        "update, VA",
+    ]
+    assert baseline.quantities[0].values == [1.0, 1.0]
+    # two more passes of the separator and a critic: whatever else the machine does, it costs more
+    assert all(one.quantities[0].median > 1 for one in others)
+
+
+def test_rows_are_not_measured_without_features(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes((TOP / "params.yaml").read_bytes())
+    with pytest.raises(UserError, match="data/features: no such folder; run `make repro`"):
+        list(ways.rows(tmp_path, Options(quick=True)))
 
 
 def test_the_papers_sizes_are_those_of_the_catalogue() -> None:

@@ -9,15 +9,16 @@ import pytest
 from pipeline.comparison import intervals, minutes
 from pipeline.datasets.inventory import Inventory
 from pipeline.errors import UserError
-from pipeline.params import Model
 from pipeline.tracks import Recording, Role, Track
+from pipeline.ways import Model
 from tests.helpers.score_tables import SOURCES, many_tracks, split_of
 
 ALL = {Role.SUPERVISED: 8.2, Role.UNLABELLED: 17.44}
 
 
 def learning(critics: list[str], beta: float = 0.01, **minutes: float) -> Model:
-    return Model(critics=critics, alpha=0.001 if critics else 0.0, beta=beta, **minutes)
+    own = {"critics": critics, "alpha": 0.001 if critics else 0.0, "beta": beta}
+    return Model.model_validate(own | minutes)
 
 
 @pytest.fixture(scope="module")

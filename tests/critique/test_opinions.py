@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import params, roles
-from pipeline.critique import critic_table, opinions
+from pipeline.critique import critic_table, groups, opinions
 from pipeline.critique.critic_table import ALL
 from pipeline.errors import UserError
 from pipeline.features.store import FeatureFile
+from pipeline.networks.gradients import correlation
 from pipeline.networks.interfaces import CriticNetwork
 from pipeline.separation.model_folder import load_critics
 from pipeline.separation.separator import Separator
@@ -81,7 +82,7 @@ def test_correlations_are_numpys() -> None:
     a, b = torch.randn(5, 1, 7, 2), torch.randn(5, 1, 7, 2)
     b += a
     expected = [np.corrcoef(x.flatten(), y.flatten())[0, 1] for x, y in zip(a, b, strict=True)]
-    np.testing.assert_allclose(opinions.correlation(a, b), expected, rtol=1e-9)
+    np.testing.assert_allclose(correlation(a, b), expected, rtol=1e-9)
 
 
 def table_of(experiment: Path) -> pd.DataFrame:
@@ -143,20 +144,20 @@ def test_the_numbers_are_those_of_the_networks_by_hand(experiment: Path) -> None
 
 
 def test_places_are_spread_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opinions, "EXCERPTS", 4)
-    assert opinions._spread(torch.arange(10)).tolist() == [0, 2, 5, 7]
-    assert opinions._spread(torch.arange(3)).tolist() == [0, 1, 2]
+    monkeypatch.setattr(groups, "EXCERPTS", 4)
+    assert groups.spread(torch.arange(10)).tolist() == [0, 2, 5, 7]
+    assert groups.spread(torch.arange(3)).tolist() == [0, 1, 2]
 
 
 def test_a_file_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     rows = [
-        ("V", 1, "vocals", "test", "iKala", "V", 8, 1.25, -0.5),
+        ("V", 123456, "vocals", "test", "iKala", "V", 8, 1.25, -0.5),
         ("V", 1, "vocals", "unlabelled", ALL, "V", 8, -12345.678, float("nan")),
     ]
     path = tmp_path / "critics.csv"
     critic_table.save(pd.DataFrame(rows, columns=critic_table.COLUMNS), path)
     assert path.read_text().splitlines()[1:] == [
-        "V,1,vocals,test,iKala,V,8,1.25,-0.5000",
+        "V,123456,vocals,test,iKala,V,8,1.25,-0.5",
         "V,1,vocals,unlabelled,all,V,8,-1.235e+04,",
     ]
     found = critic_table.load(path, "again", "absent")

@@ -11,8 +11,9 @@ from pipeline.datasets import catalogue, split
 from pipeline.datasets.inventory import FileEntry, Inventory
 from pipeline.datasets.readers import base, ccmixter, dsd100, medleydb
 from pipeline.errors import UserError
-from pipeline.params import DATASETS, Model
+from pipeline.params import DATASETS
 from pipeline.tracks import Part, Recording, Role, Track
+from pipeline.ways import Model
 
 ARTIST = {
     "DSD100": dsd100.artist,

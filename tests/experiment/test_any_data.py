@@ -305,7 +305,7 @@ def test_folders_of_unpaired_audio_feed_the_critics(
     assert set(unlabelled.loc[unlabelled["dataset"] == "radio", "weight"]) == {0.5}
     for name, signal in (("radio", "mixture"), ("DAMP", "vocals")):
         store = FeatureFile.open(tmp_path / f"data/features/{name}.h5")
-        assert (store.kinds, store.sources) == ((signal,), ())
+        assert (store.kinds, store.sounds) == ((signal,), (signal,))
         assert (store.index["frames"] > 100).all()
     config = json.loads((tmp_path / "models/V/seed-1/config.json").read_text())
     assert config["critics"] == ["vocals"]

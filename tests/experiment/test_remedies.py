@@ -334,6 +334,8 @@ REMEDIES = [
            remove("results/tracks/oracle.csv"), "scripts/confirm-scores oracle"),
     Remedy("scripts/confirm-scores", "{}: no row to compare; run `dvc repro` or `dvc pull`",
            remove("results/tracks"), "scripts/confirm-scores"),
+    Remedy("scripts/same-weights", "no such folder to compare with; run `dvc repro` or",
+           remove("models/baseline"), "scripts/same-weights baseline"),
     Remedy("pipeline/comparison/revisions.py",
            "{}: no such revision; see `git branch --all`, or run `git fetch` first",
            stale_clone, "python -m pipeline review origin/news"),
@@ -388,6 +390,9 @@ NOT_TRIED = {
     ("scripts/same-numbers", "make repro"),
     ("scripts/same-numbers", "make experiment NAME={}"),
     ("scripts/same-numbers", "`git restore {restored}` brings the committed ones back."),
+    # Tried in test_same_weights.
+    ("scripts/same-weights", "other weights; `dvc repro` trains these models again"),
+    ("scripts/same-weights", "To keep all seeds: dvc commit --force {}"),
     # The one does not hold for root, the other takes a root that may more than a container's.
     ("pipeline/errors.py", "raise the limit (`ulimit -u unlimited`"),
     ("pipeline/errors.py", "raise the limit of open files (`ulimit -n 65536` as root"),

@@ -130,7 +130,7 @@ def test_the_index_is_the_inventorys(with_features: Path, dataset: str, settings
     """Every recording, in its order, one behind the other, without gap or overlap."""
     recordings = taken(with_features, dataset).recordings
     store = FeatureFile.open(with_features / f"data/features/{dataset}.h5")
-    assert store.sources == tuple(settings.sources)
+    assert store.sounds == tuple(settings.sources)
     assert store.signal == settings.signal
     assert store.index.index.tolist() == [recording.track.id for recording in recordings]
     for row, recording in enumerate(recordings):
@@ -141,9 +141,9 @@ def test_the_index_is_the_inventorys(with_features: Path, dataset: str, settings
         )
         assert store.waveforms(row).shape == (2, store.index["samples"].iloc[row])
         silent = [
-            name for name, quiet in zip(store.sources, store.silent[row], strict=True) if quiet
+            name for name, quiet in zip(store.sounds, store.silent[row], strict=True) if quiet
         ]
-        assert set(silent) == set(recording.silent) & set(store.sources)
+        assert set(silent) == set(recording.silent) & set(store.sounds)
         assert [not waveform.any() for waveform in store.waveforms(row)] == list(store.silent[row])
     with h5py.File(store.path) as file:
         spectrograms, waveforms = file["spectrogram"][()], file["waveform"][()]

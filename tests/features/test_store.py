@@ -41,7 +41,7 @@ def everything(path: Path) -> list[Any]:
     store = FeatureFile.open(path)
     tracks = range(len(store.index))
     return [
-        store.kinds, store.sources, store.signal, store.keys,
+        store.kinds, store.sounds, store.signal, store.keys,
         store.index.reset_index().to_numpy().tolist(), store.silent.tolist(),
         *(store.spectrogram(row, store.kinds).tobytes() for row in tracks),
         *(store.waveforms(row).tobytes() for row in tracks),

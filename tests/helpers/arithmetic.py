@@ -27,10 +27,12 @@ from pipeline.features.stft import log_magnitude, stft
 from pipeline.networks.builders import build_critic, build_separator
 from pipeline.networks.interfaces import SeparatorNetwork
 from pipeline.parallel import machine
-from pipeline.params import Model, Signal
+from pipeline.params import Signal
 from pipeline.separation.separator import Separator
-from pipeline.training.batches import CriticBatch, SeparatorBatch, generator
+from pipeline.training.batches import CriticBatch, SeparatorBatch
+from pipeline.training.pools import generator
 from pipeline.training.step import State, critic_step, separator_step
+from pipeline.ways import Model
 from tests.helpers.places import TOP
 
 SIGNAL = Signal(sample_rate=8000, fft_size=512, hop_size=256)
@@ -127,7 +129,7 @@ def trained(model: Model, features: Tensor) -> State:
                 {source: real[:, SOURCES.index(source)] for source in model.critics},
                 {source: torch.linspace(0.1, 0.9, BATCH) for source in model.critics},
             )
-            critic_step(state, batch, settings, lambda _, losses: dict(losses))
+            critic_step(state, batch, model, settings, lambda _, losses: dict(losses))
         pairs = SeparatorBatch(
             paired[:, 0], paired[:, 1:, :, within], unlabelled if model.unlabelled else None
         )

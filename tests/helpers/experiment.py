@@ -19,7 +19,10 @@ from tests.helpers.places import TOP, inside
 
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
 """Of PyTorch; threads of several processes that outnumber the cores wait for each other."""
-ROWS = tuple(params.table_rows(("baseline", "V", "VA")))
+TRAINED = ("baseline", "V", "VA")
+"""The models; the ways to learn have tests of their own."""
+ROWS = tuple(params.table_rows(TRAINED))
+"""Of the table."""
 
 SMALL: dict[str, Any] = {
     "synthetic": {"seconds": 5.0},
@@ -39,6 +42,7 @@ def small_params() -> dict[str, Any]:
     for section, values in SMALL.items():
         data[section] |= values
     data["synthetic"]["tracks"] = dict(TRACKS)
+    data["models"] = {name: data["models"][name] for name in TRAINED}
     # stages run in the tests' own process too, and give the same bytes
     data["arithmetic"] = "native"
     data["seeds"] = [1, 2]

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from pipeline import params
-from pipeline.comparison import aggregation, minutes
+from pipeline.comparison import aggregation, budgets, minutes
 from pipeline.critique import critic_table
 from pipeline.datasets.inventory import Inventory
 from pipeline.params import DATASETS
@@ -32,6 +32,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         table=table_of(scores),
         gains=pd.DataFrame(columns=minutes.COLUMNS),
         critics=pd.DataFrame(columns=critic_table.COLUMNS),
+        likeness=pd.DataFrame(columns=critic_table.LIKENESS),
+        budget=pd.DataFrame(columns=budgets.COLUMNS),
         split=pd.DataFrame({"dataset": ["CCMixter"] * 3, "role": ["test", "test", "unlabelled"]}),
         inventories=tuple(Inventory(dataset=name, origin="download") for name in DATASETS),
         configs=dict.fromkeys(data["models"], CONFIG),

@@ -165,7 +165,7 @@ def test_excerpts_are_cut_from_the_tracks(real: Run) -> None:
     part = whole[:, start : start + len(found.mixture)]
     np.testing.assert_array_equal(found.mixture, part.sum(axis=0))
     np.testing.assert_array_equal(np.stack(list(found.references.values())), part)
-    assert list(found.estimates) == list(store.sources)
+    assert list(found.estimates) == list(store.sounds)
     for estimates in found.estimates.values():
         assert list(estimates) == list(real.params.models)
         assert all(len(one) == len(found.mixture) for one in estimates.values())
@@ -334,3 +334,36 @@ def test_gains_without_intervals_are_drawn(run: Run) -> None:
     gains = sweep(("critic", 2.0, 17.0, 3.0), ("critic", 8.0, 17.0, 2.0))
     (svg,) = page.gain_plots(replace(run, gains=gains.assign(low=np.nan, high=np.nan))).values()
     assert ">8<" in svg[0][1]
+
+
+def test_the_first_chart_has_every_row_beside_the_baseline(run: Run) -> None:
+    """Of the only test set, whose mixtures are unlabelled: unseen in pairs."""
+    drawn = page.way_plots(run)
+    assert [what for what, _ in drawn] == [
+        f"{source}: {kind}"
+        for source in run.params.sources
+        for kind in ("CCMixter, seen in pairs",)
+    ] or all("unseen" in what for what, _ in drawn)
+    for _, svg in drawn:
+        assert ">V<" in svg
+        assert ">baseline<" not in svg
+    alone = run.table.assign(difference=np.nan, difference_low=np.nan, difference_high=np.nan)
+    assert page.way_plots(replace(run, table=alone)) == []
+
+
+def test_alpha_is_drawn_where_models_differ_in_nothing_else(run: Run) -> None:
+    one = run.params.models["V"]
+    models = {
+        "V": one,
+        "louder": one.model_copy(update={"alpha": 0.1}),
+        "found": one.model_copy(update={"alpha": "auto", "fraction": 0.3}),
+    }
+    rows = run.table[run.table["model"] == "V"]
+    table = pd.concat([rows.assign(model=name) for name in models])
+    swept = replace(run, table=table, params=run.params.model_copy(update={"models": models}))
+    drawn = page.alpha_plots(swept)
+    assert {what.split(",")[0] for what, _ in drawn} == {"critic of vocals"}
+    assert all("auto, 0.3" in svg for _, svg in drawn)
+    other = models | {"louder": one.model_copy(update={"alpha": 0.1, "beta": 0.5})}
+    swept = replace(run, table=table, params=run.params.model_copy(update={"models": other}))
+    assert page.alpha_plots(swept) == []

@@ -10,11 +10,11 @@ import pytest
 
 from pipeline.critique import critic_table
 from pipeline.datasets.readers.base import Rejected
-from pipeline.params import Model
 from pipeline.report import finished_run, tables
 from pipeline.report.excerpts import numbers
 from pipeline.report.finished_run import Run, paper_values
 from pipeline.tracks import TrackName
+from pipeline.ways import Model
 from tests.helpers.score_tables import cell
 
 

@@ -2,6 +2,7 @@
 
 import io
 import re
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -42,6 +43,31 @@ def test_the_readme_shows_the_committed_results() -> None:
         if shown and shown <= {line for text in tables for line in (text or "").splitlines()}:
             return
     pytest.fail("README.md shows rows that the tables do not have")
+
+
+WAYS = "experiments/mir1k/results/table.csv"
+SETS = ("MIR-1K-female", "MIR-1K-male")
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/methods.md"])
+def test_gains_of_the_ways_are_the_committed_ones(document: str) -> None:
+    """Each row: vocals and accompaniment of women, then of men, over the baseline."""
+    text = committed(WAYS)
+    if text is None:
+        pytest.skip("without git nobody knows which results are the committed ones")
+    known = pd.read_csv(io.StringIO(text)).query("metric == 'SDR' and difference.notna()")
+    rows = re.findall(
+        r"(?m)^\| `([\w-]+)` \|[^|]*\| (.*\) \|.*\)) \|$", (TOP / document).read_text("utf-8")
+    )
+    assert [name for name, _ in rows] == list(known["model"].unique())
+    cells = known.set_index(["test_set", "source", "model"])
+    bounds = cells[["difference", "difference_low", "difference_high"]]
+    for name, shown in rows:
+        expected = [
+            "{:+.2f} ({:.2f} to {:.2f})".format(*bounds.loc[(test_set, source, name)])
+            for test_set, source in product(SETS, ("vocals", "accompaniment"))
+        ]
+        assert [one.strip("*") for one in shown.split(" | ")] == expected, name
 
 
 GAINS = "experiments/mir1k-minutes/results/minutes.csv"

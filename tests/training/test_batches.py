@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from pipeline.training.batches import Batches, amplify, generator
-from pipeline.training.pools import Pool, layout, silence
+from pipeline.training.batches import Batches
+from pipeline.training.pools import Pool, amplify, generator, layout, silence
 
 LENGTH, CONTEXT, BINS = 66, 46, 5
 

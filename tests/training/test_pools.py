@@ -15,9 +15,9 @@ from pipeline.errors import UserError
 from pipeline.features.store import FeatureFile
 from pipeline.tracks import Role
 from pipeline.training import pool_loading
-from pipeline.training.batches import Batches, BatchesAhead, generator
+from pipeline.training.batches import Batches, BatchesAhead
 from pipeline.training.pool_loading import FramesOnDisk, RandomPart, load_pool
-from pipeline.training.pools import Pool, layout, silence
+from pipeline.training.pools import Pool, generator, layout, silence
 from tests.helpers.experiment import small_params, write_params
 from tests.helpers.places import fingerprints
 from tests.helpers.training import trained
@@ -29,7 +29,7 @@ GIB = 2**30
 
 def loaded(folder: Path, place: str, *signals: str, role: Role = Role.UNLABELLED) -> Pool:
     frame = roles.load_split(folder / "data/split.csv")
-    return load_pool(frame, role, folder / "data/features", signals, LENGTH, CONTEXT, CPU, place)
+    return load_pool(frame, [role], folder / "data/features", signals, LENGTH, CONTEXT, CPU, place)
 
 
 def test_a_pool_holds_what_the_feature_files_hold(with_models: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_weight_reaches_the_pool(with_features: Path) -> None:
     frame = roles.load_split(with_features / "data/split.csv")
     frame.loc[frame["dataset"] == "iKala", "weight"] = 1.0
     places = with_features / "data/features", ["mixture"], LENGTH, CONTEXT, CPU
-    pool = load_pool(frame, Role.UNLABELLED, *places)
+    pool = load_pool(frame, [Role.UNLABELLED], *places)
     mine = (frame.loc[frame["role"] == "unlabelled", "dataset"] == "iKala").to_numpy()
     assert 0 < mine.sum() < len(mine) / 2
     assert pool.shares is not None
@@ -295,7 +295,7 @@ def test_a_pool_of_a_part_has_no_other_frames(with_models: Path, place: str) -> 
     whole = loaded(with_models, "memory", "vocals")
     part = RandomPart(0.2, 1, 60 * 31.25, "models.V.unlabelled_minutes")
     pool = load_pool(
-        split, Role.UNLABELLED, with_models / "data/features", ["vocals"], LENGTH, CONTEXT, CPU, place,
+        split, [Role.UNLABELLED], with_models / "data/features", ["vocals"], LENGTH, CONTEXT, CPU, place,
         part,
     )  # fmt: skip
     kept, frames = part.of(chosen, whole.lengths)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import params
-from pipeline.params import Model, Training
+from pipeline.params import Training
 from pipeline.training.batches import CriticBatch, SeparatorBatch
 from pipeline.training.step import Losses, State, critic_step, separator_step
+from pipeline.ways import Model
 from tests.helpers.experiment import small_params
 
 SOURCES = ["accompaniment", "vocals"]
@@ -77,7 +78,7 @@ def test_a_critic_climbs_the_distance_less_ten_times_the_penalty(
     batch = CriticBatch(
         mixture(math.log(3)), {"vocals": torch.ones(1, 1, 1)}, {"vocals": torch.tensor([0.3])}
     )
-    losses = critic_step(state, batch, settings, as_they_are)
+    losses = critic_step(state, batch, Model(critics=["vocals"]), settings, as_they_are)
     assert losses["distance_vocals"].item() == pytest.approx(4 * (1 - 0.549306), abs=1e-5)
     assert losses["penalty_vocals"].item() == pytest.approx(9)
     # d/dw of 10 (w - 1)^2 - w (1 - 0.549306) at 4: 60 - 0.450694

@@ -35,9 +35,13 @@ from tests.helpers.training import trained
 CPU = torch.device("cpu")
 
 
-def module(with_models: Path, model: str = "VA", **changes: Any) -> AdversarialSeparation:
+def module(
+    with_models: Path, model: str = "VA", own: dict[str, Any] | None = None, **changes: Any
+) -> AdversarialSeparation:
+    """The module of a model of the fixture experiment; own: what it is in place of that."""
     data = small_params()
     data["training"] |= changes
+    data["models"][model] = own or data["models"][model]
     return run.prepare(
         params.parse(data, "test"),
         model,
@@ -72,7 +76,9 @@ def last(built: AdversarialSeparation) -> nn.Conv2d:
 def supervised(built: AdversarialSeparation) -> float:
     """L_s of the first batch."""
     batch = built.batches.for_separator(0)
-    return separator_losses(built.state, batch, built.model, built.params.training)["L_s"].item()
+    return separator_losses(built.state, batch, built.model, built.params.training, built.agree)[
+        "L_s"
+    ].item()
 
 
 def note_and_call(order: list[str], name: str, step: Callable[[], None]) -> None:
@@ -100,22 +106,23 @@ def test_every_network_learns_and_only_in_its_own_update(
     state, settings = built.state, built.params.training
     state.optimisers = by_hand(built, monkeypatch)
     before = {name: value.clone() for name, value in built.state_dict().items()}
-    critic_step(state, critic_batch(built), settings, built.agree)
+    critic_step(state, critic_batch(built), built.model, settings, built.agree)
     changed = {n.split(".")[0] for n, v in built.state_dict().items() if (v != before[n]).any()}
     assert changed == {"critics"}
     built.zero_grad()
     batch = built.batches.for_separator(0)
-    separator_losses(state, batch, built.model, settings)["L"].backward()
+    separator_losses(state, batch, built.model, settings, built.agree)["L"].backward()
     assert all(p.grad is None for p in built.critics.parameters())
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in last(built).parameters())
 
 
-@pytest.mark.parametrize("kind", ["wasserstein", "js", "kl"])
+@pytest.mark.parametrize("kind", ["wasserstein", "js", "kl", "js_non_saturating"])
 @pytest.mark.parametrize("domain", ["linear", "log"])
 def test_every_divergence_and_domain_takes_a_step(
     with_models: Path, monkeypatch: pytest.MonkeyPatch, kind: str, domain: str
 ) -> None:
-    built = module(with_models, divergence=kind, additivity_domain=domain)
+    own = {"critics": ["vocals"], "alpha": 0.01, "beta": 0.01, "divergence": kind}
+    built = module(with_models, own=own, additivity_domain=domain)
     before = last(built).weight.clone()
     by_hand(built, monkeypatch)
     built.training_step(0, 0)
@@ -256,7 +263,9 @@ def test_in_bfloat16_the_critics_update_is_near(
         estimates = built.separator(built.batches.mixture("critics", 0)).detach()
         monkeypatch.setattr(built.separator, "forward", lambda _, made=estimates: made)
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled, cache_enabled=False):
-            critic_step(built.state, critic_batch(built), built.params.training, built.agree)
+            critic_step(
+                built.state, critic_batch(built), built.model, built.params.training, built.agree
+            )
         for critic in built.critics.values():
             found = [weights.grad for weights in critic.parameters()]
             assert {one.dtype for one in found if one is not None} == {torch.float32}
