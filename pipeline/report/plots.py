@@ -7,6 +7,7 @@ a line style that nobody else has.
 
 import html
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ INK, FAINT = "#010203", "#040506"
 WHISKER = 1.5
 WIDTH = 3.5
 """Inches; 72 of the page's units each."""
+LEGEND = {"handlelength": 2.4, "handletextpad": 0.5, "columnspacing": 1.0}
+ENTRY, LETTER = 0.46, 0.066
+"""Inches that an entry of such a legend takes, and a letter of it."""
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -137,7 +141,9 @@ def curve(
     series: columns step, value; best: the step that was kept; bottom: the axis starts there.
     """
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure = Figure((WIDTH, 2.25), layout="constrained")
+        columns = max(min(int(WIDTH / (ENTRY + LETTER * max(map(len, series), default=0))), 4), 1)
+        lines = math.ceil(len(series) / columns)
+        figure = Figure((WIDTH, 2.08 + 0.17 * lines), layout="constrained")
         axes = figure.add_subplot()
         for model, (colour, marker, line) in look(models).items():
             if model not in series:
@@ -156,7 +162,7 @@ def curve(
         axes.grid()
         axes.set_axisbelow(True)
         axes.tick_params(length=0)
-        figure.legend(loc="outside upper center", ncols=min(len(series), 4), handlelength=3)
+        figure.legend(loc="outside upper center", ncols=columns, **LEGEND)
         return _svg(figure)
 
 
@@ -292,8 +298,13 @@ def _svg(figure: Figure) -> str:
     text = re.sub(r'\s*xmlns(:xlink)?="[^"]*"', "", text)
     text = text.replace("xlink:href=", "href=").replace("<svg", '<svg aria-hidden="true"', 1)
     text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
-    text = re.sub(r"\d+\.\d{4,}", lambda number: f"{float(number[0]):.2f}", text)
+    # places, not the numbers that are written at an axis
+    text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"\d+\.\d{4,}", _short, tag[0]), text)
     return re.sub(r"\n\s*", "\n", text.replace(INK, "currentColor").replace(FAINT, "var(--grid)"))
+
+
+def _short(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}"
 
 
 def _with_titles(svg: str, kept: Sequence[tuple[Point, bool]]) -> str:

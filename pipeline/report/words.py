@@ -12,6 +12,9 @@ from pipeline.params import REFERENCE_ROWS
 from pipeline.report.finished_run import Run
 
 OF_DIFFERENCE = ("difference", "difference_low", "difference_high")
+ALL_COUNTED = ", but not if all comparisons of the table are counted"
+FEW = 3
+"""Models beside the baseline that have a sentence each, whatever comes out."""
 
 
 def joined(names: Sequence[str]) -> str:
@@ -77,12 +80,45 @@ def _outcome(run: Run, source: str, test_set: str) -> str:
         listed = joined([f"{plain(mean)} dB of {model}" for model, mean in means.items()])
         alone = "; there is no supervised baseline to compare with" if len(means) > 1 else ""
         return f"{title}: mean {HEADLINE} {listed}{alone}."
-    others = "; ".join(
-        f"{model} {_difference(run, test_set, model, source)}"
-        for model in means
-        if model != run.baseline
+    others = [model for model in means if model != run.baseline]
+    told = _one_by_one if len(others) <= FEW else _together
+    said = told(run, test_set, source, others)
+    return (
+        f"{title}: {run.baseline} has a mean {HEADLINE} of {plain(means[run.baseline])} dB; {said}."
     )
-    return f"{title}: {run.baseline} has a mean {HEADLINE} of {plain(means[run.baseline])} dB; {others}."
+
+
+def _one_by_one(run: Run, test_set: str, source: str, models: Sequence[str]) -> str:
+    return "; ".join(
+        f"{model} {_difference(run, test_set, model, source)}"
+        + ALL_COUNTED * _doubtful(run, test_set, model, source)
+        for model in models
+    )
+
+
+def _together(run: Run, test_set: str, source: str, models: Sequence[str]) -> str:
+    """What can be told of many models, and then those that are like the baseline as far as one sees."""
+    sides = {}
+    for model in models:
+        cell = cell_of(run.table, test_set, model, source, HEADLINE)
+        sides[model] = side_of_zero(*(cell[name] for name in OF_DIFFERENCE[1:]))
+    unclear = [model for model, side in sides.items() if side == "unclear"]
+    others = [model for model in models if model not in unclear]
+    doubtful = [model for model in others if _doubtful(run, test_set, model, source)]
+    said = [f"{model} {_difference(run, test_set, model, source)}" for model in others]
+    if unclear:
+        said.append(f"{joined(unclear)} cannot be told from it")
+    text = "; ".join(said)
+    if doubtful:
+        text += f". If all comparisons of the table are counted, {joined(doubtful)} cannot be told either"
+    return text
+
+
+def _doubtful(run: Run, test_set: str, model: str, source: str) -> bool:
+    """Whether a difference beyond its interval is none after the correction."""
+    cell = cell_of(run.table, test_set, model, source, HEADLINE)
+    clear = side_of_zero(*(cell[name] for name in OF_DIFFERENCE[1:])) in ("above", "below")
+    return clear and cell["p_holm"] >= 1 - run.params.evaluation.confidence
 
 
 def _difference(run: Run, test_set: str, model: str, source: str) -> str:
@@ -96,9 +132,7 @@ def _difference(run: Run, test_set: str, model: str, source: str) -> str:
     interval = f"{confidence(run)} interval {signed(low)} to {signed(high)}"
     if said == "unclear":
         return f"cannot be told from it ({signed(difference)} dB, {interval})"
-    alone = cell["p_holm"] >= 1 - run.params.evaluation.confidence
-    doubt = ", but not if all comparisons of the table are counted" if alone else ""
-    return f"lies {plain(abs(difference))} dB {said} it ({interval}){doubt}"
+    return f"lies {plain(abs(difference))} dB {said} it ({interval})"
 
 
 def confidence(run: Run) -> str:

@@ -102,3 +102,36 @@ def test_curves_name_their_models_without_colour() -> None:
     looks = plots.look(["a", "b", "c", "d", "e"])
     for part in range(3):
         assert len({look[part] for look in looks.values()}) == 5
+
+
+def texts(svg: str) -> list[ElementTree.Element]:
+    return [node for node in ElementTree.fromstring(svg).iter() if node.tag == "text"]
+
+
+def test_the_numbers_at_an_axis_are_where_they_stand() -> None:
+    """Steps of 0.0005: with places, which are shortened, the numbers must not be."""
+    series = {"MixIT": pd.DataFrame({"step": [1, 2], "value": [0.1201, 0.1225]})}
+    svg = plots.curve(series, {}, ["MixIT"], "L_mixit", "x")
+    ticks = [
+        float(node.text or "") for node in texts(svg) if re.fullmatch(r"0\.1\d+", node.text or "")
+    ]
+    assert len(ticks) > 3
+    assert np.allclose(np.diff(ticks), 0.0005, atol=1e-9)
+
+
+def test_the_names_of_many_models_stay_inside_the_figure() -> None:
+    names = [f"mixing-VA-{k}" for k in range(11)]
+    series = {name: pd.DataFrame({"step": [1, 2], "value": [3.0, 1.0]}) for name in names}
+    svg = plots.curve(series, {}, names, "L_s", "x")
+    _, _, width, _ = map(float, svg.split('viewBox="')[1].split('"')[0].split())
+    places = [
+        float(re.findall(r"translate\(([-\d.]+)", node.get("transform", ""))[0])
+        if "translate" in node.get("transform", "")
+        else float(node.get("x", "nan"))
+        for node in texts(svg)
+        if node.text in names
+    ]
+    assert len(places) == 11
+    assert min(places) > 0
+    # a name of twelve letters is some 50 units wide
+    assert max(places) < width - 50

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from pipeline import params
@@ -12,10 +13,10 @@ from pipeline.report.finished_run import Run
 from tests.helpers.experiment import small_params
 
 
-def with_vocals(run: Run, difference: tuple[float, ...], p_holm: float) -> Run:
-    """The run with V's difference to the baseline on the vocals, its interval and corrected p."""
+def with_vocals(run: Run, difference: tuple[float, ...], p_holm: float, model: str = "V") -> Run:
+    """The run with a model's difference to the baseline on the vocals, its interval and corrected p."""
     table = run.table.copy()
-    row = (table[CELL] == ["all", "V", "vocals", "SDR"]).all(axis=1)
+    row = (table[CELL] == ["all", model, "vocals", "SDR"]).all(axis=1)
     assert row.sum() == 1
     table.loc[row, [*words.OF_DIFFERENCE, "p_holm"]] = [*difference, p_holm]
     return replace(run, table=table)
@@ -50,6 +51,30 @@ def test_a_claim_is_its_interval(
     assert expected in said
     claims = "above" in said or "below" in said
     assert claims == (difference[1] > 0 or difference[2] < 0)
+
+
+def test_of_many_models_those_that_cannot_be_told_share_a_sentence(run: Run) -> None:
+    """Two differ, one of them after the correction too; one cannot be compared, two are unclear."""
+    found = {
+        "V": ((0.5, 0.1, 0.9), 0.01), "W": ((-0.5, -0.9, -0.1), 0.2), "X": ((0.5, -0.1, 0.9), 1.0),
+        "Y": ((0.5, NAN, NAN), NAN), "Z": ((0.1, -0.1, 0.3), 1.0),
+    }  # fmt: skip
+    tables, means = [run.table], dict(run.means["all"])
+    for name in list(found)[1:]:
+        tables.append(run.table[run.table["model"] == "V"].assign(model=name))
+        means[name] = means["V"]
+    many = replace(
+        run, table=pd.concat(tables, ignore_index=True), means=run.means | {"all": means}
+    )
+    for name, (difference, p_holm) in found.items():
+        many = with_vocals(many, difference, p_holm, name)
+    assert vocals(many).split("dB; ", 1)[1] == (
+        "V lies 0.50 dB above it (95\xa0% interval +0.10 to +0.90);"
+        " W lies 0.50 dB below it (95\xa0% interval −0.90 to −0.10);"
+        " Y differs by +0.50 dB, with too few seeds or artists for an interval;"
+        " X and Z cannot be told from it."
+        " If all comparisons of the table are counted, W cannot be told either."
+    )
 
 
 def test_data_that_training_has_not_seen_in_pairs_have_sentences_of_their_own(run: Run) -> None:
