@@ -60,11 +60,14 @@ def test_gains_of_the_ways_are_the_committed_ones(document: str) -> None:
         r"(?m)^\| `([\w-]+)` \|[^|]*\| (.*\) \|.*\)) \|$", (TOP / document).read_text("utf-8")
     )
     assert [name for name, _ in rows] == list(known["model"].unique())
-    cells = known.set_index(["test_set", "source", "model"])
-    bounds = cells[["difference", "difference_low", "difference_high"]]
+    names = ["difference", "difference_low", "difference_high"]
+    bounds = {
+        (own["test_set"], own["source"], own["model"]): [own[name] for name in names]
+        for own in known.to_dict("records")
+    }
     for name, shown in rows:
         expected = [
-            "{:+.2f} ({:.2f} to {:.2f})".format(*bounds.loc[(test_set, source, name)])
+            "{:+.2f} ({:.2f} to {:.2f})".format(*bounds[test_set, source, name])
             for test_set, source in product(SETS, ("vocals", "accompaniment"))
         ]
         assert [one.strip("*") for one in shown.split(" | ")] == expected, name
