@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from pipeline.comparison.markdown import escaped, grid
+from pipeline.comparison.ways_in_words import in_words
 from pipeline.params import Params
 
 COLUMNS = ["updates", "supervised", "mixed", "mixtures", "alone"]
@@ -44,8 +45,9 @@ def as_lines(budget: pd.DataFrame, params: Params, seeds: int) -> list[str]:
         "model", "learns by", "updates", "supervised excerpts", "of these mixed anew",
         "unlabelled mixtures", "recordings of a source alone",
     ]  # fmt: skip
+    ways = in_words(params.models)
     rows: list[Sequence[str]] = [
-        [escaped(name), escaped(params.models[name].way), *map(str, budget.loc[name])]
+        [escaped(name), escaped(ways[name]), *map(str, budget.loc[name])]
         for name in map(str, budget.index)
     ]
     mean = f", means over {seeds} seeds" if seeds > 1 else ""

@@ -14,6 +14,7 @@ from pipeline.comparison.aggregation import by_test_set, unseen_datasets
 from pipeline.comparison.intervals import difference
 from pipeline.comparison.long_table import artist_numbers
 from pipeline.comparison.score_arrays import by_model, score_columns
+from pipeline.comparison.ways_in_words import in_words
 from pipeline.datasets.inventory import Inventory
 from pipeline.evaluation.metrics import HEADLINE
 from pipeline.evaluation.track_scores import KEY
@@ -47,7 +48,7 @@ def gains(
     rows = []
     if any(_of(model) != (None, None) for model in models.values()):
         artists = artist_numbers(frame, split)
-        pairs = counterparts(models)
+        pairs, ways = counterparts(models), in_words(models)
         for name, part in by_test_set(frame, unseen_datasets(split)).items():
             tracks = part.loc[part["model"] == part["model"].iloc[0], KEY[1:3]].drop_duplicates()
             of_tracks = [artists[one] for one in tracks.itertuples(index=False, name=None)]
@@ -60,7 +61,7 @@ def gains(
                     if metric == HEADLINE:
                         rows.append(
                             (
-                                *(name, source, metric, ways(models)[model], model, supervised),
+                                *(name, source, metric, ways[model], model, supervised),
                                 round(minutes[Role.SUPERVISED] if paired is None else paired, 1),
                                 round(
                                     minutes[Role.UNLABELLED] if unpaired is None else unpaired, 1
@@ -98,32 +99,23 @@ def minutes_of(split: pd.DataFrame, inventories: Sequence[Inventory]) -> dict[Ro
     return total
 
 
-def ways(models: Mapping[str, Model]) -> dict[str, str]:
-    """How each model learns from unpaired recordings, in words; what only some have in common is said."""
-    plain = {name: model.way for name, model in models.items()}
-    weights = {
-        way: {(one.alpha, one.beta) for name, one in models.items() if plain[name] == way}
-        for way in plain.values()
-    }
-    return {
-        name: plain[name]
-        + (f", alpha {one.alpha:g}, beta {one.beta:g}" if len(weights[plain[name]]) > 1 else "")
-        for name, one in models.items()
-    }
-
-
 def _of(model: Model) -> tuple[float | None, float | None]:
     return model.supervised_minutes, model.unlabelled_minutes
 
 
 def counterparts(models: Mapping[str, Model]) -> dict[str, str]:
-    """Each model that learns by more than pairs, and the one that does not, with the same minutes."""
+    """Each model that learns by more than pairs, and the one that does not, with the same minutes.
+
+    Not a model that has pairs of other roles.
+    """
     supervised: dict[float | None, str] = {}
     for name, model in models.items():
         if model.only_supervised:
             supervised.setdefault(model.supervised_minutes, name)
+    same = {name: supervised.get(model.supervised_minutes) for name, model in models.items()}
     return {
-        name: supervised[model.supervised_minutes]
-        for name, model in models.items()
-        if not model.only_supervised and model.supervised_minutes in supervised
+        name: other
+        for name, other in same.items()
+        if other is not None and models[name].supervised == models[other].supervised
+        if not models[name].only_supervised
     }

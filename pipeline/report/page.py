@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from pipeline.comparison import aggregation, markdown, minutes, revisions
 from pipeline.comparison.aggregation import ALL, UNSEEN
+from pipeline.comparison.ways_in_words import in_words
 from pipeline.critique import critic_table
 from pipeline.evaluation.metrics import HEADLINE, REPORTED, named
 from pipeline.files import atomic_path
@@ -77,7 +78,7 @@ def write(run: Run, target: Path, top: Path = Path(), say: Callable[[str], None]
             "distributions": distributions(run, numbers),
             "swatches": {name: plots.swatch(models, name) for name in models},
             "ways": way_plots(run),
-            "way_of": {name: one.way for name, one in run.params.models.items()},
+            "way_of": in_words(run.params.models),
             "alphas": alpha_plots(run),
             "gains": gain_plots(run),
             "curves": curve_plots(run),

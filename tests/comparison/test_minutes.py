@@ -79,21 +79,14 @@ def test_a_model_without_a_supervised_one_of_the_same_pairs_has_no_gain(
     assert set(found["model"]) == {"V", "V_less"}
 
 
-def test_ways_are_told_apart_by_what_differs() -> None:
+def test_pairs_of_other_roles_are_not_the_same_pairs() -> None:
+    """What pairing the unlabelled recordings would give is no gain of unpaired ones."""
     models = {
-        **{name: MODELS[name] for name in ("baseline", "V", "V_few")},
-        "VA": learning(["vocals", "accompaniment"]),
-        "L_add": learning([]),
-        "more": learning([], 0.1),
+        "baseline": Model(),
+        "V": learning(["vocals"]),
+        "ceiling": Model(supervised=["supervised", "unlabelled"]),
     }
-    assert minutes.ways(models) == {
-        "baseline": "supervised",
-        "V": "critic of vocals",
-        "V_few": "critic of vocals",
-        "VA": "critics of vocals and accompaniment",
-        "L_add": "L_add alone, alpha 0, beta 0.01",
-        "more": "L_add alone, alpha 0, beta 0.1",
-    }
+    assert minutes.counterparts(models) == {"V": "baseline"}
 
 
 def test_minutes_of_a_role_are_those_of_its_recordings() -> None:

@@ -398,6 +398,17 @@ def test_what_the_critics_need_must_be_there(whole: list[Inventory]) -> None:
         check([whole[0], solos], {"V": vocals})
     with pytest.raises(UserError, match=r"models\.V: no unlabelled track has a recording of voc"):
         check([whole[0], whole[2], mixtures], {"V": vocals}, CCMixter=["test"])
+    solo = Model.model_validate({"solo_mixing": {"sources": ["vocals"], "share": 0.5}})
+    teacher = Model.model_validate({"teacher": {"kind": "remix", "weight": 1, "decay": 0.9}})
+    check([whole[0], solos], {"solo": solo})
+    check([whole[0], mixtures], {"teacher": teacher, "MixIT": Model(mixit=0.1)})
+    with pytest.raises(
+        UserError, match=r"models\.solo: no unlabelled track has a recording of voc"
+    ):
+        check([whole[0], mixtures], {"solo": solo})
+    for name, model in {"teacher": teacher, "MixIT": Model(mixit=0.1)}.items():
+        with pytest.raises(UserError, match=rf"models\.{name}: .* recording of mixture"):
+            check([whole[0], solos], {name: model})
 
 
 def test_musdb18_alone_gives_no_unlabelled_track() -> None:
