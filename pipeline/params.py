@@ -20,7 +20,8 @@ from pydantic import (
 )
 
 from pipeline.errors import UserError
-from pipeline.sections import Name, Place, Section, Seed, Weight, one_of
+from pipeline.network_settings import CriticSettings, SeparatorSettings
+from pipeline.sections import Name, Place, Section, Seed, Weight
 from pipeline.text_files import CASE, first_fault, read_toml, read_yaml
 from pipeline.tracks import MIXTURE
 from pipeline.ways import Model, RoleName
@@ -36,8 +37,6 @@ _CATALOGUE = read_toml(
 )
 KNOWN = tuple(dict.fromkeys((*DATASETS, *_CATALOGUE)))
 """All datasets that have a reader: those of the catalogue."""
-REACH = 1
-"""Hops from a frame's centre to the end of its window: windows overlap by 50 % (section 4.3.1)."""
 FOLDER = "folder"
 """The origin of unpaired recordings."""
 IDEAL_ROWS = {
@@ -51,8 +50,6 @@ RESERVED = (*REFERENCE_ROWS, "all", "unseen", *DATASETS)
 OF_SEED = "seed-"
 MIXED = 2
 """Mixtures whose sum mixture invariant training takes apart: each source has an output for each."""
-WIDEST = 4096
-"""Filters of a separator's lowest level: 250 million weights."""
 
 Embedded = Literal["DSD100", "MedleyDB", "CCMixter", "iKala"]
 Origin = Literal["synthetic", "local", "download", "folder"]
@@ -140,23 +137,40 @@ class Split(Section):
 
 
 class Signal(Section):
-    """STFT of the mono signal (paper, section 4.3.1)."""
+    """STFT of the mono signal (paper, section 4.3.1: 8 kHz, windows of 512 that overlap by 50 %)."""
 
     sample_rate: Annotated[int, Field(ge=1000, le=192_000)]
     """Hz; the highest is that of the highest recordings."""
     fft_size: Annotated[int, Field(ge=128, le=2**15)]
     hop_size: Annotated[int, Field(gt=0)]
+    window: Literal["hann", "hamming", "blackman", "sine"] = "hann"
+    """The windows' shape, at analysis and synthesis alike."""
 
     @property
     def bins(self) -> int:
         """Frequency bins of one frame."""
         return self.fft_size // 2 + 1
 
+    @property
+    def overlap(self) -> int:
+        """How many windows cover a sample."""
+        return self.fft_size // self.hop_size
+
+    @property
+    def reach(self) -> int:
+        """Hops from a frame's centre to the end of its window, rounded up."""
+        return -(-self.overlap // 2)
+
+    def samples(self, frames: int) -> int:
+        """Samples that the windows of `frames` frames cover."""
+        return (frames - 1) * self.hop_size + self.fft_size
+
     @model_validator(mode="after")
     def _overlap(self) -> Self:
-        if self.hop_size * 2 * REACH != self.fft_size:
+        if self.fft_size % self.hop_size or self.overlap < 2:
             raise ValueError(
-                f"hop_size: expected half of fft_size (50 % overlap), found {self.hop_size}"
+                f"hop_size: expected fft_size {self.fft_size} divided by 2 (50 % overlap), 4 (75 %) or"
+                f" another whole number, found {self.hop_size}"
             )
         if self.fft_size % 128:
             raise ValueError(
@@ -165,36 +179,12 @@ class Signal(Section):
         return self
 
 
-class SeparatorSettings(Section):
-    """The separator's network; the paper's U-Net has 16 filters at the top and 4 levels."""
-
-    network: Annotated[str, one_of("networks/separators")]
-    filters: Annotated[int, Field(gt=0, le=256)]
-    depth: Annotated[int, Field(ge=1, le=6)]
-    slots: Annotated[int, Field(ge=1, le=4)] = 1
-    """Outputs of each source, which are summed to its estimate (`networks.slots`)."""
-
-    @model_validator(mode="after")
-    def _of_a_size(self) -> Self:
-        if self.filters * 2**self.depth > WIDEST:
-            raise ValueError(
-                f"filters: expected at most {WIDEST // 2**self.depth} with depth {self.depth} (every"
-                f" level doubles them), found {self.filters}"
-            )
-        return self
-
-
-class CriticSettings(Section):
-    """The critics' network; the paper's has 32 filters at the top."""
-
-    network: Annotated[str, one_of("networks/critics")]
-    filters: Annotated[int, Field(gt=0, le=256)]
-
-
 class Training(Section):
     """Optimisation, shared by all models (paper, section 4.3)."""
 
     batch_size: Annotated[int, Field(gt=0, le=4096)]
+    excerpt: Annotated[int, Field(ge=16, le=10_000)]
+    """Frames of the sources in an excerpt; a network takes the next number that it can."""
     steps_per_epoch: Annotated[int, Field(gt=0, le=100_000)]
     max_epochs: Annotated[int, Field(gt=0, le=10_000)]
     patience: Annotated[int, Field(gt=0, le=10_000)]

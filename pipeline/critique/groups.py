@@ -14,8 +14,7 @@ from pipeline.params import Params
 from pipeline.separation.separator import Separator
 from pipeline.tracks import MIXTURE, Role
 from pipeline.training.pool_loading import load_pool
-from pipeline.training.pools import Pool
-from pipeline.training.run import EXCERPT_FRAMES, random_part
+from pipeline.training.run import random_part
 
 TOGETHER = 32
 """Excerpts in one forward pass."""
@@ -40,7 +39,7 @@ class Group:
     role: Role
     dataset: str
     mixtures: Tensor
-    """Log magnitudes with the separator's context (n, bins, frames + 2 context)."""
+    """With the separator's context, as it sees them (n, …)."""
     real: Mapping[str, Tensor]
     """Source to its log magnitudes (m, bins, frames)."""
     paired: bool
@@ -67,24 +66,22 @@ def group(
     paired = all(set(everything) <= set(one.kinds) for one in files)
     part = random_part(asked.params, *of, "unlabelled_minutes")
     network = separator.network
-    length = network.valid_frames(EXCERPT_FRAMES)
+    length = network.valid_frames(asked.params.training.excerpt)
 
-    def pool(kinds: Sequence[str]) -> Pool:
-        return load_pool(
+    def cut(kinds: Sequence[str], number: int = 0) -> Tensor:
+        mixture = kinds[number] == MIXTURE
+        pool = load_pool(
             tracks, [role], asked.features, kinds, length, network.context, torch.device("cpu"),
             "disk", part if role == Role.UNLABELLED else None,
+            network.representation.waveform and mixture,
         )  # fmt: skip
+        return pool.gather(spread(pool.tiles()[0]), number, context=mixture)
 
-    if paired:
-        together = pool(everything)
-        places = {kind: (together, number) for number, kind in enumerate(everything)}
-    else:
-        places = {kind: (pool([kind]), 0) for kind in everything}
-    cut = {
-        kind: one.gather(spread(one.tiles()[0]), number, context=kind == MIXTURE)
-        for kind, (one, number) in places.items()
+    found = {
+        kind: cut(everything, number) if paired else cut([kind])
+        for number, kind in enumerate(everything)
     }
-    return Group(role, dataset, cut.pop(MIXTURE), cut, paired)
+    return Group(role, dataset, found.pop(MIXTURE), found, paired)
 
 
 def spread(places: Tensor) -> Tensor:
@@ -95,5 +92,18 @@ def spread(places: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def estimates_of(separator: Separator, mixtures: Tensor) -> Tensor:
-    """(n, sources, bins, frames) of mixtures with context, as training shows them to the critics."""
-    return torch.cat([separator.predict(part).clone() for part in mixtures.split(TOGETHER)])
+    """Log magnitudes (n, sources, bins, frames) of the estimates, as training shows them to critics.
+
+    mixtures: with context.
+    """
+    given = separator.network.representation
+    parts = mixtures.split(TOGETHER)
+    return torch.cat([given.log_magnitudes(separator.predict(part)).clone() for part in parts])
+
+
+def heard(separator: Separator, mixtures: Tensor) -> Tensor:
+    """Log magnitudes (n, bins, frames) of mixtures without their context."""
+    network = separator.network
+    return network.representation.log_magnitudes(
+        network.representation.inside(mixtures, network.context)
+    )

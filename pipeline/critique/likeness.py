@@ -16,7 +16,7 @@ from torch import Tensor
 from torchaudio.functional import melscale_fbanks
 
 from pipeline.critique.critic_table import LIKENESS
-from pipeline.critique.groups import Asked, Group, estimates_of, group
+from pipeline.critique.groups import Asked, Group, estimates_of, group, heard
 from pipeline.parallel.mapping import parallel_map
 from pipeline.params import Signal, of_seed
 from pipeline.separation.separator import Separator
@@ -53,13 +53,12 @@ def _of_model(task: tuple[str, int], asked: Asked) -> list[tuple[object, ...]]:
         leaked = np.nan
         if VOCALS in sources and len(instrumental):
             leaked = leakage(ask(tracks=instrumental), separator)
-        heard = tracks[tracks["has_vocals"]]
-        if heard.empty:
+        sung = tracks[tracks["has_vocals"]]
+        if sung.empty:
             continue
-        found = ask(tracks=heard)
+        found = ask(tracks=sung)
         estimates = estimates_of(separator, found.mixtures)
-        context = separator.network.context
-        mixtures = embedding(found.mixtures[..., context:-context], separator.signal)
+        mixtures = embedding(heard(separator, found.mixtures), separator.signal)
         for number, source in enumerate(sources):
             real = embedding(found.real[source], separator.signal)
             numbers = (
@@ -101,9 +100,8 @@ def frechet(first: Vectors, second: Vectors) -> float:
 def leakage(found: Group, separator: Separator) -> float:
     """10 log10 of the energy estimated as vocals over the mixture's, of all excerpts together."""
     estimates = estimates_of(separator, found.mixtures)[:, separator.sources.index(VOCALS)]
-    context = separator.network.context
     leaked, whole = (
         float(torch.expm1(one.double()).square().sum())
-        for one in (estimates, found.mixtures[..., context:-context])
+        for one in (estimates, heard(separator, found.mixtures))
     )
     return float(10 * np.log10(leaked / whole)) if leaked and whole else float("-inf")

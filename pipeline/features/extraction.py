@@ -104,5 +104,5 @@ def _log_magnitudes(waveform: FloatArray, signal: Signal) -> Iterator[FloatArray
     for first in range(0, frames, BLOCK_FRAMES):
         count = min(BLOCK_FRAMES, frames - first)
         start = first * signal.hop_size
-        stretch = padded[start : start + (count - 1) * signal.hop_size + signal.fft_size]
+        stretch = padded[start : start + signal.samples(count)]
         yield log_magnitude(stft_of_padded(stretch, signal)).T.contiguous().numpy()

@@ -1,22 +1,37 @@
 """STFT of mono signals, the log magnitudes that the networks see, and the way back.
 
-Hann window, 50 % overlap, centred frames, reflection at the ends (paper, section 4.3.1). The signal is
+Centred frames, reflection at the ends (paper, section 4.3.1: Hann windows, 50 % overlap). The signal is
 zero-padded to whole hops first: otherwise the last samples are covered by the tail of one window
 alone, and the inverse of an estimate divides its error by nearly zero.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torchaudio.functional import inverse_spectrogram, spectrogram
 
-from pipeline.params import REACH, Signal
+from pipeline.params import Signal
+
+WINDOWS: dict[str, Callable[..., Tensor]] = {
+    "hann": torch.hann_window,
+    "hamming": torch.hamming_window,
+    "blackman": torch.blackman_window,
+    "sine": lambda size, device: torch.hann_window(size, device=device).sqrt(),
+}
+"""By name. Of at least two that cover each sample the squares never sum to zero: all reconstruct."""
+
+
+def window_of(signal: Signal, device: torch.device) -> Tensor:
+    """The window (fft_size,)."""
+    return WINDOWS[signal.window](signal.fft_size, device=device)
 
 
 def frame_count(samples: int, signal: Signal) -> int:
     """Frames of a signal of `samples` samples (at least 1)."""
     # the reflection of half a window must not reach the other end
-    return 1 + max(-(-samples // signal.hop_size), REACH + 1)
+    return 1 + max(-(-samples // signal.hop_size), signal.reach + 1)
 
 
 def pad(waveform: Tensor, signal: Signal) -> Tensor:
@@ -33,7 +48,7 @@ def pad(waveform: Tensor, signal: Signal) -> Tensor:
 
 def stft_of_padded(padded: Tensor, signal: Signal) -> Tensor:
     """Complex STFT (…, bins, frames) of a stretch of what `pad` returned."""
-    window = torch.hann_window(signal.fft_size, device=padded.device)
+    window = window_of(signal, padded.device)
     spectrum: Tensor = spectrogram(
         padded, 0, window, signal.fft_size, signal.hop_size, signal.fft_size,
         power=None, normalized=False, center=False,
@@ -59,9 +74,13 @@ def reconstruct(log_magnitudes: Tensor, spectrum: Tensor, signal: Signal) -> Ten
     """
     # not angle() and polar(): the phase of a zero stays zero, and this is several times faster
     phase = spectrum / spectrum.abs().clamp_min(torch.finfo(torch.float32).tiny)
-    window = torch.hann_window(signal.fft_size, device=spectrum.device)
+    return inverse(torch.expm1(log_magnitudes) * phase, signal)
+
+
+def inverse(spectrum: Tensor, signal: Signal) -> Tensor:
+    """Waveforms of complex spectra (…, bins, frames), shaped as those of `reconstruct`."""
     waveforms: Tensor = inverse_spectrogram(
-        torch.expm1(log_magnitudes) * phase, None, 0, window,
+        spectrum, None, 0, window_of(signal, spectrum.device),
         signal.fft_size, signal.hop_size, signal.fft_size, normalized=False,
     )  # fmt: skip
     return waveforms

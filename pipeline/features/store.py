@@ -1,7 +1,7 @@
 """The feature store: one HDF5 file a dataset, written by preprocess, read by everyone after it.
 
     user block    `Seal`, one line of JSON
-    attributes    dataset, signals, sounds, sample_rate, fft_size, hop_size
+    attributes    dataset, signals, sounds, sample_rate, fft_size, hop_size, window
     /spectrogram  float32 (kinds, frames, bins)  log magnitudes: the mixture, then each source
     /waveform     float32 (sounds, samples)      at the working rate: each source; their sum: the mixture
     /index/*      a row per track: track, first_frame, frames, first_sample, samples, key; silent
@@ -23,11 +23,11 @@ import math
 import os
 import stat
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import h5py
 import numpy as np
@@ -193,7 +193,7 @@ class FeatureFile:
                 kinds, sounds = (
                     tuple(map(str, attributes[name])) for name in ("signals", "sounds")
                 )
-                signal = Signal(**{name: int(attributes[name]) for name in Signal.model_fields})
+                signal = _signal(attributes)
                 columns = {name: file[f"index/{name}"][()] for name in INDEX}
                 names = file["index/track"].asstr()[()]
                 silent = file["index/silent"][()]
@@ -268,6 +268,14 @@ def check_features(
             raise unusable(
                 found.path, "computed with other `signal` or `sources` than params.yaml has"
             )
+
+
+def _signal(attributes: Mapping[str, Any]) -> Signal:
+    """A file from before windows had a choice says nothing of them."""
+    fields = {name: attributes[name] for name in Signal.model_fields if name in attributes}
+    return Signal(
+        **{name: one if isinstance(one, str) else int(one) for name, one in fields.items()}
+    )
 
 
 def _checked(path: Path, file: BinaryIO) -> Seal:

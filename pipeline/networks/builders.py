@@ -7,12 +7,13 @@ from typing import Any
 from torch import nn
 
 from pipeline.networks.slots import SlottedSeparator
+from pipeline.params import Signal
 
 UNNAMED = {"separators": "unet", "critics": "dcgan"}
 """The networks of settings that name none: those of model folders from before there was a choice."""
 
 
-def build_separator(settings: Mapping[str, Any], bins: int, sources: int) -> nn.Module:
+def build_separator(settings: Mapping[str, Any], signal: Signal, sources: int) -> nn.Module:
     """A `SeparatorNetwork` with fresh weights, from torch's global generator.
 
     settings: the section `separator` of params.yaml. Raises ValueError for an unknown network, and
@@ -20,16 +21,19 @@ def build_separator(settings: Mapping[str, Any], bins: int, sources: int) -> nn.
     """
     own = dict(settings)
     slots = own.pop("slots", 1)
-    network = _build("separators", own, bins=bins, sources=sources * slots)
+    network = _build("separators", own, signal=signal, sources=sources * slots)
     return SlottedSeparator(network, sources, slots) if slots > 1 else network
 
 
-def build_critic(settings: Mapping[str, Any], bins: int) -> nn.Module:
-    """A `CriticNetwork` with fresh weights; settings: the section `critic`. Errors as above."""
-    return _build("critics", settings, bins=bins)
+def build_critic(settings: Mapping[str, Any], signal: Signal, frames: int) -> nn.Module:
+    """A `CriticNetwork` with fresh weights for excerpts of `frames` frames.
+
+    settings: the section `critic`. Errors as above.
+    """
+    return _build("critics", settings, signal=signal, frames=frames)
 
 
-def _build(kind: str, settings: Mapping[str, Any], **shape: int) -> nn.Module:
+def _build(kind: str, settings: Mapping[str, Any], **shape: Any) -> nn.Module:
     own = dict(settings)
     name = str(own.pop("network", UNNAMED[kind]))
     place = f"{__package__}.{kind}.{name}"

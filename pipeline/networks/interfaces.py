@@ -4,6 +4,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from pipeline.networks.representations import Representation
+
 
 class SeparatorNetwork(Protocol):
     """A separator: f in the paper.
@@ -12,6 +14,8 @@ class SeparatorNetwork(Protocol):
     params.yaml: `network`, the name that finds it, and its own keys.
     """
 
+    representation: Representation
+    """What it sees and gives: log magnitudes with the mixture's phase, or waveforms."""
     context: int
     """Frames of mixture that it needs on both sides of its output."""
     grid: int
@@ -22,7 +26,11 @@ class SeparatorNetwork(Protocol):
         ...
 
     def __call__(self, mixture: Tensor, /) -> Tensor:
-        """Log magnitudes (batch, bins, frames + 2 * context) -> (batch, sources, bins, frames)."""
+        """Mixtures with context (batch, …) -> sources (batch, sources, …).
+
+        Log magnitudes (bins, frames + 2 * context) -> (bins, frames), or samples: as many as the windows
+        of so many frames cover (`Signal.samples`).
+        """
         ...
 
 

@@ -6,7 +6,6 @@ output cannot say which of them is whose.
 
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from pipeline.networks.interfaces import SeparatorNetwork
@@ -21,13 +20,15 @@ class SlottedSeparator(nn.Module):
         self.network, self.sources, self.slots = network, sources, slots
         inner = cast(SeparatorNetwork, network)
         self.context, self.grid, self.valid_frames = inner.context, inner.grid, inner.valid_frames
+        self.representation = inner.representation
         self.settings = {**network.settings, "slots": slots}  # type: ignore[dict-item]
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Log magnitudes (n, bins, frames + 2 * context) -> (n, sources, bins, frames)."""
-        return torch.log1p(torch.expm1(self.apart(mixture)).sum(dim=2))
+        """As `SeparatorNetwork`."""
+        seen = self.representation
+        return seen.of_linear(seen.linear(self.apart(mixture)).sum(dim=2))
 
     def apart(self, mixture: Tensor) -> Tensor:
-        """The outputs by themselves (n, sources, slots, bins, frames)."""
+        """The outputs by themselves (n, sources, slots, …)."""
         outputs: Tensor = self.network(mixture)
         return outputs.view(len(outputs), self.sources, self.slots, *outputs.shape[2:])

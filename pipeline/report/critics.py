@@ -20,7 +20,7 @@ from pipeline.report.finished_run import Run
 from pipeline.report.pictures import Picture
 from pipeline.separation.model_folder import load_critics
 from pipeline.separation.separator import Separator
-from pipeline.tracks import MIXTURE
+from pipeline.tracks import MIXTURE, mixture_of
 
 HIGHEST = 2000.0
 """Hz; as in the paper, where the voice's harmonics are."""
@@ -63,6 +63,8 @@ def wishes(run: Run, choices: Sequence[Choice], page: Path) -> list[Wish]:
                 torch.from_numpy(frames.T.copy())
                 for frames in store.spectrogram(row, [MIXTURE, source])
             )
+            if separator.network.representation.waveform:
+                mixture = torch.from_numpy(mixture_of(store.waveforms(row)))
             first = loudest_frames(reference, critic.frames)
             estimates = estimate_patch(separator, mixture, first, critic.frames)
             estimate = estimates[separator.sources.index(source)]
@@ -126,17 +128,22 @@ def critic_gradient(critic: CriticNetwork, estimate: Tensor) -> Tensor:
 def estimate_patch(separator: Separator, mixture: Tensor, first: int, frames: int) -> Tensor:
     """The separator's own output for a stretch, as training shows it to the critics.
 
-    mixture: log magnitudes of a whole track (bins, all frames); the stretch is `frames` frames from
-    frame `first` on, silence beyond the track's ends. Returns log magnitudes (sources, bins, frames).
+    mixture: of a whole track, log magnitudes (bins, all frames) or samples, as the separator sees it;
+    the stretch is `frames` frames from frame `first` on, silence beyond the track's ends. Returns log
+    magnitudes (sources, bins, frames).
     """
-    network = separator.network
+    network, signal = separator.network, separator.signal
     begin = first - network.context
     end = first + network.valid_frames(frames) + network.context
-    known = mixture[:, max(begin, 0) : end]
+    if network.representation.waveform:
+        count = end - begin
+        begin = begin * signal.hop_size - signal.fft_size // 2
+        end = begin + signal.samples(count)
+    known = mixture[..., max(begin, 0) : end]
     left = max(-begin, 0)
-    padded = functional.pad(known, (left, end - begin - left - known.shape[1]))
-    estimates: Tensor = separator.predict(padded[None])[0, :, :, :frames]
-    return estimates.clone()
+    padded = functional.pad(known, (left, end - begin - left - known.shape[-1]))
+    estimates = network.representation.log_magnitudes(separator.predict(padded[None])[0])
+    return estimates[..., :frames].clone()
 
 
 SEQUENTIAL, DIVERGING = "magma", "RdBu_r"

@@ -22,18 +22,10 @@ from torch import Tensor, nn
 
 from pipeline.errors import UserError, in_one_line
 from pipeline.files import write_text
+from pipeline.network_settings import CriticSettings, SeparatorSettings
 from pipeline.networks.builders import UNNAMED, build_critic, build_separator
 from pipeline.networks.interfaces import CriticNetwork, SeparatorNetwork
-from pipeline.params import (
-    OF_SEED,
-    CriticSettings,
-    Params,
-    Precision,
-    SeparatorSettings,
-    Signal,
-    check_sources,
-    of_seed,
-)
+from pipeline.params import OF_SEED, Params, Precision, Signal, check_sources, of_seed
 from pipeline.sections import Name
 from pipeline.text_files import read_json, shown
 
@@ -80,6 +72,8 @@ class Description(BaseModel):
     critics: list[Name] = []
     """The sources that have one."""
     critic: Annotated[CriticSettings, _named("critics")] | None = None
+    excerpt: Annotated[int, Field(ge=16)] = 66
+    """Frames that critics were given; a folder that does not say is from before there was a choice."""
     best: Epoch | None = None
     seed: int | None = None
     fingerprint: str | None = None
@@ -171,7 +165,7 @@ def load_separator(folder: Path) -> tuple[nn.Module, Description]:
     if not (folder / WEIGHTS).exists():
         raise UserError(f"{folder}: not a model folder: no {WEIGHTS}")
     settings = found.separator.model_dump()
-    network = build_separator(settings, found.signal.bins, len(found.sources))
+    network = build_separator(settings, found.signal, len(found.sources))
     try:
         _load(network, folder / WEIGHTS, found.sha256)
     except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
@@ -198,7 +192,7 @@ def load_critics(folder: Path) -> dict[str, CriticNetwork]:
         path = _critic(folder, source)
         if config.critic is None:
             raise UserError(f"{folder / CONFIG}: critic: expected settings; {_again(path)}")
-        network = build_critic(config.critic.model_dump(), config.signal.bins)
+        network = build_critic(config.critic.model_dump(), config.signal, config.excerpt)
         try:
             _load(network, path, config.sha256)
         except (OSError, RuntimeError, SafetensorError) as error:

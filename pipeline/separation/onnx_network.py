@@ -24,23 +24,37 @@ INPUT, OUTPUT = "mixture", "estimates"
 def write_onnx(separator: Separator, path: Path, fingerprint: str) -> None:
     """Write the network: mixture (batch, bins, frames + 2 * context) -> (batch, sources, bins, frames).
 
-    Both are log magnitudes; batch and frames are free, as far as `valid_frames` has it. What else
-    is needed to use it is in the file's metadata; fingerprint: of the weights.
+    Both are log magnitudes, or samples in place of (bins, frames); batch and frames are free, as far as
+    `valid_frames` has it. What else is needed to use it is in the file's metadata; fingerprint: of
+    the weights. Raises UserError for a network with operations that ONNX has not.
     """
     network = separator.network
     if not isinstance(network, torch.nn.Module):
         raise TypeError("only a torch network can be exported")
     context, frames = network.context, network.valid_frames(1)
-    mixture = torch.zeros(1, separator.signal.bins, frames + 2 * context)
+    signal, padded = separator.signal, frames + 2 * context
+    waveform = network.representation.waveform
+    shape = (signal.samples(padded),) if waveform else (signal.bins, padded)
+    axis, what = (1, "samples") if waveform else (2, "frames")
+    mixture = torch.zeros(1, *shape)
     # without gradients: the exporter cannot follow an operation with a gradient of its own
     with warnings.catch_warnings(), torch.no_grad():
         # The newer exporter (dynamo=True) cannot follow sizes that halve at every level.
         warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network, (mixture,), str(path), dynamo=False,
-            input_names=[INPUT], output_names=[OUTPUT],
-            dynamic_axes={INPUT: {0: "batch", 2: "padded_frames"}, OUTPUT: {0: "batch", 3: "frames"}},
-        )  # fmt: skip
+        try:
+            torch.onnx.export(
+                network, (mixture,), str(path), dynamo=False,
+                input_names=[INPUT], output_names=[OUTPUT],
+                dynamic_axes={
+                    INPUT: {0: "batch", axis: f"padded_{what}"},
+                    OUTPUT: {0: "batch", axis + 1: what},
+                },
+            )  # fmt: skip
+        except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+            path.unlink(missing_ok=True)
+            raise UserError(
+                f"{separator.name}: cannot be written as ONNX: {in_one_line(error)}"
+            ) from None
     written = onnx.load(str(path))
     metadata = {
         "sources": json.dumps(separator.sources),
@@ -62,6 +76,7 @@ class OnnxNetwork:
     def __init__(self, session: onnxruntime.InferenceSession, like: SeparatorNetwork) -> None:
         self._session = session
         self.context, self.grid = like.context, like.grid
+        self.representation = like.representation
         self.valid_frames = like.valid_frames
 
     def __call__(self, mixture: Tensor, /) -> Tensor:

@@ -96,11 +96,13 @@ class Separator:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
             estimates = self.network(mixture)
         # no sample of their waveforms is larger than the sum; it is NaN if one of them is
-        total = torch.expm1(estimates).sum(dtype=torch.float64)
+        seen = self.network.representation
+        total = seen.linear(estimates).abs().sum(dtype=torch.float64)
         if not total <= torch.finfo(torch.float32).max:
+            what = "samples" if seen.waveform else "log magnitudes"
             raise NonFiniteError(
-                f"{self.name}: its estimates are infinite or no numbers, of a mixture whose log"
-                f" magnitudes reach {mixture.max():.3g}; replace the model, or a recording whose samples"
+                f"{self.name}: its estimates are infinite or no numbers, of a mixture whose {what}"
+                f" reach {mixture.abs().max():.3g}; replace the model, or a recording whose samples"
                 " are far beyond full scale (1.0)"
             )
         return estimates

@@ -22,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.audio.resampling import Resampler
-from pipeline.features.stft import reconstruct
 from pipeline.params import Signal
 from pipeline.separation.patches import FloatArray, Patch, Patches
 from pipeline.separation.separator import Separator, as_channels
@@ -179,8 +178,8 @@ def masked(patch: Patch, signal: Signal) -> tuple[FloatArray, NDArray[np.float64
     # in double precision: the square of what is far beyond full scale is not infinite
     energies = (masks[:, signal.fft_size // 4 :] * mix.abs().double() ** 2).sum(dim=1)
     logs = torch.log1p(masks[:, None] * patch.spectrum.abs())
-    low = reconstruct(logs, patch.spectrum, signal)
-    return low.cpu().numpy(), energies.cpu().numpy()
+    low = patch.reconstructed(logs, patch.spectrum, signal)
+    return low.cpu().numpy(), energies[:, patch.stretch].cpu().numpy()
 
 
 def separate(

@@ -13,17 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.networks.representations import LOG_MAGNITUDES, Representation
 from pipeline.training.mixing import HeardMixtures, Mixer
-from pipeline.training.pools import Pool, amplify, generator
+from pipeline.training.pools import Pool, generator
 
 
 class CriticBatch(NamedTuple):
     """What one update of the critics takes: n excerpts of each."""
 
     mixtures: Tensor
-    """Unlabelled, with context (n, bins, frames + 2 * context)."""
+    """Unlabelled, with context, as the separator sees them (n, …)."""
     real: Mapping[str, Tensor]
-    """Source to recordings of it (n, bins, frames), unpaired with the mixtures."""
+    """Source to log magnitudes of recordings of it (n, bins, frames), unpaired with the mixtures."""
     epsilon: Mapping[str, Tensor]
     """Source to where the penalty's interpolates lie (n,)."""
 
@@ -32,19 +33,19 @@ class SeparatorBatch(NamedTuple):
     """What one update of the separator takes: n excerpts of each."""
 
     mixtures: Tensor
-    """Supervised, with context (n, bins, frames + 2 * context)."""
+    """Supervised, with context, as the separator sees them (n, …)."""
     sources: Tensor
-    """Of these mixtures (n, sources, bins, frames)."""
+    """Of these mixtures, as it gives them (n, sources, …)."""
     unlabelled: Tensor | None = None
     """Other mixtures with context; None for a purely supervised model."""
     spectra: Tensor | None = None
-    """For a teacher that remixes: complex spectra of unlabelled mixtures, with twice the context, and
-    as many frames more as its network needs."""
+    """For a teacher that remixes: complex spectra or waveforms of unlabelled mixtures, with twice the
+    context, and as many frames more as its network needs."""
     permutations: Tensor | None = None
     """And of which excerpt each source is taken (sources, n)."""
     pairs: tuple[Tensor, Tensor] | None = None
-    """For mixture invariant training: sums of two unlabelled mixtures with context (n, bins, frames),
-    and the two (n, 2, bins, frames)."""
+    """For mixture invariant training: sums of two unlabelled mixtures with context (n, …), and the
+    two (n, 2, …)."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,14 @@ class Batches:
     seed: int
     batch_size: int
     gain: tuple[float, float]
+    representation: Representation
+    """What the separator sees and gives."""
     supervised: Pool
     """Kinds: the mixture, then every source."""
     mixtures: Pool | None = None
     """Unlabelled mixtures; None for a purely supervised model."""
     recordings: Mapping[int, Pool] = field(default_factory=dict)
-    """Recordings of a source alone, for each source that has a critic, by its number."""
+    """Log magnitudes of a source alone, for each source that has a critic, by its number."""
     part: slice = field(default_factory=lambda: slice(None))
     """Which excerpts of every batch are handed out: those of one of several processes."""
     mixer: Mixer | None = None
@@ -84,7 +87,7 @@ class Batches:
         return SeparatorBatch(*self.paired(step), unlabelled, spectra, permutations, pairs)
 
     def paired(self, step: int) -> tuple[Tensor, Tensor]:
-        """Mixtures with context (n, bins, frames) and their sources (n, sources, bins, frames)."""
+        """Mixtures with context (n, …) and their sources (n, sources, …)."""
         if self.mixer:
             return self.mixer.paired(self.seed, step, self.batch_size, self.part)
         pool = self.supervised
@@ -92,29 +95,32 @@ class Batches:
         return pool.gather(starts, 0, context=True), pool.gather_sources(starts)
 
     def mixture(self, stream: str, step: int) -> Tensor:
-        """Unlabelled mixtures with context, each at a random level (n, bins, frames)."""
+        """Unlabelled mixtures with context, each at a random level (n, …)."""
         assert self.mixtures is not None
-        return self._unpaired(self.mixtures, f"mixture/{stream}", step, context=True)
+        return self._unpaired(self.mixtures, f"mixture/{stream}", step, self.representation)
 
     def real(self, source: int, step: int) -> Tensor:
         """Real recordings of a source, each at a random level (n, bins, frames).
 
         Drawn independently of the mixtures: unpaired is the method's premise.
         """
-        return self._unpaired(self.recordings[source], f"real/{source}", step, context=False)
+        return self._unpaired(self.recordings[source], f"real/{source}", step)
 
     def epsilon(self, source: int, step: int) -> Tensor:
         """Where the penalty's interpolates lie (n,)."""
         random = generator(self.seed, f"epsilon/{source}", step)
         return torch.from_numpy(random.random(self.batch_size, dtype=np.float32)[self.part])
 
-    def _unpaired(self, pool: Pool, stream: str, step: int, context: bool) -> Tensor:
+    def _unpaired(
+        self, pool: Pool, stream: str, step: int, mixtures: Representation | None = None
+    ) -> Tensor:
+        """mixtures: as the separator sees them, with context; None: log magnitudes of real sources."""
         random = generator(self.seed, stream, step)
         starts = pool.draw(random, self.batch_size)[self.part]
         gains = torch.from_numpy(random.uniform(*self.gain, self.batch_size).astype(np.float32))
         gains = gains[self.part]
-        excerpts = pool.gather(starts, 0, context)
-        return amplify(excerpts, gains.to(excerpts.device))
+        excerpts = pool.gather(starts, 0, context=mixtures is not None)
+        return (mixtures or LOG_MAGNITUDES).amplified(excerpts, gains.to(excerpts.device))
 
 
 @dataclass(frozen=True)
@@ -133,8 +139,10 @@ class BatchesAhead(Batches):
         batch: tuple[Tensor, Tensor] = self._take(super().paired, step=step)
         return batch
 
-    def _unpaired(self, pool: Pool, stream: str, step: int, context: bool) -> Tensor:
-        batch: Tensor = self._take(super()._unpaired, pool, stream, step=step, context=context)
+    def _unpaired(
+        self, pool: Pool, stream: str, step: int, mixtures: Representation | None = None
+    ) -> Tensor:
+        batch: Tensor = self._take(super()._unpaired, pool, stream, step=step, mixtures=mixtures)
         return batch
 
     def _take(self, draw: Callable[..., Any], *stream: Any, step: int, **options: Any) -> Any:

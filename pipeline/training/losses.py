@@ -1,6 +1,7 @@
 """The paper's objectives, one function each: L = L_s + alpha L_u + beta L_add (section 3.3).
 
-Spectrograms are log magnitudes, log(1 + |X|), of shape (batch, [sources,] bins, frames).
+Spectrograms are log magnitudes, log(1 + |X|), of shape (batch, [sources,] bins, frames). Where a
+separator gives waveforms, they are those of its estimates.
 """
 
 from collections.abc import Callable
@@ -10,18 +11,30 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from pipeline.networks.representations import LOG_MAGNITUDES, Representation
 
-def supervised_loss(estimates: Tensor, references: Tensor) -> Tensor:
+
+def supervised_loss(
+    estimates: Tensor, references: Tensor, given: Representation = LOG_MAGNITUDES
+) -> Tensor:
     """L_s (eq. 1): mean square error in the log domain, summed over the sources.
 
-    The paper prints a 2-norm; its authors' program has this. Both (batch, sources, bins, frames).
+    The paper prints a 2-norm; its authors' program has this. Both (batch, sources, …) as `given`. Of
+    waveforms it is that of their log magnitudes and, for what these do not say, the mean absolute
+    error of the samples.
     """
-    return excerpt_losses(estimates, references).mean()
+    return excerpt_losses(estimates, references, given).mean()
 
 
-def excerpt_losses(estimates: Tensor, references: Tensor) -> Tensor:
+def excerpt_losses(
+    estimates: Tensor, references: Tensor, given: Representation = LOG_MAGNITUDES
+) -> Tensor:
     """What each excerpt adds to L_s (batch,)."""
-    return ((estimates - references) ** 2).mean(dim=(2, 3)).sum(dim=1)
+    logs, expected = given.log_magnitudes(estimates), given.log_magnitudes(references)
+    losses = ((logs - expected) ** 2).mean(dim=(2, 3)).sum(dim=1)
+    if given.waveform:
+        losses = losses + (estimates - references).abs().mean(dim=2).sum(dim=1)
+    return losses
 
 
 def additivity_loss(estimates: Tensor, mixture: Tensor, domain: str = "linear") -> Tensor:

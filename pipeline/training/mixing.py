@@ -16,6 +16,7 @@ from torch import Tensor
 from torchaudio.functional import resample
 
 from pipeline.features.stft import log_magnitude, stft_of_padded
+from pipeline.networks.representations import Representation
 from pipeline.params import Signal
 from pipeline.training.pools import Pool, generator
 from pipeline.ways import Augmentation
@@ -36,18 +37,20 @@ class Mixer:
     """Draws what `Batches.paired` gives, from waveforms: of supervised tracks, and of solo recordings."""
 
     signal: Signal
+    representation: Representation
+    """What the separator sees."""
     context: int
     """Frames of mixture around an excerpt."""
     sounds: Pool
-    """Every source of the supervised tracks, as blocks (`pool_loading.Blocks`)."""
+    """Every source of the supervised tracks, as waveforms."""
     augmentation: Augmentation | None = None
     share: float = 0.0
     """Of the excerpts, those that hold solo recordings."""
     solos: Mapping[int, Pool] = field(default_factory=dict)
-    """The unlabelled recordings of a source alone, by its number, as blocks."""
+    """The unlabelled recordings of a source alone, by its number, as waveforms."""
 
     def paired(self, seed: int, step: int, count: int, part: slice) -> tuple[Tensor, Tensor]:
-        """Mixtures with context (n, bins, frames) and their sources (n, sources, bins, frames).
+        """Mixtures with context (n, …) and their sources (n, sources, …).
 
         Of `count` excerpts those of `part`; before anything is changed the excerpts are those of a model
         that changes nothing.
@@ -61,11 +64,11 @@ class Mixer:
         waveforms = []
         for number in range(len(self.sounds.frames)):
             apart = self.sounds.draw(generator(seed, f"mix/{number}", step), count)[part]
-            heard = self.sounds.samples(torch.where(mixed, apart, starts), number)
+            heard = self.sounds.gather(torch.where(mixed, apart, starts), number, True)
             if number in self.solos:
                 pool = self.solos[number]
                 alone = pool.draw(generator(seed, f"solo/{number}", step), count)[part]
-                heard[solo] = pool.samples(alone[solo], 0)
+                heard[solo] = pool.gather(alone[solo], 0, True)
             waveforms.append(heard)
         sources = torch.stack(waveforms, dim=1)  # (n, sources, samples)
         if gain:
@@ -78,6 +81,8 @@ class Mixer:
             bound = int(speed * PERCENT)
             speeds = generator(seed, "speed", step).integers(-bound, bound + 1, count)[part]
             sources = self._at_speeds(sources, [int(one) for one in speeds])
+        if self.representation.waveform:
+            return sources.sum(dim=1), self.representation.inside(sources, self.context)
         spectra = stft_of_padded(sources, self.signal)  # (n, sources, bins, frames)
         inner = log_magnitude(spectra[..., self.context : -self.context])
         return log_magnitude(spectra.sum(dim=1)), inner
@@ -99,38 +104,39 @@ class HeardMixtures:
     """Draws from the waveforms of unlabelled mixtures what is made of more than one of them."""
 
     signal: Signal
+    representation: Representation
     gain: tuple[float, float]
     sounds: Pool
-    """The mixtures as blocks."""
+    """The mixtures as waveforms."""
     sources: int
 
     def shuffled(self, seed: int, step: int, count: int, part: slice) -> tuple[Tensor, Tensor]:
-        """Complex spectra (n, bins, frames) at random levels, and for each source an order (sources, n).
+        """Mixtures at random levels, and for each source an order (sources, n).
 
-        The orders are of the excerpts in `part`: of several processes each mixes its own.
+        Mixtures are complex spectra (n, bins, frames) where the separator sees their magnitudes, else
+        waveforms. The orders are of the excerpts in `part`: of several processes each mixes its own.
         """
-        spectra = stft_of_padded(
-            self._waveforms(seed, "mixture/remix", step, count, part), self.signal
-        )
+        heard = self._waveforms(seed, "mixture/remix", step, count, part)
+        if not self.representation.waveform:
+            heard = stft_of_padded(heard, self.signal)
         random = generator(seed, "permutation", step)
-        orders = [random.permutation(len(spectra)) for _ in range(self.sources)]
-        return spectra, torch.from_numpy(np.stack(orders))
+        orders = [random.permutation(len(heard)) for _ in range(self.sources)]
+        return heard, torch.from_numpy(np.stack(orders))
 
     def summed(self, seed: int, step: int, count: int, part: slice) -> tuple[Tensor, Tensor]:
-        """Log magnitudes of sums of two, with context (n, bins, frames), and of both.
-
-        The latter are (n, 2, bins, frames).
-        """
+        """Sums of two with context (n, …), and both without (n, 2, …)."""
         both = torch.stack(
             [self._waveforms(seed, f"mixture/sum/{k}", step, count, part) for k in range(2)], dim=1
         )
-        spectra = stft_of_padded(both, self.signal)
         context = self.sounds.context
+        if self.representation.waveform:
+            return both.sum(dim=1), self.representation.inside(both, context)
+        spectra = stft_of_padded(both, self.signal)
         return log_magnitude(spectra.sum(dim=1)), log_magnitude(spectra[..., context:-context])
 
     def _waveforms(self, seed: int, stream: str, step: int, count: int, part: slice) -> Tensor:
         random = generator(seed, stream, step)
         starts = self.sounds.draw(random, count)[part]
         gains = torch.from_numpy(random.uniform(*self.gain, count).astype(np.float32))[part]
-        waveforms = self.sounds.samples(starts, 0)
+        waveforms = self.sounds.gather(starts, 0, True)
         return waveforms * gains.to(waveforms.device)[:, None]

@@ -2,8 +2,8 @@
 
 Wisdom, Tzinis, Erdogan, Weiss, Wilson, Hershey: Unsupervised Sound Separation Using Mixture Invariant
 Training, NeurIPS 2020, eqs. 1 and 2: the loss of the best of all ways to give the outputs for the sum
-of two mixtures to these. There waveforms are compared; here log magnitudes as in L_s, and magnitudes
-are summed as in L_add (paper, eq. 5). A source has two outputs (`networks.slots`), one for each
+of two mixtures to these. There waveforms are compared; here what the separator gives, as in L_s, and
+magnitudes are summed as in L_add (paper, eq. 5). A source has two outputs (`networks.slots`), one for each
 mixture's.
 """
 
@@ -13,27 +13,27 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from pipeline.networks.representations import LOG_MAGNITUDES, Representation
+from pipeline.training.losses import excerpt_losses
 
-def mixit_loss(outputs: Tensor, mixtures: Tensor) -> Tensor:
+
+def mixit_loss(outputs: Tensor, mixtures: Tensor, given: Representation = LOG_MAGNITUDES) -> Tensor:
     """Mean over the batch of the best assignment's error, summed over the two mixtures.
 
-    outputs: log magnitudes for the sum (n, sources, slots, bins, frames); mixtures: those of the two
-    (n, 2, bins, frames).
+    outputs: for the sum (n, sources, slots, …); mixtures: the two (n, 2, …), both as `given`.
     """
-    magnitudes = torch.expm1(outputs.flatten(1, 2))  # (n, outputs, bins, frames)
-    choices = assignments(magnitudes.shape[1], magnitudes.device)  # (choices, 2, outputs)
+    parts = given.linear(outputs.flatten(1, 2))  # (n, outputs, …)
+    choices = assignments(parts.shape[1], parts.device)  # (choices, 2, outputs)
     with torch.no_grad():
-        errors = torch.stack([_errors(magnitudes, mixtures, one) for one in choices])
+        errors = torch.stack([_errors(parts, mixtures, one, given) for one in choices])
         best = choices[errors.argmin(dim=0)]  # (n, 2, outputs)
-    return _errors(magnitudes, mixtures, best).mean()
+    return _errors(parts, mixtures, best, given).mean()
 
 
-def _errors(magnitudes: Tensor, mixtures: Tensor, assigned: Tensor) -> Tensor:
+def _errors(parts: Tensor, mixtures: Tensor, assigned: Tensor, given: Representation) -> Tensor:
     """(n,) of an assignment ([n,] 2, outputs): 1 where an output belongs to a mixture."""
-    sums = torch.einsum(
-        "...mo,...obf->...mbf", assigned.expand(len(magnitudes), -1, -1), magnitudes
-    )
-    return ((torch.log1p(sums) - mixtures) ** 2).mean(dim=(2, 3)).sum(dim=1)
+    sums = torch.einsum("nmo,no...->nm...", assigned.expand(len(parts), -1, -1), parts)
+    return excerpt_losses(given.of_linear(sums), mixtures, given)
 
 
 def assignments(outputs: int, device: torch.device) -> Tensor:

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
@@ -20,6 +20,7 @@ from torch.optim import Adam
 from pipeline.errors import Stopped, UserError
 from pipeline.networks.builders import build_critic, build_separator
 from pipeline.networks.gradients import correlation, input_gradient
+from pipeline.networks.interfaces import SeparatorNetwork
 from pipeline.params import Params
 from pipeline.training.batches import Batches
 from pipeline.training.losses import excerpt_losses
@@ -52,13 +53,18 @@ class AdversarialSeparation(lightning.LightningModule):
         self.params, self.model, self.replica = params, params.models[name], replica
         model = self.model
         self.batches, self.validation = batches, validation
-        bins = params.signal.bins
+        signal = params.signal
         # the separator first: all models of one seed start from the same separator
         torch.manual_seed(seed)
         settings = params.separator_of(name).model_dump()
-        self.separator = build_separator(settings, bins, len(params.sources))
+        self.separator = build_separator(settings, signal, len(params.sources))
+        network = cast(SeparatorNetwork, self.separator)
+        frames = network.valid_frames(params.training.excerpt)
         self.critics = nn.ModuleDict(
-            {source: build_critic(params.critic.model_dump(), bins) for source in model.critics}
+            {
+                source: build_critic(params.critic.model_dump(), signal, frames)
+                for source in model.critics
+            }
         )
         if model.penalty == "spectral":
             normalise(self.critics)
@@ -238,9 +244,11 @@ class AdversarialSeparation(lightning.LightningModule):
         self.stop_if_asked()
         starts, weights = (one.cpu() for one in batch)
         pool = self.validation
+        given = cast(SeparatorNetwork, self.separator).representation
         estimates = self.separator(pool.gather(starts, 0, context=True))
         references = pool.gather_sources(starts)
-        losses = excerpt_losses(estimates, references).double()
+        losses = excerpt_losses(estimates, references, given).double()
+        estimates, references = given.log_magnitudes(estimates), given.log_magnitudes(references)
         weights = weights.to(losses)
         self.validated += torch.stack([(losses * weights).sum(), weights.sum()])
         for number, (source, critic) in enumerate(self.state.named_critics().items()):

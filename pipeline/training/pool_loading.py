@@ -24,6 +24,7 @@ from torch import Tensor
 from pipeline.errors import UserError
 from pipeline.features.store import FeatureFile, Rows, reading
 from pipeline.parallel.machine import side_by_side
+from pipeline.params import Signal
 from pipeline.tracks import MIXTURE, Role
 from pipeline.training.pools import Pool, layout, silence, width
 
@@ -76,7 +77,7 @@ class RandomPart(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """A track's waveform as blocks of a hop: frame f of its STFT is made of the blocks f and f + 1.
+    """A track's waveform as blocks of a hop: of them, a window's worth from block f on makes frame f.
 
     Silence stands for the half window before its first sample, and for what follows its last one. A
     mixture is the sum of its sources.
@@ -84,7 +85,7 @@ class Blocks(NamedTuple):
 
     waveforms: tuple[Rows, ...]
     """What is summed."""
-    hop: int
+    signal: Signal
     frames: int
 
     @property
@@ -94,13 +95,14 @@ class Blocks(NamedTuple):
     @property
     def shape(self) -> tuple[int, int]:
         """(blocks, hop)"""
-        return self.frames + 1, self.hop
+        return self.frames + self.signal.overlap - 1, self.signal.hop_size
 
     def read(self, handle: int, target: NDArray[np.float32], begin: int) -> None:
         """Fill `target` (blocks, hop) with the blocks from number `begin` on."""
         target[:] = 0
         samples = target.reshape(-1)
-        first = (begin - 1) * self.hop  # of the waveform, where `target` begins
+        # of the waveform, where `target` begins
+        first = begin * self.signal.hop_size - self.signal.fft_size // 2
         low, high = max(first, 0), min(first + len(samples), self.waveforms[0].shape[0])
         if low < high:
             part = np.empty(high - low, np.float32)
@@ -111,7 +113,7 @@ class Blocks(NamedTuple):
     def pieces(self, handle: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """All blocks; raises UserError unless all waveforms are what was stored."""
         whole = np.zeros(self.shape, np.float32)
-        heard = whole.reshape(-1)[self.hop :]
+        heard = whole.reshape(-1)[self.signal.fft_size // 2 :]
         for rows in self.waveforms:
             for begin, piece in rows.pieces(handle):
                 heard[begin : begin + len(piece)] += piece
@@ -128,13 +130,12 @@ def load_pool(
     device: torch.device,
     place: str = "auto",
     part: RandomPart | None = None,
-    hop: int = 0,
+    waveform: bool = False,
 ) -> Pool:
     """The tracks of some roles that have all of `kinds`, from the feature files under `folder`.
 
-    kinds: which to keep, by name; `Pool.gather` counts within these. hop: 0 for log magnitudes, else
-    waveforms as blocks of so many samples. device: where excerpts are
-    wanted. place: one of PLACES; auto takes the first that has room. part: what is used of all these
+    kinds: which to keep, by name; `Pool.gather` counts within these. waveform: their samples, and no
+    log magnitudes. device: where excerpts are wanted. place: one of PLACES; auto takes the first that has room. part: what is used of all these
     tracks, None for all. Raises UserError when no track has the kinds, when there is less than the part
     asks for, and when the frames of a track are not what was stored; those that stay on the disk are
     compared when they are first asked for.
@@ -148,11 +149,8 @@ def load_pool(
             taken.append(chosen[chosen["dataset"] == name])
             for row in features.rows(taken[-1]["track"].tolist()):
                 for found, wanted in zip(rows, kinds, strict=True):
-                    found.append(
-                        blocks_of(features, row, wanted, hop)
-                        if hop
-                        else features.frames_of(row, wanted)
-                    )
+                    find = blocks_of if waveform else FeatureFile.frames_of
+                    found.append(find(features, row, wanted))
     if not rows[0]:
         raise UserError(
             f"{folder}: no track with the role {' or '.join(roles)} has {' and '.join(kinds)}; add a"
@@ -160,16 +158,17 @@ def load_pool(
         )
     bins = rows[0][0].shape[1]
     tracks = pd.concat(taken)
+    more = features.signal.overlap - 1 if waveform else 0
     lengths = torch.tensor([one.shape[0] for one in rows[0]])
     if part is not None:
-        kept, lengths = part.of(tracks, lengths - 1 if hop else lengths)
-        lengths = lengths + 1 if hop else lengths
+        kept, lengths = part.of(tracks, lengths - more)
+        lengths = lengths + more
         tracks, rows = tracks.iloc[kept], [[row[number] for number in kept] for row in rows]
-    length += 1 if hop else 0  # a frame is made of its block and the next
+    length += more
     first, total = layout(lengths, length, context)
     pool = partial(
         Pool, first=first, lengths=lengths, length=length, context=context, device=device,
-        shares=shares(tracks),
+        shares=shares(tracks), more=more,
     )  # fmt: skip
     on_disk = FramesOnDisk(rows, first, lengths, bins, device)
     place = choose(place, 4 * len(kinds) * total * width(bins), device)
@@ -183,11 +182,11 @@ def load_pool(
     return pool(frames)
 
 
-def blocks_of(features: FeatureFile, row: int, kind: str, hop: int) -> Blocks:
+def blocks_of(features: FeatureFile, row: int, kind: str) -> Blocks:
     """The waveform of a track's source, or of its mixture, as blocks."""
     summed = features.sounds if kind == MIXTURE and kind not in features.sounds else (kind,)
     waveforms = tuple(features.samples_of(row, one) for one in summed)
-    return Blocks(waveforms, hop, int(features.index["frames"].to_numpy()[row]))
+    return Blocks(waveforms, features.signal, int(features.index["frames"].to_numpy()[row]))
 
 
 def shares(tracks: pd.DataFrame) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""The log magnitudes of some tracks, one behind the other, and excerpts of them."""
+"""Some tracks, one behind the other, and excerpts of them: log magnitudes or waveforms."""
 
 import hashlib
 from dataclasses import dataclass
@@ -57,14 +57,14 @@ class Frames(Protocol):
 
 @dataclass(frozen=True)
 class Pool:
-    """The log magnitudes of some tracks, with silence between them, and their places.
+    """The log magnitudes or waveforms of some tracks, with silence between them, and their places.
 
     An excerpt is `length` frames of output with `context` frames around it; beyond a track's ends
     there is silence (`layout`). An excerpt of a track that is shorter holds all of it, and silence.
     """
 
     frames: "Tensor | Frames"
-    """(kinds, frames, bins)."""
+    """(kinds, frames, bins); of waveforms (kinds, blocks, samples), see `pool_loading.Blocks`."""
     first: Tensor
     """First frame of each track (tracks,)."""
     lengths: Tensor
@@ -75,6 +75,8 @@ class Pool:
     """Where excerpts go; None: where the frames are."""
     shares: Tensor | None = None
     """Of all draws, those of each track (tracks,), float64, the sum is 1; None: the same for each."""
+    more: int = 0
+    """Of waveforms: the blocks that an excerpt, and a track, has more than frames; else 0."""
 
     @cached_property
     def positions(self) -> Tensor:
@@ -106,30 +108,27 @@ class Pool:
         The weights of a track's excerpts add up to 1, whatever its length. A track shorter than an
         excerpt has one, at whose beginning it is.
         """
+        frames = self.length - self.more
         places = [
             first
-            + torch.arange(0, int(positions) + self.length - 1, self.length).clamp_max(
-                int(positions) - 1
-            )
+            + torch.arange(0, int(positions) + frames - 1, frames).clamp_max(int(positions) - 1)
             for first, positions in zip(self.first, self.positions, strict=True)
         ]
         weights = [torch.full((len(own),), 1 / len(own), dtype=torch.float64) for own in places]
         return torch.cat(places), torch.cat(weights)
 
     def gather(self, starts: Tensor, kind: int, context: bool = False) -> Tensor:
-        """Excerpts of one kind (n, bins, frames), with the frames around them if `context`."""
-        return self._rows(starts, slice(kind, kind + 1), context)[0].transpose(1, 2)
+        """Excerpts of one kind, with the frames around them if `context`.
+
+        (n, bins, frames), or (n, samples), of which frame f starts at sample f * hop_size.
+        """
+        rows = self._rows(starts, slice(kind, kind + 1), context)[0]
+        return rows.flatten(1) if self.more else rows.transpose(1, 2)
 
     def gather_sources(self, starts: Tensor) -> Tensor:
-        """Excerpts of every kind but the first, which is the mixture (n, sources, bins, frames)."""
-        return self._rows(starts, slice(1, len(self.frames)), False).permute(1, 0, 3, 2)
-
-    def samples(self, starts: Tensor, kind: int) -> Tensor:
-        """Of a pool of blocks (`pool_loading.Blocks`): what excerpts are made of (n, samples).
-
-        With their context; frame f of an excerpt starts at sample f * hop_size.
-        """
-        return self._rows(starts, slice(kind, kind + 1), True)[0].flatten(1)
+        """Excerpts of every kind but the first, which is the mixture (n, sources, …)."""
+        rows = self._rows(starts, slice(1, len(self.frames)), False)
+        return rows.transpose(0, 1).flatten(2) if self.more else rows.permute(1, 0, 3, 2)
 
     def _rows(self, starts: Tensor, kinds: slice, context: bool) -> Tensor:
         """Excerpts as they are stored (kinds, n, frames, bins): one copy, each in one piece."""
@@ -159,8 +158,3 @@ def _large_pieces(frames: Tensor) -> Tensor:
         return frames
     # nothing is calculated with: an element of this type is simply 16 bytes
     return frames.as_strided((*frames.shape[:2], row), frames.stride()).view(torch.complex128)
-
-
-def amplify(log_magnitudes: Tensor, gains: Tensor) -> Tensor:
-    """Scale the linear magnitudes behind log magnitudes (n, bins, frames) by gains (n,)."""
-    return torch.expm1(log_magnitudes).mul_(gains[:, None, None]).log1p_()

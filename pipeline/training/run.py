@@ -42,9 +42,6 @@ from pipeline.training.progress import Progress
 from pipeline.training.replicas import ALONE, ProcessLost, Replica, ReplicasStrategy, together
 from pipeline.training.starts import as_they_are
 
-EXCERPT_FRAMES = 66
-"""Output frames of an excerpt (paper, section 4.3.2); the U-Net takes the next size it can."""
-
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {
     "float32": "32-true",
     "bfloat16": "bf16-mixed",
@@ -172,10 +169,11 @@ def prepare(
     model, settings = params.models[name], params.training
     check_features(features, split["dataset"].unique(), params.sources, params.signal)
     built = build_separator(
-        params.separator_of(name).model_dump(), params.signal.bins, len(params.sources)
+        params.separator_of(name).model_dump(), params.signal, len(params.sources)
     )
     network = cast(SeparatorNetwork, built)
-    length, context = network.valid_frames(EXCERPT_FRAMES), network.context
+    given = network.representation
+    length, context = network.valid_frames(settings.excerpt), network.context
     part = {
         key: random_part(params, name, seed, key)
         for key in ("supervised_minutes", "unlabelled_minutes")
@@ -186,13 +184,14 @@ def prepare(
     )
     unpaired = partial(load, [Role.UNLABELLED], part=part["unlabelled_minutes"])
     view = {"length": length, "context": context}
+    seen = {**view, "waveform": given.waveform}
     everything = (MIXTURE, *params.sources)
     alone = {source: params.sources.index(source) for source in model.solo_sources}
     mixer = None
     if model.augmentation or model.solo_mixing:
         speed = model.augmentation.speed if model.augmentation else 0.0
         extra = margin(speed, length + 2 * context)
-        blocks = {"length": length, "context": context + extra, "hop": params.signal.hop_size}
+        blocks = {"length": length, "context": context + extra, "waveform": True}
         solo = model.solo_mixing
         sounds = paired(kinds=params.sources, **blocks)
         if model.augmentation and model.augmentation.mix and len(sounds.lengths) == 1:
@@ -202,23 +201,24 @@ def prepare(
             )
         mixer = Mixer(
             params.signal,
+            given,
             context,
             sounds,
             model.augmentation,
             solo.share if solo else 0.0,
             {alone[one]: unpaired(kinds=[one], **blocks) for one in (solo.sources if solo else ())},
         )
-    heard = partial(unpaired, kinds=[MIXTURE], hop=params.signal.hop_size)
+    heard = partial(unpaired, kinds=[MIXTURE], waveform=True)
     gain = (settings.gain[0], settings.gain[1])
     remixes = sums = None
     if model.teacher and model.teacher.kind == "remix":
         longer = network.valid_frames(length + 2 * context)
         pool = heard(length=longer, context=context)
-        remixes = HeardMixtures(params.signal, gain, pool, len(params.sources))
+        remixes = HeardMixtures(params.signal, given, gain, pool, len(params.sources))
     if model.mixit:
-        sums = HeardMixtures(params.signal, gain, heard(**view), len(params.sources))
-    supervised = paired(kinds=everything, **view)
-    mixtures = unpaired(kinds=[MIXTURE], **view) if model.as_they_are else None
+        sums = HeardMixtures(params.signal, given, gain, heard(**view), len(params.sources))
+    supervised = paired(kinds=everything, **seen)
+    mixtures = unpaired(kinds=[MIXTURE], **seen) if model.as_they_are else None
     recordings = {alone[one]: unpaired(kinds=[one], **view) for one in model.critics}
     pools = [supervised, mixtures, *recordings.values()]
     on_disk = any(isinstance(one.frames, FramesOnDisk) for one in pools if one is not None)
@@ -226,6 +226,7 @@ def prepare(
         seed=seed,
         batch_size=settings.batch_size,
         gain=gain,
+        representation=given,
         supervised=supervised,
         mixtures=mixtures,
         recordings=recordings,
@@ -236,7 +237,7 @@ def prepare(
     )
     validation = load_pool(
         validated(split, settings.validation), [Role.VALIDATION], features, everything,
-        length, context, device, features_in,
+        length, context, device, features_in, waveform=given.waveform,
     )  # fmt: skip
     excerpts = len(validation.tiles()[0])
     if excerpts < replica.count:
@@ -295,6 +296,7 @@ def finish(
                 "fingerprint": run,
                 "computed_on": computed_on(module.device),
                 "critic": params.critic.model_dump(),
+                "excerpt": network.valid_frames(params.training.excerpt),
                 "training": params.training.model_dump(),
                 "best": {key: best[key] for key in ("epoch", "steps", "loss")},
             },

@@ -86,8 +86,10 @@ def critic_step(
     """
     losses: Losses = {}
     objectives = []
+    network = cast(SeparatorNetwork, state.separator)
     with torch.no_grad():
-        estimates = state.separator(batch.mixtures)  # (n, sources, bins, frames)
+        # (n, sources, bins, frames)
+        estimates = network.representation.log_magnitudes(network(batch.mixtures))
     for source, critic in state.named_critics().items():
         fake = critic.view(estimates[:, state.sources.index(source)])  # (n, ...)
         real = critic.view(batch.real[source])
@@ -134,17 +136,19 @@ def separator_losses(
     state: State, batch: SeparatorBatch, model: Model, settings: Training, agree: Agree
 ) -> Losses:
     """L_s, and the terms of the ways that the model learns by beside it; their sum L comes last."""
-    estimates = state.separator(batch.mixtures)  # (n, sources, bins, frames)
-    losses = {"L_s": supervised_loss(estimates, batch.sources)}
+    network = cast(SeparatorNetwork, state.separator)
+    given = network.representation
+    estimates = network(batch.mixtures)  # (n, sources, …)
+    losses = {"L_s": supervised_loss(estimates, batch.sources, given)}
     weights: dict[str, float] = {}
     others = None
     if batch.unlabelled is not None:
-        others = state.separator(batch.unlabelled)  # (n, sources, bins, frames)
-        context = cast(SeparatorNetwork, state.separator).context
-        mixtures = batch.unlabelled[:, :, context:-context]  # (n, bins, frames)
-        losses["L_add"] = additivity_loss(others, mixtures, settings.additivity_domain)
+        others = network(batch.unlabelled)  # (n, sources, …)
+        logs = given.log_magnitudes(others)  # (n, sources, bins, frames)
+        mixtures = given.log_magnitudes(given.inside(batch.unlabelled, network.context))
+        losses["L_add"] = additivity_loss(logs, mixtures, settings.additivity_domain)
         if state.critics:
-            losses["L_u"] = _unsupervised(state, others, model)
+            losses["L_u"] = _unsupervised(state, logs, model)
             weights["L_u"] = (
                 balanced(state, losses, {"L_s": estimates, "L_u": others}, model, agree)
                 if model.alpha == "auto"
@@ -158,7 +162,7 @@ def separator_losses(
     if batch.pairs is not None:
         sums, pairs = batch.pairs
         slotted = cast(SlottedSeparator, state.separator)
-        losses["L_mixit"] = mixit_loss(slotted.apart(sums), pairs)
+        losses["L_mixit"] = mixit_loss(slotted.apart(sums), pairs, given)
         weights["L_mixit"] = model.mixit
     total = losses["L_s"]
     for name, weight in weights.items():

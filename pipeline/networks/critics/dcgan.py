@@ -6,12 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.params import Signal
+
 SLOPE = 0.2
 
 
-def build(bins: int, filters: int) -> "DCGANCritic":
-    """The network of this name (`networks.builders`), for spectrograms of `bins` bins."""
-    return DCGANCritic(filters, bins - 1)
+def build(signal: Signal, frames: int, filters: int) -> "DCGANCritic":
+    """The network of this name (`networks.builders`): it looks at as many frames as it can halve."""
+    return DCGANCritic(filters, signal.bins - 1, frames - frames % 16)
 
 
 class DCGANCritic(nn.Module):

@@ -7,9 +7,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.networks.pool_and_crop import crop, memory_format, pool_and_crop
+from pipeline.networks.representations import LOG_MAGNITUDES, Representation
+from pipeline.params import Signal
 
 RANDOM_PART = 0.1
 """Of the output layer's weights at the start, beside the mixture's share."""
+
+
+SMALLEST_SHARE = 1e-4
+"""Where all outputs are zero, all sources have the same share; and it keeps the gradient finite."""
 
 
 class UNet(nn.Module):
@@ -89,17 +95,29 @@ class UNet(nn.Module):
         return estimates
 
 
-def build(bins: int, sources: int, filters: int, depth: int) -> "SpectrogramUNet":
+def build(
+    signal: Signal, sources: int, filters: int, depth: int, output: str = "magnitude"
+) -> "SpectrogramUNet":
     """The network of this name (`networks.builders`)."""
-    return SpectrogramUNet(bins, sources, filters, depth)
+    return SpectrogramUNet(signal.bins, sources, filters, depth, output)
 
 
 class SpectrogramUNet(nn.Module):
-    """The U-Net fitted to spectrograms of a given number of bins: a `SeparatorNetwork`."""
+    """The U-Net fitted to spectrograms of a given number of bins: a `SeparatorNetwork`.
 
-    def __init__(self, bins: int, sources: int = 2, filters: int = 16, depth: int = 4) -> None:
+    output: magnitude: its outputs are log magnitudes (the paper). mask: they are what the sources'
+    magnitudes are proportional to, and the sources' magnitudes sum to the mixture's.
+    """
+
+    representation: Representation = LOG_MAGNITUDES
+
+    def __init__(
+        self, bins: int, sources: int = 2, filters: int = 16, depth: int = 4,
+        output: str = "magnitude",
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.settings = {"network": "unet", "filters": filters, "depth": depth}
+        self.settings = {"network": "unet", "filters": filters, "depth": depth, "output": output}
+        self.masks = output == "mask"
         self.unet = UNet(sources, filters, depth)
         self.bins = bins
         self.depth = depth
@@ -120,8 +138,13 @@ class SpectrogramUNet(nn.Module):
         """
         # the rows above the last bin and below the first are silence
         x = functional.pad(mixture, self.padding).unsqueeze(1)  # (batch, 1, rows, frames)
-        estimates: Tensor = self.unet(x)
-        return estimates[:, :, : self.bins]
+        estimates: Tensor = self.unet(x)[:, :, : self.bins]
+        if not self.masks:
+            return estimates
+        context = self.context
+        magnitudes = torch.expm1(mixture[:, None, :, context : mixture.shape[2] - context])
+        shares = torch.expm1(estimates) + SMALLEST_SHARE
+        return torch.log1p(shares / shares.sum(dim=1, keepdim=True) * magnitudes)
 
 
 def skip_sizes(rows: int, columns: int, depth: int) -> list[tuple[int, int]]:

@@ -2,5 +2,5 @@
 
 A teacher is a running average of the separator's own weights (`step.follow`). Of a kind, `loss(state,
 batch, estimates)` is what the separator lowers beside L_s; estimates: its own, of `batch.unlabelled`
-(n, sources, bins, frames), None where the batch has none.
+(n, sources, …), None where the batch has none.
 """

@@ -5,12 +5,14 @@ a mean square between both). What the teacher is sure of counts: its estimates o
 levels should differ by the level alone.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
+from pipeline.networks.interfaces import SeparatorNetwork
 from pipeline.training.batches import SeparatorBatch
 from pipeline.training.losses import excerpt_losses
-from pipeline.training.pools import amplify
 from pipeline.training.step import State
 
 OTHER_LEVEL = 0.5
@@ -21,13 +23,13 @@ def loss(state: State, batch: SeparatorBatch, estimates: Tensor | None) -> Tenso
     assert state.teacher is not None
     assert batch.unlabelled is not None
     assert estimates is not None
+    given = cast(SeparatorNetwork, state.separator).representation
     with torch.no_grad():
         labels = state.teacher(batch.unlabelled)
         level = torch.full((len(labels),), OTHER_LEVEL, device=labels.device)
-        again = state.teacher(amplify(batch.unlabelled, level))
-        again = amplify(again.flatten(0, 1), 1 / level.repeat_interleave(labels.shape[1]))
-        weights = confidence(labels, again.view_as(labels))
-    return (weights * excerpt_losses(estimates, labels)).mean()
+        again = given.amplified(state.teacher(given.amplified(batch.unlabelled, level)), 1 / level)
+        weights = confidence(given.log_magnitudes(labels), given.log_magnitudes(again))
+    return (weights * excerpt_losses(estimates, labels, given)).mean()
 
 
 def confidence(first: Tensor, second: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ Tzinis, Adi, Ithapu, Xu, Smaragdis, Kumar: RemixIT: Continual Self-Training of S
 via Bootstrapped Remixing, IEEE Journal of Selected Topics in Signal Processing 16(6), 2022, section
 III: estimates of a batch of mixtures, a permutation for each source, their sum as the new mixture, and
 the estimates as its sources; the teacher is a running average of the student. There estimates are
-waveforms; here they are magnitudes with the mixture's phase, which are summed as complex numbers.
+waveforms; here they may be magnitudes with the mixture's phase, which are summed as complex numbers.
 """
 
 from typing import cast
@@ -22,16 +22,29 @@ def loss(state: State, batch: SeparatorBatch, _: Tensor | None) -> Tensor:
     assert state.teacher is not None
     assert batch.spectra is not None
     assert batch.permutations is not None
+    network = cast(SeparatorNetwork, state.separator)
+    given = network.representation
     with torch.no_grad():
-        mixtures, sources = remixed(
-            state.teacher(torch.log1p(batch.spectra.abs())), batch.spectra, batch.permutations
-        )
-    context = cast(SeparatorNetwork, state.separator).context
-    length = batch.sources.shape[-1]  # an excerpt that the separator can take, within the teacher's
-    begin = (mixtures.shape[-1] - length - 2 * context) // 2
-    heard = mixtures[..., begin : begin + length + 2 * context]
-    labels = sources[..., begin + context : begin + context + length]
-    return supervised_loss(state.separator(heard), labels)
+        if given.waveform:
+            labels = taken(state.teacher(batch.spectra), batch.permutations)
+            mixtures, sources = labels.sum(dim=1), labels
+        else:
+            mixtures, sources = remixed(
+                state.teacher(torch.log1p(batch.spectra.abs())), batch.spectra, batch.permutations
+            )
+    # an excerpt that the separator can take, within the teacher's
+    size, length = batch.mixtures.shape[-1], batch.sources.shape[-1]
+    begin = (mixtures.shape[-1] - size) // 2
+    if given.waveform:  # at the beginning of a frame, as every excerpt
+        begin -= begin % given.signal.hop_size
+    inner = begin + (size - length) // 2
+    heard, labels = mixtures[..., begin : begin + size], sources[..., inner : inner + length]
+    return supervised_loss(network(heard), labels, given)
+
+
+def taken(estimates: Tensor, permutations: Tensor) -> Tensor:
+    """Each source of other excerpts (n, sources, …); permutations (sources, n): of which."""
+    return torch.stack([estimates[order, number] for number, order in enumerate(permutations)], 1)
 
 
 def remixed(estimates: Tensor, spectra: Tensor, permutations: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,6 +57,4 @@ def remixed(estimates: Tensor, spectra: Tensor, permutations: Tensor) -> tuple[T
     spectra = spectra[..., more : more + estimates.shape[-1]]
     phase = spectra / spectra.abs().clamp_min(torch.finfo(torch.float32).tiny)
     parts = torch.expm1(estimates) * phase[:, None]
-    taken = torch.stack([parts[order, number] for number, order in enumerate(permutations)], dim=1)
-    labels = torch.stack([estimates[order, number] for number, order in enumerate(permutations)], 1)
-    return torch.log1p(taken.sum(dim=1).abs()), labels
+    return torch.log1p(taken(parts, permutations).sum(dim=1).abs()), taken(estimates, permutations)

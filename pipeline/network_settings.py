@@ -1,0 +1,99 @@
+"""The networks' sections of params.yaml: a class for each network, with what it takes and the bounds.
+
+What these settings build is in `networks.separators` and `networks.critics`, in the file of the same
+name. They are apart from it because every stage reads params.yaml, and most need no torch.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from pipeline.sections import Section
+from pipeline.text_files import CASE, shown
+
+WIDEST = 4096
+"""Filters of a U-Net's lowest level: 250 million weights."""
+
+
+class Separator(Section):
+    """What all separators take."""
+
+    slots: Annotated[int, Field(ge=1, le=4)] = 1
+    """Outputs of each source, which are summed to its estimate (`networks.slots`)."""
+
+
+class UNet(Separator):
+    """`separators.unet`; the paper's has 16 filters at the top and 4 levels."""
+
+    network: Literal["unet"]
+    filters: Annotated[int, Field(gt=0, le=256)]
+    depth: Annotated[int, Field(ge=1, le=6)]
+    output: Literal["magnitude", "mask"] = "magnitude"
+    """What it puts out: log magnitudes (the paper), or shares of the mixture's magnitudes."""
+
+    @model_validator(mode="after")
+    def _of_a_size(self) -> Self:
+        if self.filters * 2**self.depth > WIDEST:
+            raise ValueError(
+                f"filters: expected at most {WIDEST // 2**self.depth} with depth {self.depth} (every"
+                f" level doubles them), found {self.filters}"
+            )
+        return self
+
+
+class WaveUNet(Separator):
+    """`separators.wave_unet`; the published one has 24 filters at the top and 12 levels."""
+
+    network: Literal["wave_unet"]
+    filters: Annotated[int, Field(gt=0, le=128)]
+    depth: Annotated[int, Field(ge=1, le=12)]
+
+
+class BandSplit(Separator):
+    """`separators.band_split`: a band-split recurrent network; the published ones have 128 features."""
+
+    network: Literal["band_split"]
+    features: Annotated[int, Field(gt=0, le=256)]
+    """Of a band; its recurrent layers have twice as many units."""
+    layers: Annotated[int, Field(ge=1, le=16)]
+    """Pairs of recurrent layers, along the frames and along the bands."""
+    bands: Annotated[int, Field(ge=2, le=128)]
+    """Spaced by the mel scale, at least two bins each."""
+
+
+class DCGAN(Section):
+    """`critics.dcgan`; the paper's has 32 filters at the top."""
+
+    network: Literal["dcgan"]
+    filters: Annotated[int, Field(gt=0, le=256)]
+
+
+def _known(*names: str) -> BeforeValidator:
+    """Says which networks there are, where the one that settings name is not among them."""
+
+    def check(settings: Any) -> Any:
+        if not isinstance(settings, dict | Section):
+            raise ValueError(f"expected a mapping, found {shown(settings)}")
+        if isinstance(settings, dict) and settings.get("network") not in names:
+            found = shown(settings["network"]) if "network" in settings else "nothing"
+            raise ValueError(f"network: expected {' or '.join(names)}, found {found}")
+        return settings
+
+    return BeforeValidator(check)
+
+
+def _class_of(settings: Any) -> str | None:
+    """The tag of the class that settings are of."""
+    if isinstance(settings, dict):
+        return f"{CASE}{settings['network']}"
+    return f"{CASE}{settings.network}" if isinstance(settings, Section) else None
+
+
+SeparatorSettings = Annotated[
+    Annotated[UNet, Tag(f"{CASE}unet")]
+    | Annotated[WaveUNet, Tag(f"{CASE}wave_unet")]
+    | Annotated[BandSplit, Tag(f"{CASE}band_split")],
+    Discriminator(_class_of),
+    _known("unet", "wave_unet", "band_split"),
+]
+CriticSettings = Annotated[DCGAN, _known("dcgan")]
