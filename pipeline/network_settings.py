@@ -18,6 +18,7 @@ WIDEST = 4096
 class Separator(Section):
     """What all separators take."""
 
+    network: str
     slots: Annotated[int, Field(ge=1, le=4)] = 1
     """Outputs of each source, which are summed to its estimate (`networks.slots`)."""
 
@@ -74,19 +75,19 @@ def _known(*names: str) -> BeforeValidator:
     def check(settings: Any) -> Any:
         if not isinstance(settings, dict | Section):
             raise ValueError(f"expected a mapping, found {shown(settings)}")
-        if isinstance(settings, dict) and settings.get("network") not in names:
-            found = shown(settings["network"]) if "network" in settings else "nothing"
-            raise ValueError(f"network: expected {' or '.join(names)}, found {found}")
+        named = settings.get("network", names[0]) if isinstance(settings, dict) else names[0]
+        if named not in names:
+            raise ValueError(f"network: expected {' or '.join(names)}, found {shown(named)}")
         return settings
 
     return BeforeValidator(check)
 
 
 def _class_of(settings: Any) -> str | None:
-    """The tag of the class that settings are of."""
+    """The tag of the class that settings are of; of one of them says that the name is missing."""
     if isinstance(settings, dict):
-        return f"{CASE}{settings['network']}"
-    return f"{CASE}{settings.network}" if isinstance(settings, Section) else None
+        return f"{CASE}{settings.get('network', 'unet')}"
+    return f"{CASE}{settings.network}" if isinstance(settings, Separator) else None
 
 
 SeparatorSettings = Annotated[

@@ -201,11 +201,11 @@ def prepare(
             )
         mixer = Mixer(
             params.signal,
-            given,
             context,
             sounds,
             model.augmentation,
             solo.share if solo else 0.0,
+            given,
             {alone[one]: unpaired(kinds=[one], **blocks) for one in (solo.sources if solo else ())},
         )
     heard = partial(unpaired, kinds=[MIXTURE], waveform=True)
@@ -214,9 +214,9 @@ def prepare(
     if model.teacher and model.teacher.kind == "remix":
         longer = network.valid_frames(length + 2 * context)
         pool = heard(length=longer, context=context)
-        remixes = HeardMixtures(params.signal, given, gain, pool, len(params.sources))
+        remixes = HeardMixtures(params.signal, gain, pool, len(params.sources), given)
     if model.mixit:
-        sums = HeardMixtures(params.signal, given, gain, heard(**view), len(params.sources))
+        sums = HeardMixtures(params.signal, gain, heard(**view), len(params.sources), given)
     supervised = paired(kinds=everything, **seen)
     mixtures = unpaired(kinds=[MIXTURE], **seen) if model.as_they_are else None
     recordings = {alone[one]: unpaired(kinds=[one], **view) for one in model.critics}
