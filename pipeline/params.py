@@ -257,10 +257,14 @@ class Params(Section):
         return self
 
     def separator_of(self, model: str) -> SeparatorSettings:
-        """The separator of a row: that of all of them, with as many slots as its way to learn takes."""
-        own = self.separator
+        """The separator of a row, its own or that of all, with the slots that its way to learn takes."""
+        own = self.models[model].separator or self.separator
         fewest = MIXED if self.models[model].mixit else 1
         return own.model_copy(update={"slots": max(own.slots, fewest)})
+
+    def critic_of(self, model: str) -> CriticSettings:
+        """The critics of a row."""
+        return self.models[model].critic or self.critic
 
     @property
     def with_named_roles(self) -> list[str]:

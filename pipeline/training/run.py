@@ -291,11 +291,11 @@ def finish(
             folder,
             {
                 "model": name,
-                **params.models[name].model_dump(),
+                **params.models[name].model_dump(exclude={"separator", "critic"}),
                 "seed": seed,
                 "fingerprint": run,
                 "computed_on": computed_on(module.device),
-                "critic": params.critic.model_dump(),
+                "critic": params.critic_of(name).model_dump(),
                 "excerpt": network.valid_frames(params.training.excerpt),
                 "training": params.training.model_dump(),
                 "best": {key: best[key] for key in ("epoch", "steps", "loss")},
