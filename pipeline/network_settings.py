@@ -15,7 +15,7 @@ WIDEST = 4096
 """Filters of a U-Net's lowest level: 250 million weights."""
 
 
-class Separator(Section):
+class EverySeparator(Section):
     """What all separators take."""
 
     network: str
@@ -23,7 +23,7 @@ class Separator(Section):
     """Outputs of each source, which are summed to its estimate (`networks.slots`)."""
 
 
-class UNet(Separator):
+class UNetSettings(EverySeparator):
     """`separators.unet`; the paper's has 16 filters at the top and 4 levels."""
 
     network: Literal["unet"]
@@ -42,7 +42,7 @@ class UNet(Separator):
         return self
 
 
-class WaveUNet(Separator):
+class WaveUNetSettings(EverySeparator):
     """`separators.wave_unet`; the published one has 24 filters at the top and 12 levels."""
 
     network: Literal["wave_unet"]
@@ -50,7 +50,7 @@ class WaveUNet(Separator):
     depth: Annotated[int, Field(ge=1, le=12)]
 
 
-class BandSplit(Separator):
+class BandSplitSettings(EverySeparator):
     """`separators.band_split`: a band-split recurrent network; the published ones have 128 features."""
 
     network: Literal["band_split"]
@@ -62,7 +62,7 @@ class BandSplit(Separator):
     """Spaced by the mel scale, at least two bins each."""
 
 
-class DCGAN(Section):
+class DCGANSettings(Section):
     """`critics.dcgan`; the paper's has 32 filters at the top."""
 
     network: Literal["dcgan"]
@@ -87,14 +87,14 @@ def _class_of(settings: Any) -> str | None:
     """The tag of the class that settings are of; of one of them says that the name is missing."""
     if isinstance(settings, dict):
         return f"{CASE}{settings.get('network', 'unet')}"
-    return f"{CASE}{settings.network}" if isinstance(settings, Separator) else None
+    return f"{CASE}{settings.network}" if isinstance(settings, EverySeparator) else None
 
 
 SeparatorSettings = Annotated[
-    Annotated[UNet, Tag(f"{CASE}unet")]
-    | Annotated[WaveUNet, Tag(f"{CASE}wave_unet")]
-    | Annotated[BandSplit, Tag(f"{CASE}band_split")],
+    Annotated[UNetSettings, Tag(f"{CASE}unet")]
+    | Annotated[WaveUNetSettings, Tag(f"{CASE}wave_unet")]
+    | Annotated[BandSplitSettings, Tag(f"{CASE}band_split")],
     Discriminator(_class_of),
     _known("unet", "wave_unet", "band_split"),
 ]
-CriticSettings = Annotated[DCGAN, _known("dcgan")]
+CriticSettings = Annotated[DCGANSettings, _known("dcgan")]
