@@ -5,6 +5,7 @@ import json
 import shlex
 import warnings
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime  # type: ignore[import-untyped]
@@ -47,6 +48,7 @@ def write_onnx(separator: Separator, path: Path, fingerprint: str) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         # The newer exporter (dynamo=True) cannot follow sizes that halve at every level.
         warnings.simplefilter("ignore")
+        torch.onnx.register_custom_op_symbolic("aten::expm1", _expm1, 9)
         try:
             torch.onnx.export(
                 network, (mixture,), str(path), dynamo=False,
@@ -75,6 +77,11 @@ def write_onnx(separator: Separator, path: Path, fingerprint: str) -> None:
     onnx.helper.set_model_props(written, metadata)
     onnx.checker.check_model(written)
     onnx.save(written, str(path))
+
+
+def _expm1(graph: Any, x: Any) -> Any:
+    """exp(x) - 1, of which ONNX has no operation of its own."""
+    return graph.op("Sub", graph.op("Exp", x), graph.op("Constant", value_t=torch.tensor(1.0)))
 
 
 class OnnxNetwork:
