@@ -4,6 +4,7 @@ What these settings build is in `networks.separators` and `networks.critics`, in
 name. They are apart from it because every stage reads params.yaml, and most need no torch.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
@@ -61,11 +62,81 @@ class BandSplit(Separator):
     """Spaced by the mel scale, at least two bins each."""
 
 
-class DCGAN(Section):
-    """`critics.dcgan`; the paper's has 32 filters at the top."""
+class Critic(Section):
+    """What all critics take."""
+
+    filters: Annotated[int, Field(gt=0, le=256)]
+    """Of the first convolution."""
+
+    @property
+    def samples(self) -> int:
+        """Samples that an excerpt must have, of those that all windows cover (`Signal.covered`)."""
+        return 0
+
+
+class DCGAN(Critic):
+    """`critics.dcgan`; the paper's has 32 filters."""
 
     network: Literal["dcgan"]
-    filters: Annotated[int, Field(gt=0, le=256)]
+
+
+FEWEST_FRAMES = 8
+"""Of an excerpt in each resolution: they are halved at least once."""
+SHORTEST_WINDOW = 16
+
+
+class MultiResolution(Critic):
+    """`critics.multi_resolution`; the published one has 32 filters and three resolutions."""
+
+    network: Literal["multi_resolution"]
+    resolutions: Annotated[
+        list[
+            Annotated[
+                list[Annotated[int, Field(gt=0, le=2**15)]], Field(min_length=2, max_length=2)
+            ]
+        ],
+        Field(min_length=1, max_length=16),
+    ]
+    """[window, hop] of each, in samples."""
+
+    @property
+    def samples(self) -> int:
+        return samples_for(self.resolutions)
+
+    @model_validator(mode="after")
+    def _of_sizes(self) -> Self:
+        for number, (window, hop) in enumerate(self.resolutions):
+            found = f"found [{window}, {hop}]"
+            if window < SHORTEST_WINDOW:
+                raise ValueError(
+                    f"resolutions: expected windows of {SHORTEST_WINDOW} samples or more, {found}"
+                )
+            if hop > window:
+                raise ValueError(
+                    f"resolutions: expected hops up to their windows, else samples between two are not"
+                    f" heard, {found}"
+                )
+            if [window, hop] in self.resolutions[:number]:
+                raise ValueError(f"resolutions: [{window}, {hop}] is there twice")
+        return self
+
+
+def samples_for(resolutions: Sequence[Sequence[int]]) -> int:
+    """Samples in which each resolution has FEWEST_FRAMES."""
+    return max(window + (FEWEST_FRAMES - 1) * hop for window, hop in resolutions)
+
+
+SHORTEST_WAVEFORM = 64
+
+
+class Waveform(Critic):
+    """`critics.waveform`; the published one has 64 filters."""
+
+    network: Literal["waveform"]
+
+    @property
+    def samples(self) -> int:
+        return SHORTEST_WAVEFORM
 
 
 def _known(*names: str) -> BeforeValidator:
@@ -96,4 +167,10 @@ SeparatorSettings = Annotated[
     Discriminator(_class_of),
     _known("unet", "wave_unet", "band_split"),
 ]
-CriticSettings = Annotated[DCGAN, _known("dcgan")]
+CriticSettings = Annotated[
+    Annotated[DCGAN, Tag(f"{CASE}dcgan")]
+    | Annotated[MultiResolution, Tag(f"{CASE}multi_resolution")]
+    | Annotated[Waveform, Tag(f"{CASE}waveform")],
+    Discriminator(_class_of),
+    _known("dcgan", "multi_resolution", "waveform"),
+]

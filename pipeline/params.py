@@ -165,6 +165,10 @@ class Signal(Section):
         """Samples that the windows of `frames` frames cover."""
         return (frames - 1) * self.hop_size + self.fft_size
 
+    def covered(self, frames: int) -> int:
+        """Of these samples those in the middle that all the windows over them cover."""
+        return max(frames + 1 - 2 * self.reach, 0) * self.hop_size
+
     @model_validator(mode="after")
     def _overlap(self) -> Self:
         if self.fft_size % self.hop_size or self.overlap < 2:
@@ -246,6 +250,7 @@ class Params(Section):
         _distinct("models", self.models)
         for name, model in self.models.items():
             self._check_model(name, model)
+        self._check_critic()
         for name, dataset in self.datasets.items():
             self._check_dataset(name, dataset)
         for one, other in combinations(self.datasets, 2):
@@ -289,6 +294,15 @@ class Params(Section):
                     f"models.{name}.{key}: expected names from sources {self.sources},"
                     f" found {unknown[0]!r}"
                 )
+
+    def _check_critic(self) -> None:
+        frames = self.training.excerpt
+        heard, needed = self.signal.covered(frames), self.critic.samples
+        if heard < needed and any(model.critics for model in self.models.values()):
+            raise ValueError(
+                f"critic: {self.critic.network} needs excerpts of {needed} samples, and training.excerpt:"
+                f" {frames} has {heard}; raise it, or lower what the critic needs"
+            )
 
     def _check_dataset(self, name: str, dataset: Dataset) -> None:
         key = f"datasets.{name}"
