@@ -16,10 +16,10 @@ from pipeline.datasets.inventory import Inventory
 from pipeline.datasets.split import assign
 from pipeline.features import preprocess
 from pipeline.features.stft import frame_count
-from pipeline.networks.separators.unet import build
+from pipeline.networks.builders import build_separator
+from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.params import DATASETS, Params
 from pipeline.tracks import MIXTURE, Recording, Role, Track
-from pipeline.training import run
 from pipeline.training.batches import Batches
 from pipeline.training.module import AdversarialSeparation
 from pipeline.training.pools import Pool, layout, silence
@@ -102,15 +102,19 @@ def paper_seconds() -> dict[Role, list[float]]:
     return lengths
 
 
+def unet(settings: Params) -> SpectrogramUNet:
+    """The U-Net of these settings with fresh weights."""
+    network = build_separator(
+        settings.separator.model_dump(), settings.signal, len(settings.sources)
+    )
+    assert isinstance(network, SpectrogramUNet)
+    return network
+
+
 def pool(settings: Params, seconds: Sequence[float], signals: int, device: torch.device) -> Pool:
     """A pool of tracks of noise, as `load_pool` lays it out."""
-    network = build(
-        settings.signal.bins,
-        len(settings.sources),
-        settings.separator.filters,
-        settings.separator.depth,
-    )
-    length, context = network.valid_frames(run.EXCERPT_FRAMES), network.context
+    network = unet(settings)
+    length, context = network.valid_frames(settings.training.excerpt), network.context
     rate = settings.signal.sample_rate
     lengths = torch.tensor([frame_count(int(one * rate), settings.signal) for one in seconds])
     first, total = layout(lengths, length, context)

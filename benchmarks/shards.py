@@ -33,8 +33,9 @@ from pipeline.tracks import Role
 from pipeline.training.batches import Batches
 from pipeline.training.pool_loading import load_pool
 from pipeline.training.pools import Pool
-from pipeline.training.run import EXCERPT_FRAMES
 
+EXCERPT = 66
+"""Frames; the paper's."""
 SIGNAL = Signal(sample_rate=8000, fft_size=512, hop_size=256)
 BATCH = 64
 
@@ -60,7 +61,7 @@ def batches(split: pd.DataFrame, folder: Path, place: str) -> tuple[Batches, flo
     network = SpectrogramUNet(SIGNAL.bins)
     before, began = psutil.Process().memory_info().rss, time.monotonic()
     pool = load_pool(
-        split, [Role.UNLABELLED], folder, ["mixture"], network.valid_frames(EXCERPT_FRAMES),
+        split, [Role.UNLABELLED], folder, ["mixture"], network.valid_frames(EXCERPT),
         network.context, torch.device("cpu"), place,
     )  # fmt: skip
     taken = time.monotonic() - began, (psutil.Process().memory_info().rss - before) / 1e6

@@ -16,14 +16,15 @@ WIDEST = 4096
 """Filters of a U-Net's lowest level: 250 million weights."""
 
 
-class Separator(Section):
+class EverySeparator(Section):
     """What all separators take."""
 
+    network: str
     slots: Annotated[int, Field(ge=1, le=4)] = 1
     """Outputs of each source, which are summed to its estimate (`networks.slots`)."""
 
 
-class UNet(Separator):
+class UNetSettings(EverySeparator):
     """`separators.unet`; the paper's has 16 filters at the top and 4 levels."""
 
     network: Literal["unet"]
@@ -42,7 +43,7 @@ class UNet(Separator):
         return self
 
 
-class WaveUNet(Separator):
+class WaveUNetSettings(EverySeparator):
     """`separators.wave_unet`; the published one has 24 filters at the top and 12 levels."""
 
     network: Literal["wave_unet"]
@@ -50,7 +51,7 @@ class WaveUNet(Separator):
     depth: Annotated[int, Field(ge=1, le=12)]
 
 
-class BandSplit(Separator):
+class BandSplitSettings(EverySeparator):
     """`separators.band_split`: a band-split recurrent network; the published ones have 128 features."""
 
     network: Literal["band_split"]
@@ -62,7 +63,7 @@ class BandSplit(Separator):
     """Spaced by the mel scale, at least two bins each."""
 
 
-class Critic(Section):
+class EveryCritic(Section):
     """What all critics take."""
 
     filters: Annotated[int, Field(gt=0, le=256)]
@@ -74,7 +75,7 @@ class Critic(Section):
         return 0
 
 
-class DCGAN(Critic):
+class DCGANSettings(EveryCritic):
     """`critics.dcgan`; the paper's has 32 filters."""
 
     network: Literal["dcgan"]
@@ -85,7 +86,7 @@ FEWEST_FRAMES = 8
 SHORTEST_WINDOW = 16
 
 
-class MultiResolution(Critic):
+class MultiResolutionSettings(EveryCritic):
     """`critics.multi_resolution`; the published one has 32 filters and three resolutions."""
 
     network: Literal["multi_resolution"]
@@ -129,7 +130,7 @@ def samples_for(resolutions: Sequence[Sequence[int]]) -> int:
 SHORTEST_WAVEFORM = 64
 
 
-class Waveform(Critic):
+class WaveformSettings(EveryCritic):
     """`critics.waveform`; the published one has 64 filters."""
 
     network: Literal["waveform"]
@@ -145,32 +146,32 @@ def _known(*names: str) -> BeforeValidator:
     def check(settings: Any) -> Any:
         if not isinstance(settings, dict | Section):
             raise ValueError(f"expected a mapping, found {shown(settings)}")
-        if isinstance(settings, dict) and settings.get("network") not in names:
-            found = shown(settings["network"]) if "network" in settings else "nothing"
-            raise ValueError(f"network: expected {' or '.join(names)}, found {found}")
+        named = settings.get("network", names[0]) if isinstance(settings, dict) else names[0]
+        if named not in names:
+            raise ValueError(f"network: expected {' or '.join(names)}, found {shown(named)}")
         return settings
 
     return BeforeValidator(check)
 
 
 def _class_of(settings: Any) -> str | None:
-    """The tag of the class that settings are of."""
+    """The tag of the class that settings are of; of one of them says that the name is missing."""
     if isinstance(settings, dict):
-        return f"{CASE}{settings['network']}"
-    return f"{CASE}{settings.network}" if isinstance(settings, Section) else None
+        return f"{CASE}{settings.get('network', 'unet')}"
+    return f"{CASE}{settings.network}" if isinstance(settings, EverySeparator) else None
 
 
 SeparatorSettings = Annotated[
-    Annotated[UNet, Tag(f"{CASE}unet")]
-    | Annotated[WaveUNet, Tag(f"{CASE}wave_unet")]
-    | Annotated[BandSplit, Tag(f"{CASE}band_split")],
+    Annotated[UNetSettings, Tag(f"{CASE}unet")]
+    | Annotated[WaveUNetSettings, Tag(f"{CASE}wave_unet")]
+    | Annotated[BandSplitSettings, Tag(f"{CASE}band_split")],
     Discriminator(_class_of),
     _known("unet", "wave_unet", "band_split"),
 ]
 CriticSettings = Annotated[
-    Annotated[DCGAN, Tag(f"{CASE}dcgan")]
-    | Annotated[MultiResolution, Tag(f"{CASE}multi_resolution")]
-    | Annotated[Waveform, Tag(f"{CASE}waveform")],
+    Annotated[DCGANSettings, Tag(f"{CASE}dcgan")]
+    | Annotated[MultiResolutionSettings, Tag(f"{CASE}multi_resolution")]
+    | Annotated[WaveformSettings, Tag(f"{CASE}waveform")],
     Discriminator(_class_of),
     _known("dcgan", "multi_resolution", "waveform"),
 ]

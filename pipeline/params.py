@@ -250,7 +250,8 @@ class Params(Section):
         _distinct("models", self.models)
         for name, model in self.models.items():
             self._check_model(name, model)
-        self._check_critic()
+            if model.critics:
+                self._check_critic(name)
         for name, dataset in self.datasets.items():
             self._check_dataset(name, dataset)
         for one, other in combinations(self.datasets, 2):
@@ -262,10 +263,14 @@ class Params(Section):
         return self
 
     def separator_of(self, model: str) -> SeparatorSettings:
-        """The separator of a row: that of all of them, with as many slots as its way to learn takes."""
-        own = self.separator
+        """The separator of a row, its own or that of all, with the slots that its way to learn takes."""
+        own = self.models[model].separator or self.separator
         fewest = MIXED if self.models[model].mixit else 1
         return own.model_copy(update={"slots": max(own.slots, fewest)})
+
+    def critic_of(self, model: str) -> CriticSettings:
+        """The critics of a row."""
+        return self.models[model].critic or self.critic
 
     @property
     def with_named_roles(self) -> list[str]:
@@ -295,13 +300,13 @@ class Params(Section):
                     f" found {unknown[0]!r}"
                 )
 
-    def _check_critic(self) -> None:
-        frames = self.training.excerpt
-        heard, needed = self.signal.covered(frames), self.critic.samples
-        if heard < needed and any(model.critics for model in self.models.values()):
+    def _check_critic(self, model: str) -> None:
+        critic, frames = self.critic_of(model), self.training.excerpt
+        heard = self.signal.covered(frames)
+        if heard < critic.samples:
             raise ValueError(
-                f"critic: {self.critic.network} needs excerpts of {needed} samples, and training.excerpt:"
-                f" {frames} has {heard}; raise it, or lower what the critic needs"
+                f"critic: models.{model}: {critic.network} needs excerpts of {critic.samples} samples;"
+                f" training.excerpt: {frames} has {heard}; raise it, or lower what the critic needs"
             )
 
     def _check_dataset(self, name: str, dataset: Dataset) -> None:

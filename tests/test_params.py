@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from pipeline import params
 from pipeline.datasets.readers import READERS
 from pipeline.errors import UserError
+from pipeline.network_settings import UNetSettings
 
 TOP = Path(__file__).parents[1]
 EMBEDDED = TOP / "params.yaml"
@@ -87,7 +88,10 @@ def test_the_papers_numbers() -> None:
         512,
         256,
     )
+    assert isinstance(paper.separator, UNetSettings)
     assert (paper.separator.filters, paper.separator.depth, paper.critic.filters) == (16, 4, 32)
+    assert paper.separator.output == "magnitude"
+    assert paper.training.excerpt == 66
     training = paper.training
     assert (training.batch_size, training.steps_per_epoch, training.patience) == (64, 1000, 6)
     assert (training.learning_rate, training.critic_steps, training.gain) == (5e-5, 5, [0.2, 1.2])
@@ -126,8 +130,8 @@ CASES: list[tuple[str, Any, str]] = [
     ("models.unseen", {"critics": [], "alpha": 0.0, "beta": 0.0}, "models.unseen: the name is taken"),
     ("models.irm", {"critics": [], "alpha": 0.0, "beta": 0.0}, "models.irm: the name is taken"),
     ("models.V.critics", [], "models.V: alpha: 0.01 is for critics, and there are none; name them, or"),
-    ("separator.network", "transformer", "separator.network: expected unet, found 'transformer'"),
-    ("critic.network", "../dcgan", "critic.network: expected dcgan, found '../dcgan'"),
+    ("separator.network", "x", "separator: network: expected unet or wave_unet or band_split, found 'x'"),
+    ("critic.network", "../dcgan", "critic: network: expected dcgan, found '../dcgan'"),
     ("models.a.b", {"critics": [], "alpha": 0.0, "beta": 0.0}, "models.a"),
     ("datasets.MUSDB", {"origin": "local"}, "datasets.MUSDB: expected one of DSD100, MedleyDB,"),
     ("datasets.iKala.origin", "web", "datasets.iKala.origin: expected 'synthetic', 'local', "),
@@ -167,7 +171,7 @@ CASES: list[tuple[str, Any, str]] = [
      "datasets.a.weight: expected greater than or equal to"),
     ("datasets.iKala.weight", 1.0, "datasets.iKala: weight: not a key of origin local, which takes"),
     ("sources", ["vocals", "mixture"], "sources: mixture is their sum"),
-    ("signal.hop_size", 100, "hop_size: expected half of fft_size"),
+    ("signal.hop_size", 100, "hop_size: expected fft_size 512 divided by 2 (50 % overlap), 4"),
     ("sources", ["vocals", "vocals"], "sources: a name is repeated"),
 ]  # fmt: skip
 
@@ -238,6 +242,7 @@ BOUNDS: list[tuple[str, Any, Any]] = [
     ("separator.depth", 1, 6),
     ("critic.filters", 1, 256),
     ("training.batch_size", 1, 4096),
+    ("training.excerpt", 16, 10_000),
     ("training.steps_per_epoch", 1, 100_000),
     ("training.max_epochs", 1, 10_000),
     ("training.patience", 1, 10_000),

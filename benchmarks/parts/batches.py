@@ -12,11 +12,9 @@ from torch.utils.data import DataLoader
 from benchmarks import harness, limits, material
 from benchmarks.harness import LIMIT, OURS, STRAIGHTFORWARD, Options, Result, Side, Times
 from benchmarks.reference.batches import Excerpts, loader
-from pipeline.networks.separators.unet import build
 from pipeline.parallel.allocator import keep_freed_memory
 from pipeline.params import Params
 from pipeline.tracks import MIXTURE, Role
-from pipeline.training import run
 from pipeline.training.batches import Batches
 from pipeline.training.pool_loading import load_pool
 
@@ -58,12 +56,7 @@ def seconds_of(batches: DataLoader[tuple[Tensor, Tensor]], device: str) -> float
 
 def drawn(settings: Params, found: Path, batch_size: int, device: str) -> Batches:
     """Our batches of the tracks in a feature file."""
-    network = build(
-        settings.signal.bins,
-        len(settings.sources),
-        settings.separator.filters,
-        settings.separator.depth,
-    )
+    network = material.unet(settings)
     inventory = material.look(found / "songs")
     return Batches(
         settings.seeds[0],
@@ -71,7 +64,7 @@ def drawn(settings: Params, found: Path, batch_size: int, device: str) -> Batche
         (settings.training.gain[0], settings.training.gain[1]),
         load_pool(
             material.split(inventory, Role.SUPERVISED), [Role.SUPERVISED], found,
-            (MIXTURE, *settings.sources), network.valid_frames(run.EXCERPT_FRAMES),
+            (MIXTURE, *settings.sources), network.valid_frames(settings.training.excerpt),
             network.context, torch.device(device),
         ),
     )  # fmt: skip

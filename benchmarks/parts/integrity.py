@@ -18,7 +18,6 @@ from pipeline.features.extraction import extract
 from pipeline.features.store import FeatureFile, Rows
 from pipeline.parallel.allocator import keep_freed_memory
 from pipeline.tracks import MIXTURE, Role
-from pipeline.training import run
 from pipeline.training.pool_loading import load_pool
 
 WITHOUT = "without"
@@ -55,7 +54,7 @@ def load(split: pd.DataFrame, folder: Path) -> None:
         [Role.SUPERVISED],
         folder,
         KINDS,
-        run.EXCERPT_FRAMES,
+        material.paper().training.excerpt,
         0,
         torch.device("cpu"),
         "memory",

@@ -9,7 +9,6 @@ from benchmarks.harness import OURS, Quantity, Result
 from benchmarks.parts import evaluation, separation, training, validation
 from pipeline.params import REFERENCE_ROWS
 from pipeline.tracks import Role
-from pipeline.training.run import EXCERPT_FRAMES
 
 EPOCHS = 40
 """Of a model until early stopping ends its run: about what the authors' runs took."""
@@ -40,7 +39,7 @@ def project(measured: Sequence[Result], precision: str = "float32") -> Result | 
     lengths = material.paper_seconds()
     signal = settings.signal
     frames = sum(lengths[Role.VALIDATION]) * signal.sample_rate / signal.hop_size
-    passes = EPOCHS * len(steps) * frames / EXCERPT_FRAMES
+    passes = EPOCHS * len(steps) * frames / settings.training.excerpt
     hours["validation passes"] = passes * _per_unit(found[validation.NAME]) / 3600
     audio = sum(lengths[Role.TEST])
     rows = len(steps) + len(REFERENCE_ROWS)

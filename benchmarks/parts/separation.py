@@ -9,7 +9,7 @@ from benchmarks import harness, limits, material
 from benchmarks.harness import OURS, STRAIGHTFORWARD, Options, Result, Side
 from benchmarks.reference import separation as reference
 from benchmarks.reference.networks import plain_separator
-from pipeline.networks.separators.unet import SpectrogramUNet, build
+from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.parallel.allocator import keep_freed_memory
 from pipeline.params import Precision
 from pipeline.separation.patches import FloatArray
@@ -23,16 +23,7 @@ FACTOR = "real-time factor"
 def separator(device: str, precision: Precision = "float32") -> Separator:
     """The paper's network with fresh weights, as a model folder would be loaded."""
     settings = material.paper()
-    network = (
-        build(
-            settings.signal.bins,
-            len(settings.sources),
-            settings.separator.filters,
-            settings.separator.depth,
-        )
-        .to(device)
-        .eval()
-    )
+    network = material.unet(settings).to(device).eval()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Separator(network, tuple(settings.sources), settings.signal, precision)
 

@@ -10,7 +10,7 @@ from benchmarks.parts.training import CPU_BATCH
 from pipeline.parallel.allocator import keep_freed_memory
 from pipeline.tracks import Role
 from pipeline.training.module import AdversarialSeparation
-from pipeline.training.run import EXCERPT_FRAMES, loader, quiet
+from pipeline.training.run import loader, quiet
 
 NAME = "validation pass"
 
@@ -36,7 +36,7 @@ def results(options: Options) -> list[Result]:
     batch = options.batch or (settings.training.batch_size if on_gpu else CPU_BATCH)
     # the paper's pass has thousands of excerpts: the trainer's own beginning and end hardly count
     number = 2 if options.quick else 100 if on_gpu else 48
-    excerpt = EXCERPT_FRAMES * settings.signal.hop_size / settings.signal.sample_rate
+    excerpt = settings.training.excerpt * settings.signal.hop_size / settings.signal.sample_rate
     lengths = {role: [60.0] for role in Role}
     lengths[Role.VALIDATION] = [number * batch * excerpt]
     module = material.module(

@@ -273,8 +273,8 @@ def check_features(
 def _signal(attributes: Mapping[str, Any]) -> Signal:
     """A file from before windows had a choice says nothing of them."""
     fields = {name: attributes[name] for name in Signal.model_fields if name in attributes}
-    return Signal(
-        **{name: one if isinstance(one, str) else int(one) for name, one in fields.items()}
+    return Signal.model_validate(
+        {name: one if isinstance(one, str) else int(one) for name, one in fields.items()}
     )
 
 

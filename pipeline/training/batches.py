@@ -61,8 +61,6 @@ class Batches:
     seed: int
     batch_size: int
     gain: tuple[float, float]
-    representation: Representation
-    """What the separator sees and gives."""
     supervised: Pool
     """Kinds: the mixture, then every source."""
     mixtures: Pool | None = None
@@ -73,6 +71,8 @@ class Batches:
     """Which excerpts of every batch are handed out: those of one of several processes."""
     mixer: Mixer | None = None
     """Draws supervised excerpts in place of `supervised`."""
+    representation: Representation = LOG_MAGNITUDES
+    """What the separator sees and gives."""
     remixes: HeardMixtures | None = None
     sums: HeardMixtures | None = None
     """What draws `spectra`, and `pairs`, of batches that have them."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchaudio.functional import resample
 
 from pipeline.features.stft import log_magnitude, stft_of_padded
-from pipeline.networks.representations import Representation
+from pipeline.networks.representations import LOG_MAGNITUDES, Representation
 from pipeline.params import Signal
 from pipeline.training.pools import Pool, generator
 from pipeline.ways import Augmentation
@@ -37,8 +37,6 @@ class Mixer:
     """Draws what `Batches.paired` gives, from waveforms: of supervised tracks, and of solo recordings."""
 
     signal: Signal
-    representation: Representation
-    """What the separator sees."""
     context: int
     """Frames of mixture around an excerpt."""
     sounds: Pool
@@ -46,6 +44,8 @@ class Mixer:
     augmentation: Augmentation | None = None
     share: float = 0.0
     """Of the excerpts, those that hold solo recordings."""
+    representation: Representation = LOG_MAGNITUDES
+    """What the separator sees."""
     solos: Mapping[int, Pool] = field(default_factory=dict)
     """The unlabelled recordings of a source alone, by its number, as waveforms."""
 
@@ -104,11 +104,12 @@ class HeardMixtures:
     """Draws from the waveforms of unlabelled mixtures what is made of more than one of them."""
 
     signal: Signal
-    representation: Representation
     gain: tuple[float, float]
     sounds: Pool
     """The mixtures as waveforms."""
     sources: int
+    representation: Representation = LOG_MAGNITUDES
+    """What the separator sees."""
 
     def shuffled(self, seed: int, step: int, count: int, part: slice) -> tuple[Tensor, Tensor]:
         """Mixtures at random levels, and for each source an order (sources, n).

@@ -3,8 +3,8 @@
 Wisdom, Tzinis, Erdogan, Weiss, Wilson, Hershey: Unsupervised Sound Separation Using Mixture Invariant
 Training, NeurIPS 2020, eqs. 1 and 2: the loss of the best of all ways to give the outputs for the sum
 of two mixtures to these. There waveforms are compared; here what the separator gives, as in L_s, and
-magnitudes are summed as in L_add (paper, eq. 5). A source has two outputs (`networks.slots`), one for each
-mixture's.
+magnitudes are summed as in L_add (paper, eq. 5). A source has two outputs (`networks.slots`), one for
+each mixture's.
 """
 
 from functools import cache

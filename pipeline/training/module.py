@@ -54,15 +54,14 @@ class AdversarialSeparation(lightning.LightningModule):
         self.params, self.model, self.replica = params, params.models[name], replica
         model = self.model
         self.batches, self.validation = batches, validation
-        signal = params.signal
         # the separator first: all models of one seed start from the same separator
         torch.manual_seed(seed)
         settings = params.separator_of(name).model_dump()
-        self.separator = build_separator(settings, signal, len(params.sources))
+        self.separator = build_separator(settings, params.signal, len(params.sources))
         network = cast(SeparatorNetwork, self.separator)
         frames = network.valid_frames(params.training.excerpt)
         self.critics = nn.ModuleDict(
-            {source: fresh_critic(params, frames) for source in model.critics}
+            {source: fresh_critic(params, name, frames) for source in model.critics}
         )
         if model.penalty == "spectral":
             normalise(self.critics)

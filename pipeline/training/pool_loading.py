@@ -135,10 +135,10 @@ def load_pool(
     """The tracks of some roles that have all of `kinds`, from the feature files under `folder`.
 
     kinds: which to keep, by name; `Pool.gather` counts within these. waveform: their samples, and no
-    log magnitudes. device: where excerpts are wanted. place: one of PLACES; auto takes the first that has room. part: what is used of all these
-    tracks, None for all. Raises UserError when no track has the kinds, when there is less than the part
-    asks for, and when the frames of a track are not what was stored; those that stay on the disk are
-    compared when they are first asked for.
+    log magnitudes. device: where excerpts are wanted. place: one of PLACES; auto takes the first that
+    has room. part: what is used of all these tracks, None for all. Raises UserError when no track has
+    the kinds, when there is less than the part asks for, and when the frames of a track are not what
+    was stored; those that stay on the disk are compared when they are first asked for.
     """
     chosen = split[split["role"].isin(list(roles))]
     rows: list[list[Rows | Blocks]] = [[] for _ in kinds]

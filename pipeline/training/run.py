@@ -175,7 +175,7 @@ def prepare(
     network = cast(SeparatorNetwork, built)
     given = network.representation
     length, context = network.valid_frames(settings.excerpt), network.context
-    critics = [fresh_critic(params, length)] if model.critics else []
+    critics = [fresh_critic(params, name, length)] if model.critics else []
     judged = sight.seen_by(critics)
     part = {
         key: random_part(params, name, seed, key)
@@ -205,11 +205,11 @@ def prepare(
             )
         mixer = Mixer(
             params.signal,
-            given,
             context,
             sounds,
             model.augmentation,
             solo.share if solo else 0.0,
+            given,
             {alone[one]: unpaired(kinds=[one], **blocks) for one in (solo.sources if solo else ())},
         )
     heard = partial(unpaired, kinds=[MIXTURE], waveform=True)
@@ -218,9 +218,9 @@ def prepare(
     if model.teacher and model.teacher.kind == "remix":
         longer = network.valid_frames(length + 2 * context)
         pool = heard(length=longer, context=context)
-        remixes = HeardMixtures(params.signal, given, gain, pool, len(params.sources))
+        remixes = HeardMixtures(params.signal, gain, pool, len(params.sources), given)
     if model.mixit:
-        sums = HeardMixtures(params.signal, given, gain, heard(**view), len(params.sources))
+        sums = HeardMixtures(params.signal, gain, heard(**view), len(params.sources), given)
     supervised = paired(kinds=everything, **seen)
     mixtures = unpaired(kinds=[MIXTURE], **unlabelled) if model.as_they_are else None
     real = {**view, "waveform": judged.waveform}
@@ -297,11 +297,11 @@ def finish(
             folder,
             {
                 "model": name,
-                **params.models[name].model_dump(),
+                **params.models[name].model_dump(exclude={"separator", "critic"}),
                 "seed": seed,
                 "fingerprint": run,
                 "computed_on": computed_on(module.device),
-                "critic": params.critic.model_dump(),
+                "critic": params.critic_of(name).model_dump(),
                 "excerpt": network.valid_frames(params.training.excerpt),
                 "training": params.training.model_dump(),
                 "best": {key: best[key] for key in ("epoch", "steps", "loss")},

@@ -51,12 +51,18 @@ def freeze(separator: nn.Module, beginnings: list[str], name: str) -> None:
         raise UserError(f"models.{name}.freeze: nothing is left to learn; name less")
 
 
-def fresh_critic(params: Params, frames: int) -> nn.Module:
-    """A critic for excerpts of so many frames. Raises UserError when it cannot look at them."""
+def fresh_critic(params: Params, name: str, frames: int) -> nn.Module:
+    """A critic of model `name`, for excerpts of so many frames.
+
+    Raises UserError when it cannot look at them.
+    """
+    settings = params.critic_of(name)
     try:
-        return build_critic(params.critic.model_dump(), params.signal, frames)
+        return build_critic(settings.model_dump(), params.signal, frames)
     except ValueError as error:
-        raise UserError(f"params.yaml: critic: {error}") from None
+        raise UserError(
+            f"params.yaml: critic: models.{name}: {settings.network}: {error}"
+        ) from None
 
 
 def normalise(critics: nn.Module) -> None:

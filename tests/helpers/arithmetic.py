@@ -98,12 +98,10 @@ def trained(model: Model, features: Tensor) -> State:
     """A model after STEPS updates on excerpts of features (kinds, bins, frames)."""
     settings = params.load(TOP / "params.yaml").training
     torch.manual_seed(1)
-    separator = build_separator(
-        {"network": "unet", "filters": 8, "depth": 3}, SIGNAL.bins, len(SOURCES)
-    )
+    separator = build_separator({"network": "unet", "filters": 8, "depth": 3}, SIGNAL, len(SOURCES))
     critics = nn.ModuleDict(
         {
-            source: build_critic({"network": "dcgan", "filters": 8}, SIGNAL.bins)
+            source: build_critic({"network": "dcgan", "filters": 8}, SIGNAL, FRAMES)
             for source in model.critics
         }
     )

@@ -34,8 +34,8 @@ def use_params() -> None:
     assert params.parse(found.model_dump(), "again") == found
     json.dumps(found.model_dump(), allow_nan=False)
     with torch.device("meta"):
-        build_separator(found.separator.model_dump(), found.signal.bins, len(found.sources))
-        build_critic(found.critic.model_dump(), found.signal.bins)
+        build_separator(found.separator.model_dump(), found.signal, len(found.sources))
+        build_critic(found.critic.model_dump(), found.signal, found.training.excerpt)
     for name, entry in found.datasets.items():
         common.recordings_root(name, entry).is_dir()
         common.features_path(name).is_file()
@@ -97,9 +97,9 @@ def use_history() -> None:
 def use_config() -> None:
     found = model_folder.read_config(Path("models/VA/seed-1"))
     with torch.device("meta"):
-        build_separator(found.separator.model_dump(), found.signal.bins, len(found.sources))
+        build_separator(found.separator.model_dump(), found.signal, len(found.sources))
         if found.critic:
-            build_critic(found.critic.model_dump(), found.signal.bins)
+            build_critic(found.critic.model_dump(), found.signal, found.excerpt)
 
 
 @cache

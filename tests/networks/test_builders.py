@@ -8,6 +8,7 @@ from pipeline.networks.builders import build_critic, build_separator
 from pipeline.networks.critics.dcgan import DCGANCritic
 from pipeline.networks.gradients import input_gradient
 from pipeline.networks.separators.unet import SpectrogramUNet
+from tests.helpers.small_separators import SIGNAL
 
 
 class WithoutItsOwn(nn.Module):
@@ -23,31 +24,36 @@ class WithoutItsOwn(nn.Module):
 
 
 def test_a_name_finds_its_network() -> None:
-    separator = build_separator({"network": "unet", "filters": 2, "depth": 3}, bins=257, sources=3)
+    separator = build_separator({"network": "unet", "filters": 2, "depth": 3}, SIGNAL, 3)
     assert isinstance(separator, SpectrogramUNet)
     assert (separator.depth, separator.unet.last.out_channels) == (3, 3)
-    critic = build_critic({"network": "dcgan", "filters": 2}, bins=257)
+    critic = build_critic({"network": "dcgan", "filters": 2}, SIGNAL, 66)
     assert isinstance(critic, DCGANCritic)
     assert critic.bins == 256
 
 
 def test_a_network_knows_the_settings_that_build_it_again() -> None:
     """Those of model folders from before there was a choice name no network."""
-    separator = build_separator({"filters": 2, "depth": 2}, 257, 2)
-    assert separator.settings == {"network": "unet", "filters": 2, "depth": 2}
-    critic = build_critic({"filters": 3}, 257)
+    separator = build_separator({"filters": 2, "depth": 2}, SIGNAL, 2)
+    assert separator.settings == {
+        "network": "unet",
+        "filters": 2,
+        "depth": 2,
+        "output": "magnitude",
+    }
+    critic = build_critic({"filters": 3}, SIGNAL, 66)
     assert critic.settings == {"network": "dcgan", "filters": 3}
 
 
 @pytest.mark.parametrize("name", ["transformer", "os", "unet.build", ""])
 def test_an_unknown_name_is_said(name: str) -> None:
     with pytest.raises(ValueError, match=f"no network {name!r} among the separators"):
-        build_separator({"network": name, "filters": 2, "depth": 2}, 257, 2)
+        build_separator({"network": name, "filters": 2, "depth": 2}, SIGNAL, 2)
 
 
 def test_settings_that_a_network_does_not_take_are_said() -> None:
     with pytest.raises(TypeError, match="heads"):
-        build_critic({"network": "dcgan", "filters": 2, "heads": 8}, 257)
+        build_critic({"network": "dcgan", "filters": 2, "heads": 8}, SIGNAL, 66)
 
 
 def test_autograd_serves_a_critic_that_offers_no_gradient() -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.features.stft import log_magnitude, reconstruct, stft
+from pipeline.networks.representations import LOG_MAGNITUDES, Representation
 from pipeline.networks.separators import unet
 from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.params import Precision
@@ -139,6 +140,7 @@ class Edges:
     """A network that hands on the outermost frames of its context: those before, those after."""
 
     context, grid = 3, 1
+    representation: Representation = LOG_MAGNITUDES
 
     def valid_frames(self, at_least: int) -> int:
         return at_least

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pipeline.audio.reading import read_mono
 from pipeline.audio.resampling import Resampler, resampled_length
+from pipeline.networks.representations import LOG_MAGNITUDES, Representation
 from pipeline.separation import streams
 from pipeline.separation.separator import Separator
 from pipeline.separation.streams import InputRate, ModelRate, Shares
@@ -28,6 +29,7 @@ class Rule:
     """A network without weights: what is below 1750 Hz is the first source's, the rest the second's."""
 
     context, grid = 0, 1
+    representation: Representation = LOG_MAGNITUDES
 
     def valid_frames(self, at_least: int) -> int:
         return at_least

@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy import stats
 
+from pipeline.networks.representations import LOG_MAGNITUDES
 from pipeline.training.batches import Batches
-from pipeline.training.pools import Pool, amplify, generator, layout, silence
+from pipeline.training.pools import Pool, generator, layout, silence
 
 LENGTH, CONTEXT, BINS = 66, 46, 5
 
@@ -149,7 +150,7 @@ def test_gain_scales_linear_magnitudes() -> None:
     magnitudes = torch.rand(3, 4, 5) * 10
     gains = torch.tensor([0.2, 1.0, 1.2])
     expected = torch.log1p(magnitudes * gains[:, None, None])
-    torch.testing.assert_close(amplify(torch.log1p(magnitudes), gains), expected)
+    torch.testing.assert_close(LOG_MAGNITUDES.amplified(torch.log1p(magnitudes), gains), expected)
 
 
 def batches(seed: int = 1) -> Batches:

@@ -146,10 +146,10 @@ def test_waveforms_give_the_features_of_the_same_excerpts(with_features: Path) -
         roles.load_split(with_features / "data/split.csv"),
         with_features / "data/features",
     )
-    pool, hop = plain.batches.supervised, plain.params.signal.hop_size
+    pool = plain.batches.supervised
     sounds = load_pool(
         split, [Role.SUPERVISED], folder, plain.params.sources, pool.length, pool.context,
-        torch.device("cpu"), hop=hop,
+        torch.device("cpu"), waveform=True,
     )  # fmt: skip
     mixer = mixing.Mixer(plain.params.signal, pool.context, sounds)
     mixtures, sources = mixer.paired(1, 3, 4, slice(None))
@@ -163,11 +163,11 @@ def test_waveforms_give_the_features_of_the_same_excerpts(with_features: Path) -
     )
     on_disk = load_pool(
         split, [Role.SUPERVISED], folder, plain.params.sources, pool.length, pool.context,
-        torch.device("cpu"), "disk", hop=hop,
+        torch.device("cpu"), "disk", waveform=True,
     )  # fmt: skip
     starts = torch.tensor([int(pool.first[0]), int(on_disk.first[1])])
     for kind in (0, 1):
-        assert torch.equal(on_disk.samples(starts, kind), sounds.samples(starts, kind))
+        assert torch.equal(on_disk.gather(starts, kind), sounds.gather(starts, kind))
 
 
 def test_mixed_sources_come_from_places_of_their_own_and_add_up(with_features: Path) -> None:
@@ -427,7 +427,7 @@ def test_slots_are_summed_to_their_source(tmp_path: Path) -> None:
     torch.manual_seed(7)
     signal = params.load().signal
     settings = {"network": "unet", "filters": 2, "depth": 2, "slots": 2}
-    network = build_separator(settings, signal.bins, 2)
+    network = build_separator(settings, signal, 2)
     mixture = torch.rand(1, signal.bins, network.valid_frames(20) + 2 * network.context)  # type: ignore[operator]
     with torch.no_grad():
         apart, together = network.apart(mixture), network(mixture)  # type: ignore[operator]

@@ -106,7 +106,7 @@ def _centre(x: Tensor, size: int) -> Tensor:
     return x[..., first : first + size]
 
 
-# Sizes may be traced by the exporter to ONNX: it follows sums, products and quotients of positive numbers.
+# The exporter to ONNX traces sizes: it follows sums, products, and quotients of positive numbers.
 
 
 def output_size(depth: int, at_least: int) -> int:
@@ -124,7 +124,8 @@ def input_size(depth: int, at_least: int) -> int:
 
 def _bottom(depth: int, at_least: int) -> int:
     """The samples that the lowest level puts out: one more there is 2**depth more at the top."""
-    return (at_least - _up(0, depth) + 2**depth - 1) // 2**depth
+    step: int = 2**depth
+    return (at_least - _up(0, depth) + step - 1) // step
 
 
 def _up(size: int, depth: int) -> int:

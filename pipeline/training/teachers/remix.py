@@ -35,8 +35,6 @@ def loss(state: State, batch: SeparatorBatch, _: Tensor | None) -> Tensor:
     # an excerpt that the separator can take, within the teacher's
     size, length = batch.mixtures.shape[-1], batch.sources.shape[-1]
     begin = (mixtures.shape[-1] - size) // 2
-    if given.waveform:  # at the beginning of a frame, as every excerpt
-        begin -= begin % given.signal.hop_size
     inner = begin + (size - length) // 2
     heard, labels = mixtures[..., begin : begin + size], sources[..., inner : inner + length]
     return supervised_loss(network(heard), labels, given)
