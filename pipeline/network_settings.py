@@ -66,6 +66,7 @@ class BandSplitSettings(EverySeparator):
 class EveryCritic(Section):
     """What all critics take."""
 
+    network: str
     filters: Annotated[int, Field(gt=0, le=256)]
     """Of the first convolution."""
 
@@ -134,6 +135,8 @@ class WaveformSettings(EveryCritic):
     """`critics.waveform`; the published one has 64 filters."""
 
     network: Literal["waveform"]
+    filters: Annotated[int, Field(gt=0, le=128)]
+    """A layer has up to 16 times as many: 50 million weights."""
 
     @property
     def samples(self) -> int:
@@ -154,24 +157,29 @@ def _known(*names: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _class_of(settings: Any) -> str | None:
-    """The tag of the class that settings are of; of one of them says that the name is missing."""
-    if isinstance(settings, dict):
-        return f"{CASE}{settings.get('network', 'unet')}"
-    return f"{CASE}{settings.network}" if isinstance(settings, EverySeparator) else None
+def _class_of(first: str) -> Discriminator:
+    """Finds the tag of the class that settings are of; that of `first` says that the name is missing."""
+
+    def tag(settings: Any) -> str | None:
+        if isinstance(settings, dict):
+            return f"{CASE}{settings.get('network', first)}"
+        known = isinstance(settings, EverySeparator | EveryCritic)
+        return f"{CASE}{settings.network}" if known else None
+
+    return Discriminator(tag)
 
 
 SeparatorSettings = Annotated[
     Annotated[UNetSettings, Tag(f"{CASE}unet")]
     | Annotated[WaveUNetSettings, Tag(f"{CASE}wave_unet")]
     | Annotated[BandSplitSettings, Tag(f"{CASE}band_split")],
-    Discriminator(_class_of),
+    _class_of("unet"),
     _known("unet", "wave_unet", "band_split"),
 ]
 CriticSettings = Annotated[
     Annotated[DCGANSettings, Tag(f"{CASE}dcgan")]
     | Annotated[MultiResolutionSettings, Tag(f"{CASE}multi_resolution")]
     | Annotated[WaveformSettings, Tag(f"{CASE}waveform")],
-    Discriminator(_class_of),
+    _class_of("dcgan"),
     _known("dcgan", "multi_resolution", "waveform"),
 ]
