@@ -2,8 +2,12 @@
 
 import io
 import math
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,11 +19,17 @@ from pipeline import params
 from pipeline.critique import opinions
 from pipeline.critique.groups import Asked
 from pipeline.errors import Stopped, UserError
+from pipeline.features.stft import reconstruct
 from pipeline.networks.gradients import correlation
-from pipeline.networks.representations import Waveforms
+from pipeline.networks.representations import LOG_MAGNITUDES, Waveforms
+from pipeline.report.critics import wishes
+from pipeline.report.excerpts import Choice
+from pipeline.report.finished_run import Run
 from pipeline.roles import load_split
-from pipeline.separation.model_folder import load_critics
+from pipeline.tracks import Role
+from pipeline.training.batches import BatchesAhead
 from pipeline.training.module import AdversarialSeparation
+from pipeline.training.run import prepare
 from pipeline.training.starts import fresh_critic
 from pipeline.training.step import critic_step, separator_losses
 from pipeline.ways import Model
@@ -31,6 +41,15 @@ from tests.training.test_ways import TERMS, WAYS, after, prepared, weights
 
 SEPARATORS = ("unet", "wave_unet")
 SEEN = Waveforms(SIGNAL)
+
+
+def each(critics: Iterable[str], others: Iterable[str], fast: set[tuple[str, str]]) -> Any:
+    """Every pair; those that are not in `fast` are slow."""
+    pairs = [
+        pytest.param(*pair, marks=() if pair in fast else pytest.mark.slow)
+        for pair in product(critics, others)
+    ]
+    return pytest.mark.parametrize(("critic", "other"), pairs)
 
 
 def row(critic: str, separator: str, way: str = "V") -> dict[str, Any]:
@@ -56,12 +75,11 @@ def restore(module: AdversarialSeparation, content: bytes) -> None:
         one.load_state_dict(found)
 
 
-@pytest.mark.parametrize("separator", SEPARATORS)
-@pytest.mark.parametrize("critic", SETTINGS)
+@each(SETTINGS, SEPARATORS, fast={("multi_resolution", "unet"), ("waveform", "wave_unet")})
 def test_a_run_that_goes_on_elsewhere_takes_the_same_path(
-    with_features: Path, critic: str, separator: str
+    with_features: Path, critic: str, other: str
 ) -> None:
-    whole = prepared(with_features, row(critic, separator))
+    whole = prepared(with_features, row(critic, other))
     before = weights(whole.critics)
     whole.training_step(0, 0)
     halfway = state(whole)
@@ -69,19 +87,18 @@ def test_a_run_that_goes_on_elsewhere_takes_the_same_path(
     assert set(losses) == {"L_s", "L", *TERMS["V"]}
     assert all(math.isfinite(value) for value in losses.values())
     assert not torch.equal(weights(whole.critics), before)
-    other = prepared(with_features, row(critic, separator))
-    restore(other, halfway)
-    other.training_step(1, 1)
-    assert torch.equal(weights(other), weights(whole))
+    again = prepared(with_features, row(critic, other))
+    restore(again, halfway)
+    again.training_step(1, 1)
+    assert torch.equal(weights(again), weights(whole))
 
 
-@pytest.mark.parametrize("separator", SEPARATORS)
-@pytest.mark.parametrize("critic", SETTINGS)
+@each(SETTINGS, SEPARATORS, fast={("multi_resolution", "wave_unet"), ("waveform", "unet")})
 def test_what_a_critic_says_reaches_the_separator(
-    with_features: Path, critic: str, separator: str
+    with_features: Path, critic: str, other: str
 ) -> None:
     """L_u's gradient by the separator's weights, against differences; the critic gets none."""
-    module = prepared(with_features, row(critic, separator, "auto"))
+    module = prepared(with_features, row(critic, other, "auto"))
     batch = module.batches.for_separator(0)
     network = module.separator
     # the last layer starts with little of its own
@@ -105,9 +122,12 @@ def test_what_a_critic_says_reaches_the_separator(
     assert (values[0] - values[1]) / (2 * size) == pytest.approx(float(found.norm()), rel=0.1)
 
 
-@pytest.mark.parametrize("way", ["two-sided", "spectral", "GAN", "everything"])
-@pytest.mark.parametrize("critic", ON_WAVEFORMS)
-def test_every_way_of_being_a_critic(with_features: Path, critic: str, way: str) -> None:
+@each(
+    ON_WAVEFORMS, ("two-sided", "spectral", "GAN", "everything"),
+    fast={("waveform", "two-sided"), ("waveform", "everything")},
+)  # fmt: skip
+def test_every_way_of_being_a_critic(with_features: Path, critic: str, other: str) -> None:
+    way = other
     module = prepared(with_features, row(critic, "unet", way))
     losses = after(module, 2)
     assert all(math.isfinite(value) for value in losses.values())
@@ -148,10 +168,9 @@ def test_critics_on_waveforms_get_the_excerpts_of_the_others(
 
 
 def test_a_process_has_its_part_of_every_batch(with_features: Path) -> None:
-    """Phases and real waveforms too; and frames that stay on the disk are the same to the bit."""
-    from dataclasses import replace
-
-    whole = prepared(with_features, row("waveform", "unet")).batches
+    """Phases and real waveforms too; and what is read from the disk is the same to the bit."""
+    module = prepared(with_features, row("waveform", "unet"))
+    whole = module.batches
     batch, unlabelled = whole.for_critics(2, {"vocals": 1}), whole.for_separator(2)
     parts = [replace(whole, part=slice(k, k + 2)) for k in (0, 2)]
     drawn = [one.for_critics(2, {"vocals": 1}) for one in parts]
@@ -159,6 +178,16 @@ def test_a_process_has_its_part_of_every_batch(with_features: Path) -> None:
     phases = [one.phases for one in drawn if one.phases is not None]
     assert torch.equal(torch.cat(phases), batch.phases)
     assert torch.equal(torch.cat([one.real["vocals"] for one in drawn]), batch.real["vocals"])
+    on_disk = prepare(
+        module.params, "it", 1, load_split(with_features / "data/split.csv"),
+        with_features / "data/features", torch.device("cpu"), features_in="disk",
+    ).batches  # fmt: skip
+    for step in (1, 2):  # the second was drawn while the first was used
+        read = on_disk.for_critics(step, {"vocals": 1})
+    assert isinstance(on_disk, BatchesAhead)
+    assert read.phases is not None
+    assert torch.equal(read.phases, batch.phases)
+    assert torch.equal(read.real["vocals"], batch.real["vocals"])
     others = [one.for_separator(2).phases for one in parts]
     assert unlabelled.phases is not None
     assert torch.equal(torch.cat([one for one in others if one is not None]), unlabelled.phases)
@@ -185,19 +214,13 @@ def test_a_perfect_separator_leaves_nothing_to_tell(with_features: Path) -> None
 # ------------------------------------------------------------------------------------- whole runs
 
 
-@pytest.mark.parametrize(
-    ("critic", "separator"),
-    [
-        ("multi_resolution", "unet"),
-        pytest.param("waveform", "unet", marks=pytest.mark.slow),
-        pytest.param("multi_resolution", "wave_unet", marks=pytest.mark.slow),
-        pytest.param("waveform", "wave_unet", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("separator", SEPARATORS)
+@pytest.mark.parametrize("critic", ON_WAVEFORMS)
 def test_a_stopped_run_ends_as_if_it_had_not_been(
     copied_models: Path, monkeypatch: pytest.MonkeyPatch, critic: str, separator: str
 ) -> None:
-    """Its critics are found again and asked, in what they see; so are they in validation."""
+    """Its critics are found again, asked in what they see, and drawn; so are they in validation."""
     folder = copied_models
     settings = params.load(folder / "params.yaml")
     own = Model.model_validate(row(critic, separator))
@@ -229,12 +252,50 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[key], value) for key, value in expected.items()), file
     split, features = load_split(folder / "data/split.csv"), folder / "data/features"
-    # a supervised model of another critic, as results/critics.csv has it
     asked = opinions.opinions(Asked(settings, split, features, folder / "models", {}))
     assert asked["distance"].notna().all()
     assert asked["correlation"].abs().max() <= 1
-    (judge,) = load_critics(target).values()
-    assert judge.representation.waveform  # type: ignore[attr-defined]
+    track = split[(split["role"] == Role.TEST) & split["has_vocals"]].iloc[0]
+    choice = Choice(track["dataset"], track["track"], "", 0.0)
+    found_run = cast(Run, SimpleNamespace(features=features, folders={"N": target}))
+    (folder / "page/figures").mkdir(parents=True)
+    (wish,) = wishes(found_run, [choice], folder / "page")
+    assert abs(wish.correlation) <= 1
+    assert wish.limit > 0
+    assert len(list((folder / "page/figures").iterdir())) == 3
+
+
+@pytest.mark.parametrize("separator", SEPARATORS)
+def test_validation_asks_critics_about_samples(with_features: Path, separator: str) -> None:
+    """In inference mode, as Lightning has it; the losses are those of log magnitudes."""
+    module, other = (prepared(with_features, row(one, separator)) for one in ("waveform", "dcgan"))
+    found = []
+    for one in (module, other):
+        starts, weight = (values[:3] for values in one.validation.tiles())
+        with torch.inference_mode():
+            one.on_validation_epoch_start()
+            one.validation_step((starts, weight), 0)
+        found.append(one.validated / len(starts))
+    torch.testing.assert_close(found[0], found[1], rtol=5e-3, atol=0)  # tracks end otherwise
+    given = module.separator.representation
+    drawn = SEEN if given.waveform else LOG_MAGNITUDES  # type: ignore[union-attr]
+    pool, starts = module.validation, module.validation.tiles()[0][:3]
+    mixtures = pool.gather(starts, 0, context=True)
+    spectra, inside = SEEN.spectra(mixtures), slice(pool.context, -pool.context)
+    with torch.no_grad():
+        outputs = module.separator(mixtures if given.waveform else torch.log1p(spectra.abs()))[:, 1]  # type: ignore[union-attr]
+        if drawn is LOG_MAGNITUDES:
+            outputs = reconstruct(outputs, spectra[..., inside], SIGNAL)
+        else:
+            outputs = outputs[:, 256:-256]
+    real = pool.gather(starts, 2)[:, 256:-256]
+    critic = module.state.named_critics()["vocals"]
+    scores = [critic(critic.view(one)).detach()[:, 0].double() for one in (real, outputs)]
+    weight = module.validation.tiles()[1][:3]
+    assert float(module.asked[0, 0]) == pytest.approx(
+        float(((scores[0] - scores[1]) * weight).sum()), rel=1e-4, abs=1e-7
+    )
+    assert module.asked[0, 2:].tolist() == pytest.approx([float(weight.sum())] * 2)
 
 
 def test_an_opinion_is_of_samples(with_features: Path) -> None:
@@ -253,7 +314,9 @@ def test_an_opinion_is_of_samples(with_features: Path) -> None:
     expected = [np.corrcoef(a, b)[0, 1] for a, b in zip(at.grad, lack, strict=True)]
     assert agreement == pytest.approx(np.nanmean(expected), rel=1e-4)
     assert correlation(at.grad, lack).nanmean() == pytest.approx(agreement, rel=1e-4)
-    assert distance == pytest.approx(float((critic(critic.view(real)) - score).mean()), rel=1e-4)
+    assert distance == pytest.approx(
+        float((critic(critic.view(real)) - score).detach().mean()), rel=1e-4
+    )
 
 
 def test_settings_that_an_excerpt_does_not_allow_are_one_line(with_features: Path) -> None:
