@@ -4,6 +4,7 @@ What these settings build is in `networks.separators` and `networks.critics`, in
 name. They are apart from it because every stage reads params.yaml, and most need no torch.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
@@ -62,11 +63,84 @@ class BandSplitSettings(EverySeparator):
     """Spaced by the mel scale, at least two bins each."""
 
 
-class DCGANSettings(Section):
-    """`critics.dcgan`; the paper's has 32 filters at the top."""
+class EveryCritic(Section):
+    """What all critics take."""
+
+    network: str
+    filters: Annotated[int, Field(gt=0, le=256)]
+    """Of the first convolution."""
+
+    @property
+    def samples(self) -> int:
+        """Samples that an excerpt must have, of those that all windows cover (`Signal.covered`)."""
+        return 0
+
+
+class DCGANSettings(EveryCritic):
+    """`critics.dcgan`; the paper's has 32 filters."""
 
     network: Literal["dcgan"]
-    filters: Annotated[int, Field(gt=0, le=256)]
+
+
+FEWEST_FRAMES = 8
+"""Of an excerpt in each resolution: they are halved at least once."""
+SHORTEST_WINDOW = 16
+
+
+class MultiResolutionSettings(EveryCritic):
+    """`critics.multi_resolution`; the published one has 32 filters and three resolutions."""
+
+    network: Literal["multi_resolution"]
+    resolutions: Annotated[
+        list[
+            Annotated[
+                list[Annotated[int, Field(gt=0, le=2**15)]], Field(min_length=2, max_length=2)
+            ]
+        ],
+        Field(min_length=1, max_length=16),
+    ]
+    """[window, hop] of each, in samples."""
+
+    @property
+    def samples(self) -> int:
+        return samples_for(self.resolutions)
+
+    @model_validator(mode="after")
+    def _of_sizes(self) -> Self:
+        for number, (window, hop) in enumerate(self.resolutions):
+            found = f"found [{window}, {hop}]"
+            if window < SHORTEST_WINDOW:
+                raise ValueError(
+                    f"resolutions: expected windows of {SHORTEST_WINDOW} samples or more, {found}"
+                )
+            if hop > window:
+                raise ValueError(
+                    f"resolutions: expected hops up to their windows, else samples between two are not"
+                    f" heard, {found}"
+                )
+            if [window, hop] in self.resolutions[:number]:
+                raise ValueError(f"resolutions: [{window}, {hop}] is there twice")
+        return self
+
+
+def samples_for(resolutions: Sequence[Sequence[int]]) -> int:
+    """Samples in which each resolution has FEWEST_FRAMES."""
+    return max(window + (FEWEST_FRAMES - 1) * hop for window, hop in resolutions)
+
+
+SHORTEST_WAVEFORM = 64
+
+
+class WaveformSettings(EveryCritic):
+    """`critics.waveform`; the published one has 64 filters."""
+
+    network: Literal["waveform"]
+    filters: Annotated[int, Field(gt=0, le=128)]
+    """A layer has up to 16 times as many: 50 million weights."""
+
+    @property
+    def samples(self) -> int:
+        return SHORTEST_WAVEFORM
 
 
 def _known(*names: str) -> BeforeValidator:
@@ -83,18 +157,29 @@ def _known(*names: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _class_of(settings: Any) -> str | None:
-    """The tag of the class that settings are of; of one of them says that the name is missing."""
-    if isinstance(settings, dict):
-        return f"{CASE}{settings.get('network', 'unet')}"
-    return f"{CASE}{settings.network}" if isinstance(settings, EverySeparator) else None
+def _class_of(first: str) -> Discriminator:
+    """Finds the tag of the class that settings are of; that of `first` says that the name is missing."""
+
+    def tag(settings: Any) -> str | None:
+        if isinstance(settings, dict):
+            return f"{CASE}{settings.get('network', first)}"
+        known = isinstance(settings, EverySeparator | EveryCritic)
+        return f"{CASE}{settings.network}" if known else None
+
+    return Discriminator(tag)
 
 
 SeparatorSettings = Annotated[
     Annotated[UNetSettings, Tag(f"{CASE}unet")]
     | Annotated[WaveUNetSettings, Tag(f"{CASE}wave_unet")]
     | Annotated[BandSplitSettings, Tag(f"{CASE}band_split")],
-    Discriminator(_class_of),
+    _class_of("unet"),
     _known("unet", "wave_unet", "band_split"),
 ]
-CriticSettings = Annotated[DCGANSettings, _known("dcgan")]
+CriticSettings = Annotated[
+    Annotated[DCGANSettings, Tag(f"{CASE}dcgan")]
+    | Annotated[MultiResolutionSettings, Tag(f"{CASE}multi_resolution")]
+    | Annotated[WaveformSettings, Tag(f"{CASE}waveform")],
+    _class_of("dcgan"),
+    _known("dcgan", "multi_resolution", "waveform"),
+]

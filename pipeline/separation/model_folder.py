@@ -192,10 +192,10 @@ def load_critics(folder: Path) -> dict[str, CriticNetwork]:
         path = _critic(folder, source)
         if config.critic is None:
             raise UserError(f"{folder / CONFIG}: critic: expected settings; {_again(path)}")
-        network = build_critic(config.critic.model_dump(), config.signal, config.excerpt)
         try:
+            network = build_critic(config.critic.model_dump(), config.signal, config.excerpt)
             _load(network, path, config.sha256)
-        except (OSError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise UserError(
                 f"{path}: critic cannot be read ({in_one_line(error)}); run"
                 f" `dvc repro -f {_stage(folder)}`"

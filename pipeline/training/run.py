@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline import files
 from pipeline.errors import Stopped, UserError
 from pipeline.features.store import check_features
+from pipeline.networks import sight
 from pipeline.networks.builders import build_separator
 from pipeline.networks.devices import resolve_device
 from pipeline.networks.interfaces import SeparatorNetwork
@@ -40,7 +41,7 @@ from pipeline.training.module import AdversarialSeparation
 from pipeline.training.pool_loading import FramesOnDisk, RandomPart, load_pool
 from pipeline.training.progress import Progress
 from pipeline.training.replicas import ALONE, ProcessLost, Replica, ReplicasStrategy, together
-from pipeline.training.starts import as_they_are
+from pipeline.training.starts import as_they_are, fresh_critic
 
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {
     "float32": "32-true",
@@ -174,6 +175,8 @@ def prepare(
     network = cast(SeparatorNetwork, built)
     given = network.representation
     length, context = network.valid_frames(settings.excerpt), network.context
+    critics = [fresh_critic(params, name, length)] if model.critics else []
+    judged = sight.seen_by(critics)
     part = {
         key: random_part(params, name, seed, key)
         for key in ("supervised_minutes", "unlabelled_minutes")
@@ -185,6 +188,7 @@ def prepare(
     unpaired = partial(load, [Role.UNLABELLED], part=part["unlabelled_minutes"])
     view = {"length": length, "context": context}
     seen = {**view, "waveform": given.waveform}
+    unlabelled = {**view, "waveform": sight.drawn(given, judged).waveform}
     everything = (MIXTURE, *params.sources)
     alone = {source: params.sources.index(source) for source in model.solo_sources}
     mixer = None
@@ -218,8 +222,9 @@ def prepare(
     if model.mixit:
         sums = HeardMixtures(params.signal, gain, heard(**view), len(params.sources), given)
     supervised = paired(kinds=everything, **seen)
-    mixtures = unpaired(kinds=[MIXTURE], **seen) if model.as_they_are else None
-    recordings = {alone[one]: unpaired(kinds=[one], **view) for one in model.critics}
+    mixtures = unpaired(kinds=[MIXTURE], **unlabelled) if model.as_they_are else None
+    real = {**view, "waveform": judged.waveform}
+    recordings = {alone[one]: unpaired(kinds=[one], **real) for one in model.critics}
     pools = [supervised, mixtures, *recordings.values()]
     on_disk = any(isinstance(one.frames, FramesOnDisk) for one in pools if one is not None)
     batches = (BatchesAhead if on_disk else Batches)(
@@ -233,11 +238,12 @@ def prepare(
         mixer=mixer,
         remixes=remixes,
         sums=sums,
+        seen=judged,
         part=replica.part(settings.batch_size),
     )
     validation = load_pool(
         validated(split, settings.validation), [Role.VALIDATION], features, everything,
-        length, context, device, features_in, waveform=given.waveform,
+        length, context, device, features_in, waveform=sight.drawn(given, judged).waveform,
     )  # fmt: skip
     excerpts = len(validation.tiles()[0])
     if excerpts < replica.count:
