@@ -75,7 +75,7 @@ format: setup ## let ruff rewrite what it can
 	ruff check --fix . $(PROGRAMS)
 	ruff format . $(PROGRAMS)
 
-confirm: setup ffmpeg ## compare every committed score with museval's, to 1e-6 dB
+confirm: setup ffmpeg ## compare every committed score with museval's or torchmetrics', to 1e-6 dB
 	@$(IN_FOLDER); cd "$$folder"; "$(CURDIR)/scripts/confirm-scores"
 
 open: ## the paper's experiment on open recordings, some 10 GB: make experiment NAME=open

@@ -14,7 +14,7 @@ from pydantic import Field
 from pipeline.comparison.intervals import mean_of
 from pipeline.comparison.score_arrays import by_model, score_columns
 from pipeline.errors import UserError, listing
-from pipeline.evaluation.metrics import IMPROVEMENTS, REPORTED
+from pipeline.evaluation.metrics import IMPROVEMENTS, REPORTED, TABLED
 from pipeline.evaluation.scoring import UNSCORED
 from pipeline.evaluation.track_scores import KEY, MOST
 from pipeline.files import write_text
@@ -167,8 +167,10 @@ def by_test_set(frame: pd.DataFrame, unseen: Collection[str] = ()) -> dict[str, 
 
 
 def means(frame: pd.DataFrame, sources: Sequence[str], unseen: Collection[str] = ()) -> Means:
-    """Unweighted means over seeds and tracks in dB, rounded to 0.01, from the rows of `combine`.
+    """Unweighted means over seeds and tracks of the metrics of the table (TABLED), from `combine`.
 
+    In dB, rounded to 0.01. The others are in results/table.csv alone: whoever reads what a change did
+    would have to find the lines that matter among three times as many.
     {test_set: {model: {"SDR_<source>": ..., "NSDR_<source>": ..., "tracks": n, "seeds": n}}}. Tracks
     that lack a score (`scoring.UNSCORED`, an infinite ratio) with any seed are left out; a mean of
     nothing has no key. seeds: 0 for the reference rows.
@@ -182,7 +184,7 @@ def means(frame: pd.DataFrame, sources: Sequence[str], unseen: Collection[str] =
             by_column = dict(zip(score_columns(sources), found, strict=True))
             cells: dict[str, float | int] = {
                 f"{metric}_{source}": round(by_column[source, metric]) / 100
-                for metric in REPORTED
+                for metric in TABLED
                 for source in sources
                 if np.isfinite(by_column[source, metric])
             }

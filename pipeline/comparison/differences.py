@@ -21,7 +21,7 @@ from pipeline.comparison.aggregation import (
 from pipeline.comparison.intervals import Values, detectable, difference, holm
 from pipeline.comparison.score_arrays import hundredths, score_columns
 from pipeline.errors import UserError
-from pipeline.evaluation.metrics import HEADLINE, MEASURED, REPORTED, named
+from pipeline.evaluation.metrics import HEADLINE, MEASURED, TABLED, named
 from pipeline.evaluation.scoring import UNSCORED
 from pipeline.evaluation.track_scores import KEY, load_tracks
 from pipeline.params import REFERENCE_ROWS
@@ -134,7 +134,7 @@ def load(folder: Path, name: str, again: str = "make repro") -> Results:
     try:
         means = load_means(folder / METRICS_FILE, remedy)
         frames = {
-            model: load_tracks(folder / TRACK_SCORES / f"{model}.csv", before_seeds=True)
+            model: load_tracks(folder / TRACK_SCORES / f"{model}.csv", earlier=True)
             for model in means[ALL]
         }
         split = _split(folder / SPLIT, remedy)
@@ -188,7 +188,7 @@ def _cells(
 ) -> list[Difference]:
     """What the means alone say."""
     found = []
-    for metric, key in product(REPORTED, ordered(new, old)):
+    for metric, key in product(TABLED, ordered(new, old)):
         if key.startswith(f"{metric}_"):
             source, a, b = key.removeprefix(f"{metric}_"), old.get(key), new.get(key)
             by = None if a is None or b is None else round(b - a, 2)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Values = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 Counts = NDArray[np.int_]
 
 FEWEST_SEEDS = 2
@@ -21,12 +22,18 @@ for a test of both seeds and artists to hold its level (docs/statistics.md)."""
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds and tracks, or the difference of two; every field is (columns,)."""
+    """A mean over seeds and tracks, or the difference of two; every field is (columns,).
+
+    In the columns that are `medians` the mean over seeds of the median over tracks, or the difference
+    of two of those. Of it nothing else is known: what follows is the variance of a mean. That of a
+    median needs the density of the scores there, which a few artists do not show, and a bootstrap of
+    so few is too liberal even for a mean.
+    """
 
     mean: Values
     """NaN when no track is complete."""
     error: Values
-    """Standard error; like what follows NaN when there are too few seeds or artists."""
+    """Standard error; like what follows NaN of medians, and with too few seeds or artists."""
     freedom: Values
     """Degrees of freedom of the t distribution behind the interval."""
     low: Values
@@ -40,25 +47,37 @@ class Estimate:
 
 
 def mean_of(
-    values: Values, artists: ArrayLike, confidence: float, *, retrained: bool = True
+    values: Values,
+    artists: ArrayLike,
+    confidence: float,
+    *,
+    retrained: bool = True,
+    medians: Flags | None = None,
 ) -> Estimate:
     """The mean of `values` (seeds, tracks, columns), with the interval of other seeds and tracks.
 
     artists: (tracks,), a number for each artist. retrained: whether seeds are a sample; False for
-    what no training precedes (one seed): the interval is then that of other tracks alone.
+    what no training precedes (one seed): the interval is then that of other tracks alone. medians:
+    (columns,), which of them have a median over tracks in place of the mean (`Estimate`); none.
     """
-    return _estimate([(1.0, values)], artists, confidence, retrained)
+    return _estimate([(1.0, values)], artists, confidence, retrained, medians)
 
 
 def difference(
-    new: Values, old: Values, artists: ArrayLike, confidence: float, *, retrained: bool = True
+    new: Values,
+    old: Values,
+    artists: ArrayLike,
+    confidence: float,
+    *,
+    retrained: bool = True,
+    medians: Flags | None = None,
 ) -> Estimate:
     """The mean of `new` (seeds, tracks, columns) less that of `old` (other seeds, tracks, columns).
 
     Tracks are paired, seeds are not: the same seed of two models is no pair, and the numbers of
-    seeds may differ. artists, retrained: as in `mean_of`.
+    seeds may differ. artists, retrained, medians: as in `mean_of`.
     """
-    return _estimate([(1.0, new), (-1.0, old)], artists, confidence, retrained)
+    return _estimate([(1.0, new), (-1.0, old)], artists, confidence, retrained, medians)
 
 
 def holm(p_values: ArrayLike) -> Values:
@@ -86,7 +105,11 @@ def detectable(error: Values, freedom: Values, level: float, power: float = 0.8)
 
 
 def _estimate(
-    sides: Sequence[tuple[float, Values]], artists: ArrayLike, confidence: float, retrained: bool
+    sides: Sequence[tuple[float, Values]],
+    artists: ArrayLike,
+    confidence: float,
+    retrained: bool,
+    medians: Flags | None,
 ) -> Estimate:
     present = np.logical_and.reduce([np.isfinite(values).all(axis=0) for _, values in sides])
     columns = present.shape[1]
@@ -107,6 +130,10 @@ def _estimate(
             clusters = _Clusters(members)
             if clusters.freedom >= FEWEST_FREEDOM:
                 error[here], freedom[here] = _error(complete, clusters, retrained)
+        if medians is not None and (those := medians[here]).any():
+            middle = [(sign, np.median(values, axis=1)) for sign, values in complete]
+            mean[here[those]] = sum(sign * own.mean(axis=0) for sign, own in middle)[those]
+            error[here[those]] = freedom[here[those]] = np.nan
     return _with_interval(mean, error, freedom, confidence, counts)
 
 

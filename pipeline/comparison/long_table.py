@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline.comparison.aggregation import by_test_set, unseen_datasets
 from pipeline.comparison.intervals import Values, detectable, difference, holm, mean_of
-from pipeline.comparison.score_arrays import by_model, score_columns
+from pipeline.comparison.score_arrays import by_model, medians, score_columns
 from pipeline.errors import UserError
 from pipeline.evaluation.metrics import named
 from pipeline.evaluation.track_scores import KEY, MOST
@@ -24,7 +24,8 @@ DECIBELS = ["mean", "low", "high", *_OF_DIFFERENCE, "detectable"]
 P_VALUES = ["p_value", "p_holm"]
 _SAME = ["model", "source", "metric", "tracks", "mean", "difference", "p_value"]
 """What differs between two tests in some way."""
-LONG_COLUMNS = [*CELL, *COUNTS, *DECIBELS[:-1], *P_VALUES, DECIBELS[-1]]
+NUMBERS = [*COUNTS, *DECIBELS[:-1], *P_VALUES, DECIBELS[-1]]
+LONG_COLUMNS = [*CELL, "aggregate", *NUMBERS]
 
 
 def long_table(
@@ -36,6 +37,8 @@ def long_table(
 ) -> pd.DataFrame:
     """The table in long form: a row per test set, model, source and metric, in dB.
 
+    aggregate: what the column mean is of tracks, mean or median (`metrics.Metric`). Medians have no
+    interval, no test and no best (`intervals.Estimate`), and their differences are those of medians.
     seeds, tracks, artists: how many are behind the mean (`intervals.Estimate`); split, data/split.csv,
     names the artists. low, high: the interval of the mean over other seeds and artists; over other
     artists alone where nothing was trained, and where there is one seed. best: 1 for each model that
@@ -53,11 +56,12 @@ def long_table(
         values = by_model(part, sources)
         best = _best(values, of_tracks, confidence, sources)
         for model, own in values.items():
-            cells = _cells(model, own, of_tracks, confidence)
+            cells = _cells(model, own, of_tracks, confidence, sources)
             cells["best"] = best.get(model, np.zeros(len(of_columns)))
             if baseline is not None and model != baseline and model not in REFERENCE_ROWS:
-                cells |= _difference_cells(own, values[baseline], of_tracks, confidence)
+                cells |= _difference_cells(own, values[baseline], of_tracks, confidence, sources)
             rows = pd.DataFrame(cells, pd.MultiIndex.from_tuples(of_columns, names=CELL[2:]))
+            rows["aggregate"] = [named(metric).aggregate for _, metric in of_columns]
             parts.append(rows.reset_index().assign(test_set=name, model=model))
     table = pd.concat(parts, ignore_index=True)
     return _rounded(_corrected(table, confidence))
@@ -81,7 +85,7 @@ def load_long_table(path: Path, again: str, absent: str) -> pd.DataFrame:
     """Read what `save_long_table` wrote. Raises UserError as `load_means` does."""
     rows = read_table(path, LONG_COLUMNS, again, absent)
     frame = pd.DataFrame(rows, columns=LONG_COLUMNS, dtype=str)
-    for name in LONG_COLUMNS[len(CELL) :]:
+    for name in NUMBERS:
         numbers = pd.to_numeric(frame[name], errors="coerce")
         wrong = numbers.isna() & (frame[name] != "") | (numbers.abs() > MOST)
         if wrong.any():
@@ -109,9 +113,11 @@ def artist_numbers(frame: pd.DataFrame, split: pd.DataFrame) -> dict[tuple[str, 
     return found
 
 
-def _cells(model: str, values: Values, artists: Values, confidence: float) -> dict[str, Values]:
-    retrained = model not in REFERENCE_ROWS and len(values) > 1
-    found = mean_of(values, artists, confidence, retrained=retrained)
+def _cells(
+    model: str, values: Values, artists: Values, confidence: float, sources: Sequence[str]
+) -> dict[str, Values]:
+    retrained, of_tracks = model not in REFERENCE_ROWS and len(values) > 1, medians(sources)
+    found = mean_of(values, artists, confidence, retrained=retrained, medians=of_tracks)
     seeds = np.full(len(found.mean), 0 if model in REFERENCE_ROWS else len(values))
     return {
         "seeds": seeds, "tracks": found.tracks, "artists": found.artists,
@@ -120,9 +126,9 @@ def _cells(model: str, values: Values, artists: Values, confidence: float) -> di
 
 
 def _difference_cells(
-    new: Values, old: Values, artists: Values, confidence: float
+    new: Values, old: Values, artists: Values, confidence: float, sources: Sequence[str]
 ) -> dict[str, Values]:
-    found = difference(new, old, artists, confidence)
+    found = difference(new, old, artists, confidence, medians=medians(sources))
     return {
         "difference": found.mean, "difference_low": found.low, "difference_high": found.high,
         "p_value": found.p_value, "error": found.error, "freedom": found.freedom,
@@ -137,13 +143,16 @@ def _best(
     All are 0 where nothing can be told: one model, one seed, one artist.
     """
     models = [model for model in values if model not in REFERENCE_ROWS]
-    columns = score_columns(sources)
+    columns, of_tracks = score_columns(sources), medians(sources)
     p_values = np.full((len(models), len(models), len(columns)), np.nan)
     for (i, one), (j, other) in combinations(enumerate(models), 2):
-        found = difference(values[one], values[other], artists, confidence)
+        found = difference(values[one], values[other], artists, confidence, medians=of_tracks)
         p_values[i, j] = p_values[j, i] = found.p_value
     nobody = np.zeros(values[models[0]].shape[1]) if models else np.zeros(0)
-    levels = {model: mean_of(values[model], nobody, confidence).mean for model in models}
+    levels = {
+        model: mean_of(values[model], nobody, confidence, medians=of_tracks).mean
+        for model in models
+    }
     best = {model: np.zeros(len(columns)) for model in models}
     for column, (_, metric) in enumerate(columns):
         there = [k for k, model in enumerate(models) if np.isfinite(levels[model][column])]

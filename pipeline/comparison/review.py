@@ -11,7 +11,7 @@ from pipeline.comparison.differences import CONFIDENCE, MAIN_SHARE, Difference, 
 from pipeline.comparison.markdown import as_code, escaped, grid, interval, number
 from pipeline.comparison.revisions import Change
 from pipeline.errors import UserError, listing
-from pipeline.evaluation.metrics import HEADLINE, MEASURED, named
+from pipeline.evaluation.metrics import HEADLINE, MEASURED, TABLED, named
 from pipeline.evaluation.track_scores import NO_SEED
 from pipeline.params import REFERENCE_ROWS
 
@@ -20,6 +20,9 @@ LIMIT = 65_000
 
 ROWS = 300
 """Rows of all tables of scores together, before the full list."""
+
+SHOWN = [name for name in TABLED if name in MEASURED]
+"""The columns of a table of scores."""
 
 WORKING_TREE = "the working tree"
 
@@ -308,15 +311,15 @@ def _scores(found: Sequence[Difference]) -> list[str]:
     for source in sources:
         by_row: dict[tuple[str, str], dict[str, Difference]] = {}
         for score in found:
-            if score.source == source and score.metric in MEASURED:
+            if score.source == source and score.metric in SHOWN:
                 by_row.setdefault((score.test_set, score.model), {})[score.metric] = score
         rows = [
-            [_name(test_set), _name(model), *(_cell(cells.get(metric)) for metric in MEASURED)]
+            [_name(test_set), _name(model), *(_cell(cells.get(metric)) for metric in SHOWN)]
             for (test_set, model), cells in by_row.items()
             if any(score.moved for score in cells.values())
         ]
         if rows:
-            header = ["test set", "model", *MEASURED]
+            header = ["test set", "model", *SHOWN]
             lines += [f"**{_name(source)}** (dB)", "", *grid(header, rows[:limit], 2), ""]
         if len(rows) > limit:
             lines += [f"and {len(rows) - limit} more rows", ""]

@@ -8,15 +8,21 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.comparison.intervals import Values
-from pipeline.evaluation.metrics import REPORTED
+from pipeline.evaluation.metrics import REPORTED, named
 from pipeline.evaluation.track_scores import KEY
 
 
 def score_columns(sources: Sequence[str]) -> list[tuple[str, str]]:
     """(source, metric) of each column."""
     return [(source, metric) for source in sources for metric in REPORTED]
+
+
+def medians(sources: Sequence[str]) -> NDArray[np.bool_]:
+    """Of each column whether it is the median over tracks that its metric is reported by."""
+    return np.array([named(name).aggregate == "median" for _, name in score_columns(sources)])
 
 
 def by_model(part: pd.DataFrame, sources: Sequence[str]) -> dict[str, Values]:

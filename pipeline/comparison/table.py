@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from pipeline.comparison import turns
 from pipeline.comparison.aggregation import ALL
 from pipeline.comparison.long_table import distinct
 from pipeline.comparison.markdown import as_code, escaped, grid, interval, number, references
 from pipeline.datasets.inventory import Inventory
-from pipeline.evaluation.metrics import HEADLINE, IMPROVEMENTS, REPORTED
+from pipeline.evaluation.metrics import HEADLINE, IMPROVEMENTS, TABLED
 from pipeline.evaluation.scoring import CEILING, SILENT_ESTIMATE, UNSCORED
 from pipeline.params import DATASETS, FOLDER
 from pipeline.tracks import Role
@@ -43,7 +44,8 @@ def as_markdown(
         "",
         f"{_what_a_cell_is(seeds, confidence)} BSS Eval v3, sources, {filter_length} taps, over whole"
         f" tracks, mono, {sample_rate} Hz; a ratio above {CEILING:g} dB counts as {CEILING:g}."
-        f"{improvements} {references()}.",
+        f"{improvements} {references()}. {', '.join(turns.PANEL[:-1])} and {turns.PANEL[-1]} are in"
+        " table.csv (docs/metrics.md).",
         "",
     ]
     for source in sources:
@@ -61,7 +63,8 @@ def as_markdown(
     if budget:
         lines += ["## What each model has seen", "", *budget, ""]
     lines += ["## Notes", ""]
-    lines += [f"- {line}" for line in (*_left_out(frame), _silent_estimates(frame), *notes)]
+    told = (*turns.as_line(long), *_left_out(frame), _silent_estimates(frame), *notes)
+    lines += [f"- {line}" for line in told]
     return "\n".join(lines) + "\n"
 
 
@@ -151,10 +154,10 @@ def _scores(long: pd.DataFrame) -> list[str]:
     for test_set, block in long.groupby("test_set", sort=False):
         head = [escaped(str(test_set)), _count(block)]
         for model, cells in block.groupby("model", sort=False):
-            shown = [_cell(cells[cells["metric"] == metric].iloc[0]) for metric in REPORTED]
+            shown = [_cell(cells[cells["metric"] == metric].iloc[0]) for metric in TABLED]
             rows.append([head[0], escaped(str(model)), head[1], *shown])
             head = ["", ""]
-    return grid(["test set", "model", "tracks (artists)", *REPORTED], rows, text_columns=2)
+    return grid(["test set", "model", "tracks (artists)", *TABLED], rows, text_columns=2)
 
 
 def _count(block: pd.DataFrame) -> str:

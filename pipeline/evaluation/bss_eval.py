@@ -113,20 +113,22 @@ class Factorised:
         sources, samples = references.shape
         self.points = next_fast_len(samples + taps - 1, True)
         self.spectra = rfft(references.astype(np.float64), self.points)
-        gram = np.empty((sources * taps, sources * taps))
-        blocks = gram.reshape(sources, taps, sources, taps)
+        transposed = np.empty((sources * taps, sources * taps))
+        blocks = transposed.reshape(sources, taps, sources, taps)
         self.norm = 0.0
         for i, j in combinations_with_replacement(range(sources), 2):
             product = irfft(self.spectra[j] * self.spectra[i].conj(), self.points)
             ahead, behind = product[:taps], np.append(product[0], product[:-taps:-1])
-            blocks[i, :, j] = toeplitz(ahead, behind)
+            blocks[j, :, i] = toeplitz(behind, ahead)
             if i != j:
-                blocks[j, :, i] = blocks[i, :, j].T
+                blocks[i, :, j] = blocks[j, :, i].T
             self.norm += np.abs(ahead).sum() + np.abs(behind).sum()
-        gram.flat[:: len(gram) + 1] += np.finfo(float).eps
-        others = [blocks[j, :, j].copy() for j in range(1, sources)]
-        self.whole = cho_factor(gram, True, overwrite_a=True, check_finite=False)
-        self.own = [(self.whole[0][:taps, :taps].copy(), True)]  # no reference is before the first
+        transposed.flat[:: len(transposed) + 1] += np.finfo(float).eps
+        # columns lie one behind the other, as LAPACK wants them: it would copy anything else
+        others = [blocks[j, :, j].copy().T for j in range(1, sources)]
+        self.whole = cho_factor(transposed.T, True, overwrite_a=True, check_finite=False)
+        own = self.whole[0][:taps, :taps].copy(order="F")  # no reference is before the first
+        self.own = [(own, True)]
         self.own += [cho_factor(one, True, overwrite_a=True, check_finite=False) for one in others]
 
     def energy_ratios(self, estimates: Waveforms) -> tuple[Values, Values, Values] | None:
@@ -161,7 +163,7 @@ class Factorised:
         if sources == 1:
             certain[1], below[1] = True, 0  # nothing interferes
         if certain.all():
-            sdr, sir, sar = map(_decibels, above, below)
+            sdr, sir, sar = map(decibels, above, below)
             return sdr, sir, sar
         # A mixture as the estimate has no artifacts: their energy is rounding, and tiny in time.
         if certain[:2].all() and (moved / above < CERTAIN).all():
@@ -184,7 +186,7 @@ def _ratios_in_time(
         parts = (own, projection, estimate - own, projection - own, estimate - projection)
         energies += [np.einsum("jt,jt->j", part, part) for part in parts]
     target, explained, *errors = energies
-    sdr, sir, sar = map(_decibels, (target, target, explained), errors)
+    sdr, sir, sar = map(decibels, (target, target, explained), errors)
     return sdr, sir, sar
 
 
@@ -195,16 +197,16 @@ class NormalEquations:
         sources, samples = references.shape
         self.taps, self.points = taps, 2 ** int(np.ceil(np.log2(samples + taps - 1)))
         self.spectra = [fft(one.astype(np.float64), self.points) for one in references]
-        gram = np.empty((sources, taps, sources, taps))
-        """[i, m, j, n]: of reference i delayed by m and reference j by n."""
+        transposed = np.empty((sources, taps, sources, taps))
+        """[j, n, i, m]: of reference i delayed by m and reference j by n."""
         for i, j in combinations_with_replacement(range(sources), 2):
             ahead, behind = _both_ways(self.spectra[j], self.spectra[i], taps)
             # of a reference with itself the two differ in rounding, and museval keeps them apart
-            gram[j, :, i] = toeplitz(behind, ahead)
-            gram[i, :, j] = gram[j, :, i].T.copy()
-        self.own = [LeastSquares(gram[j, :, j].copy()) for j in range(sources)]
+            transposed[i, :, j] = toeplitz(ahead, behind)
+            transposed[j, :, i] = transposed[i, :, j].T.copy()
+        self.own = [LeastSquares(transposed[j, :, j].copy().T) for j in range(sources)]
         if sources > 1:
-            self.whole = LeastSquares(gram.reshape(sources * taps, sources * taps))
+            self.whole = LeastSquares(transposed.reshape(sources * taps, sources * taps).T)
 
     def distortion_filters(self, estimates: Waveforms) -> tuple[Values, Values]:
         """Filters that make each estimate from all references, and from its own alone.
@@ -237,7 +239,9 @@ class LeastSquares:
             self.factors = None if singular else tuple(factors)
 
     def _regular(self) -> Values:
-        return np.asarray(self.gram + np.finfo(float).eps * np.eye(len(self.gram)))
+        regular = self.gram.copy(order="F")  # LAPACK would copy anything else
+        regular.flat[:: len(regular) + 1] += np.finfo(float).eps
+        return regular
 
     def solve(self, crossed: Values) -> Values:
         if self.factors:
@@ -303,7 +307,8 @@ def _read(waveforms: Waveforms, start: int, into: Values) -> None:
     into[:, before + piece.shape[1] :] = 0
 
 
-def _decibels(above: Values, below: Values) -> Values:
+def decibels(above: Values, below: Values) -> Values:
+    """The ratio of energies in dB; infinite where the one below is zero."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios: Values = 10 * np.log10(above / below)
     return np.where(below == 0, np.inf, ratios)

@@ -22,6 +22,8 @@ then gives some 150 dB, whose digits depend on the processor."""
 
 NOISE_SEED = 6_302_418_955_071
 """No round number: a waveform made with the same seed would be "separated" by the noise."""
+INAUDIBLE = 20
+"""Powers of two (120 dB) of that noise below the reference."""
 
 
 class Score(NamedTuple):
@@ -29,7 +31,7 @@ class Score(NamedTuple):
 
     source: str
     values: Mapping[str, float]
-    """By metric (`metrics.MEASURED`); NaN where there are no scores."""
+    """By metric (`metrics.MEASURED`); NaN where there are no scores (see `Metric.everywhere` too)."""
     note: str
     """Empty, or SILENT_REFERENCE, SILENT_ESTIMATE, TOO_SHORT."""
 
@@ -45,8 +47,9 @@ def score_track(compared: Compared) -> list[Score]:
     - of the whole track when it has fewer than filter_length samples for each reference that
       sounds: filtered references then explain any estimate, so the ratios (hundreds of dB) say
       nothing about it.
-    A silent estimate, which no ratio is defined for, is scored as white noise (`audible`) and noted
-    on its row. Finite ratios in dB are cut at CEILING.
+    A silent estimate, which BSS Eval is not defined for, is scored as faint white noise (`audible`)
+    and noted on its row. Finite ratios in dB are cut at CEILING; an infinite one, of an estimate
+    without any error, stays infinite and has no place in a mean.
     Raises ValueError for a wrong shape and for NaN or infinite samples, naming the source.
     """
     _check(compared)
@@ -57,7 +60,7 @@ def score_track(compared: Compared) -> list[Score]:
     if heard.references.shape[1] < len(heard.sources) * heard.filter_length:
         return [_without(source, TOO_SHORT) for source in sources]
     silent = _silent(heard.estimates)
-    heard = replace(heard, estimates=audible(heard.estimates))
+    heard = replace(heard, estimates=audible(heard.references, heard.estimates))
     found = {one.name: _cut(one.function(heard), one.unit) for one in METRICS}
     for k, source in enumerate(heard.sources):
         values = {name: float(of_all[k]) for name, of_all in found.items()}
@@ -82,18 +85,23 @@ def _cut(values: Values, unit: str) -> Values:
     return np.where(cut, np.minimum(values, CEILING), values)
 
 
-def audible(estimates: Waveforms) -> Waveforms:
+def audible(references: Waveforms, estimates: Waveforms) -> Waveforms:
     """Estimates (sources, samples) with white noise of a fixed seed in place of the silent ones.
 
-    It carries as little of the source, and BSS Eval's ratios do not depend on its level. Its SDR
-    comes to about 10 log10(filter_length / samples), -36 dB for 4 minutes at 8 kHz. Other rows are
-    unaffected: a row of BSS Eval depends on its own estimate alone.
+    It carries as little of the source, and the ratios of BSS Eval v3 and SI-SDR do not depend on its
+    level. Its SDR comes to about 10 log10(filter_length / samples), -36 dB for 4 minutes at 8 kHz.
+    It is 120 dB below the reference, and so silence to the ratios that do depend on it: an SNR, uSDR
+    and SDR of BSS Eval v4 of 0 dB, as their formulas have it. Other rows are unaffected: a row of
+    BSS Eval depends on its own estimate alone, and v4 leaves out no frame for the noise.
     """
     silent = _silent(estimates)
     if not silent.any():
         return estimates
     noise = np.random.default_rng(NOISE_SEED).standard_normal(estimates.shape[1])
-    return np.where(silent[:, None], noise, estimates)
+    levels = np.sqrt(np.square(references, dtype=np.float64).mean(axis=1, keepdims=True))
+    # by a power of two, which leaves every digit of BSS Eval's ratios as it is
+    faint = np.ldexp(noise, np.frexp(levels)[1] - INAUDIBLE)
+    return np.where(silent[:, None], faint, estimates)
 
 
 def _silent(waveforms: Waveforms) -> NDArray[np.bool_]:

@@ -93,7 +93,8 @@ def compared_waveforms(track: TrackName, row: TableRow, seed: int = NO_SEED) -> 
     else:
         separator = _load(of_seed(row.models / row.name, seed), row.device, row.run)
         estimates = separator.estimate(mixture_of(references))
-    return Compared(references, estimates, store.sounds, row.filter_length)
+    rate = store.signal.sample_rate
+    return Compared(references, estimates, store.sounds, row.filter_length, rate)
 
 
 def scored(compared: Compared, track: TrackName, row: TableRow) -> list[Score]:

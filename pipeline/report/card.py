@@ -12,7 +12,7 @@ from pipeline.comparison.aggregation import combine, means, unseen_datasets
 from pipeline.comparison.markdown import escaped, grid, number
 from pipeline.datasets import catalogue, inventory
 from pipeline.datasets.inventory import Inventory
-from pipeline.evaluation.metrics import MEASURED
+from pipeline.evaluation.metrics import MEASURED, TABLED
 from pipeline.evaluation.scored_weights import scored_as
 from pipeline.evaluation.track_scores import NO_SEED, load_tracks
 from pipeline.params import REFERENCE_ROWS
@@ -183,7 +183,7 @@ def _scores(
     for source in sources:
         rows = []
         for test_set, cells in of_this.items():
-            for metric in MEASURED:
+            for metric in [name for name in TABLED if name in MEASURED]:
                 shown = [
                     of[test_set][name].get(f"{metric}_{source}") for of, name in columns.values()
                 ]

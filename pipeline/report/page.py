@@ -65,6 +65,8 @@ def write(run: Run, target: Path, top: Path = Path(), say: Callable[[str], None]
         context = {
             "run": run,
             "units": {metric: named(metric).unit for metric in REPORTED},
+            "aggregates": {metric: named(metric).aggregate for metric in REPORTED},
+            "medians": [metric for metric in REPORTED if named(metric).aggregate == "median"],
             "headline_metric": HEADLINE,
             "rows": table_rows(models),
             "references": REFERENCE_ROWS,

@@ -82,20 +82,20 @@ class TrackRow:
 
 def mean_rows(run: Run, source: str, metric: str) -> list[MeanRow]:
     """The comparison of one source and metric: a row per test set, a cell per row of the table."""
-    paper = paper_values(run)
-    rows = []
+    paper, rows = paper_values(run), []
+    table = run.table[(run.table["source"] == source) & (run.table["metric"] == metric)]
     for test_set, cells in run.means.items():
-        values = {model: one.get(f"{metric}_{source}") for model, one in cells.items()}
         drawn, tracks = [], 0
-        for model, value in values.items():
-            found = cell_of(run.table, test_set, model, source, metric)
+        for model in cells:
+            found = cell_of(table, test_set, model, source, metric)
+            value = found["mean"]
             difference, low, high = (found[name] for name in OF_DIFFERENCE)
             tracks = max(tracks, 0 if math.isnan(found["tracks"]) else int(found["tracks"]))
             printed = paper.get((test_set, model, source, metric))
             drawn.append(
                 Cell(
-                    value=math.nan if value is None else float(value),
-                    text="–" if value is None else plain(value),
+                    value=value,
+                    text="–" if math.isnan(value) else plain(value),
                     best=found["best"] == 1,
                     difference=_difference(difference, low, high),
                     verdict=side_of_zero(low, high),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from pipeline.comparison.aggregation import ALL, UNSEEN
-from pipeline.comparison.long_table import CELL, LONG_COLUMNS
+from pipeline.comparison.long_table import CELL, NUMBERS
 from pipeline.evaluation.metrics import HEADLINE
 from pipeline.params import REFERENCE_ROWS
 from pipeline.report.finished_run import Run
@@ -37,13 +37,10 @@ def cell_of(
 ) -> dict[str, float]:
     """The numbers of one row of results/table.csv by column; NaN where there are none."""
     chosen = table[(table[CELL] == [test_set, model, source, metric]).all(axis=1)]
-    numbers = LONG_COLUMNS[len(CELL) :]
     if chosen.empty:
-        return dict.fromkeys(numbers, math.nan)
-    return {
-        name: math.nan if pd.isna(value := chosen.iloc[0][name]) else float(value)
-        for name in numbers
-    }
+        return dict.fromkeys(NUMBERS, math.nan)
+    row = chosen.iloc[0]
+    return {name: math.nan if pd.isna(row[name]) else float(row[name]) for name in NUMBERS}
 
 
 def side_of_zero(low: float, high: float) -> str:

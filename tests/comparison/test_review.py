@@ -35,6 +35,8 @@ from tests.helpers.revision_control import git
 
 pytestmark = pytest.mark.usefixtures("quiet_git")
 
+NEWER = ["SI-SDR", "SNR", "SDR-v4", "uSDR"]
+"""Metrics that older revisions do not have."""
 GOLDEN = Path(__file__).parent / "golden/review.md"
 SETS = {"DSD100": 8, "iKala": 6}
 LEVELS = {"mixture": 0.0, "baseline": 3.0, "V": 4.0, "VA": 4.2}
@@ -139,6 +141,26 @@ def before() -> Frames:
 
 def test_nothing_changed(before: Frames) -> None:
     assert told(before, before) == "**Nothing changed**: parameters and results are the same.\n"
+
+
+def test_what_is_not_in_the_table_is_not_in_the_review(before: Frames) -> None:
+    """Nor does it make the tests of what is there weaker: their number is that of before."""
+    after = before | {"V": shifted(before["V"], "vocals", 0.5, spread=0.1)}
+    moved = {name: frame.assign(**{"SI-SDR": frame["SI-SDR"] + 1}) for name, frame in after.items()}
+    assert told(before, moved) == told(before, after)
+
+
+def test_results_from_before_a_metric_are_read(before: Frames, tmp_path: Path) -> None:
+    """A pull request that brings metrics is reviewed by those that both revisions have."""
+    write_results(tmp_path, before)
+    for path in (tmp_path / "results/tracks").iterdir():
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+        rows.drop(columns=NEWER).to_csv(path, index=False)
+    old = differences.load(tmp_path, "old")
+    after = before | {"V": shifted(before["V"], "vocals", 0.5, spread=0.1)}
+    for new in (before, after):
+        text = review.as_markdown(old, results(new), {}, [], "old → new")
+        assert text == told(before, new)
 
 
 def test_parameters_alone(before: Frames) -> None:
@@ -519,7 +541,8 @@ def test_results_from_before_seeds_are_read(repository: Path, tmp_path: Path) ->
     git(tmp_path, "clone", "--quiet", str(repository), str(folder))
     for path in (folder / "results/tracks").iterdir():
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-        rows[rows["seed"].isin(["", "1"])].drop(columns="seed").to_csv(path, index=False)
+        rows = rows[rows["seed"].isin(["", "1"])].drop(columns=["seed", *NEWER])
+        rows.to_csv(path, index=False)
     metrics_file = folder / "results/metrics.json"
     means = json.loads(metrics_file.read_text())
     for cells in (cells for rows in means.values() for cells in rows.values()):

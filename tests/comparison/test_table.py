@@ -11,7 +11,7 @@ from pipeline.comparison import aggregation, long_table, table
 from pipeline.datasets.inventory import FileEntry, Inventory
 from pipeline.datasets.readers.base import Rejected
 from pipeline.datasets.survey import absent
-from pipeline.evaluation.metrics import MEASURED, REPORTED
+from pipeline.evaluation.metrics import MEASURED, TABLED
 from pipeline.evaluation.scoring import SILENT_ESTIMATE, SILENT_REFERENCE
 from pipeline.params import DATASETS
 from pipeline.tracks import Part, Recording, Track
@@ -30,7 +30,7 @@ def cells_of(text: str, heading: str) -> list[list[str]]:
 def test_markdown(collected: pd.DataFrame) -> None:
     text = markdown(collected)
     header, _, *rows = cells_of(text, "vocals")
-    assert header == ["test set", "model", "tracks (artists)", *REPORTED]
+    assert header == ["test set", "model", "tracks (artists)", *TABLED]
     assert [row[0] for row in rows[::5]] == ["all", "unseen", "DSD100", "iKala"]
     assert [row[1] for row in rows[:5]] == list(collected["model"].unique())
     assert [row[2] for row in rows[:6]] == ["4 (4)", "", "", "", "", "2 (2)"]

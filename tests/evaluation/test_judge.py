@@ -16,7 +16,7 @@ import pytest
 from pipeline.evaluation import judge
 from pipeline.evaluation.bss_eval import energy_ratios
 from pipeline.evaluation.judge import COLUMNS, TOLERANCE, confirm, objections, summary
-from pipeline.evaluation.metrics import Compared
+from pipeline.evaluation.metrics import MEASURED, Compared
 from pipeline.evaluation.scoring import CEILING, SILENT_REFERENCE
 from pipeline.evaluation.table_row import TableRow
 from pipeline.evaluation.track_scores import NO_SEED, load_tracks, save_tracks
@@ -98,11 +98,11 @@ def test_every_scored_track_of_a_row_is_compared(with_scores: Path, row: str) ->
     assert list(found.columns) == COLUMNS
     scored = committed[committed["note"] != SILENT_REFERENCE]
     assert 0 < len(scored) < len(committed)
-    assert len(found) == 3 * len(scored)
+    assert len(found) == len(MEASURED) * len(scored)
     assert found["difference"].abs().max() < TOLERANCE
-    np.testing.assert_allclose(found["difference"], found["ours"] - found["museval"])
+    np.testing.assert_allclose(found["difference"], found["ours"] - found["judge"])
     if row == "mixture":
-        assert (found.loc[found["metric"] == "SAR", ["ours", "museval"]] == CEILING).all(axis=None)
+        assert (found.loc[found["metric"] == "SAR", ["ours", "judge"]] == CEILING).all(axis=None)
     assert objections(found, committed) == []
     assert summary(found).startswith(
         f"{len(scored) // 2 // len(seeds)} tracks, largest difference "
@@ -113,10 +113,11 @@ def test_museval_judges_a_track_with_a_silent_stem(monkeypatch: pytest.MonkeyPat
     rng = np.random.default_rng(6)
     references = rng.standard_normal((4, 600)) * [[1], [0], [1], [1]]
     estimates = references + 0.5 * rng.standard_normal((4, 600))
-    stems = Compared(references, estimates, ["vocals", "drums", "bass", "other"], 8)
+    stems = Compared(references, estimates, ["vocals", "drums", "bass", "other"], 8, 250)
     monkeypatch.setattr(judge, "compared_waveforms", lambda track, row, seed: stems)
     found = judge.confirm_track((1, TrackName("DSD100", "a")), TableRow("V", Path(), Path(), 8))
-    assert [row[3] for row in found[::3]] == ["vocals", "bass", "other"]
+    assert [row[3] for row in found[:: len(MEASURED)]] == ["vocals", "bass", "other"]
+    assert [row[4] for row in found[: len(MEASURED)]] == MEASURED
     ours, judged = np.array([row[5:] for row in found]).T
     np.testing.assert_allclose(ours, judged, atol=TOLERANCE)
 
@@ -124,16 +125,21 @@ def test_museval_judges_a_track_with_a_silent_stem(monkeypatch: pytest.MonkeyPat
 # -------------------------------------------------------------------------------------- objections
 
 
-def compared(**changes: float) -> pd.DataFrame:
-    values = {"SDR": 1.0, "SIR": np.inf, "SAR": -2.345} | changes
+OTHERS = {"SI-SDR": 0.5, "SNR": -1.0, "SDR-v4": np.nan, "uSDR": 3.0}
+"""One of which no frame counts."""
+
+
+def compared(changes: dict[str, float] | None = None) -> pd.DataFrame:
+    values = {"SDR": 1.0, "SIR": np.inf, "SAR": -2.345} | OTHERS | (changes or {})
     rows = [(3, "iKala", "a", "vocals", name, value, value, 0.0) for name, value in values.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def filed(tmp_path: Path, sdr: float = 1.0, sar: float = -2.35) -> pd.DataFrame:
-    rows = [(3, "iKala", "a", "vocals", sdr, np.inf, sar, ""),
-            (3, "iKala", "b", "vocals", np.nan, np.nan, np.nan, SILENT_REFERENCE)]  # fmt: skip
-    columns = ["seed", "dataset", "track", "source", "SDR", "SIR", "SAR", "note"]
+    nothing = [np.nan] * len(MEASURED)
+    rows = [(3, "iKala", "a", "vocals", sdr, np.inf, sar, *OTHERS.values(), ""),
+            (3, "iKala", "b", "vocals", *nothing, SILENT_REFERENCE)]  # fmt: skip
+    columns = ["seed", "dataset", "track", "source", *MEASURED, "note"]
     save_tracks(pd.DataFrame(rows, columns=columns), tmp_path / "V.csv")
     return load_tracks(tmp_path / "V.csv")
 
@@ -141,13 +147,15 @@ def filed(tmp_path: Path, sdr: float = 1.0, sar: float = -2.35) -> pd.DataFrame:
 def test_nothing_to_object_to(tmp_path: Path) -> None:
     assert objections(compared(), filed(tmp_path)) == []
     assert objections(compared(), filed(tmp_path, sar=-2.34)) == []  # a boundary of rounding
-    assert objections(compared(SDR=1.0050002), filed(tmp_path)) == []  # near one
-    assert objections(compared(SIR=CEILING), filed(tmp_path)) == []  # a rounding error, and none
+    assert objections(compared({"SDR": 1.0050002}), filed(tmp_path)) == []  # near one
+    assert (
+        objections(compared({"SIR": CEILING}), filed(tmp_path)) == []
+    )  # a rounding error, and none
 
 
 @pytest.mark.parametrize("score", [1.0052, 0.9948, np.inf, -np.inf, np.nan])
 def test_a_file_that_holds_another_score(tmp_path: Path, score: float) -> None:
-    (said,) = objections(compared(SDR=score), filed(tmp_path))
+    (said,) = objections(compared({"SDR": score}), filed(tmp_path))
     assert said.startswith("seed 3, iKala/a: SDR of vocals is 1.00 dB in the file, by museval ")
 
 
@@ -160,9 +168,17 @@ def test_a_score_that_is_not_musevals(tmp_path: Path, score: float) -> None:
     assert said.endswith(" dB, by museval 1.0000000 dB")
 
 
+@pytest.mark.parametrize("metric", ["SI-SDR", "SNR", "uSDR", "SDR-v4"])
+def test_each_metric_has_its_judge(tmp_path: Path, metric: str) -> None:
+    by = "museval" if metric == "SDR-v4" else "torchmetrics"
+    (said,) = objections(compared({metric: 2.0}), filed(tmp_path))
+    assert f"{metric} of vocals is " in said
+    assert f" dB in the file, by {by} 2.0000000 dB" in said
+
+
 def test_a_file_of_other_tracks(tmp_path: Path) -> None:
     table, file = compared(), filed(tmp_path)
-    assert len(objections(table.assign(track="b"), file)) == 6
+    assert len(objections(table.assign(track="b"), file)) == 2 * len(MEASURED)
     assert objections(table.iloc[:0], file)[0].endswith("of a track without scores")
     assert (
         objections(table, file.iloc[1:])[0] == "seed 3, iKala/a: SAR of vocals is not in the file"
@@ -198,8 +214,9 @@ def test_a_wrong_digit_is_found(
     with inside(copied):
         said = failing(script.confirm_scores, ["mixture"], capsys)
     row = frame.iloc[place]
+    track = f"{row['dataset']}/{row['track']}"
     assert said.startswith(
-        f"error: 1 score is not museval's: results/tracks/mixture.csv: {row['dataset']}/{row['track']}:"
+        f"error: 1 score is not what its judge says: results/tracks/mixture.csv: {track}:"
         f" SIR of {row['source']} is {row['SIR']:.2f} dB in the file, by museval"
     )
 

@@ -15,7 +15,7 @@ from pipeline.separation.model_folder import WEIGHTS
 from pipeline.tracks import TrackName
 from tests.helpers.places import inside
 
-VALUES = dict(zip(MEASURED, (1.0, 2.0, 3.0), strict=True))
+VALUES = dict.fromkeys(MEASURED, 1.0)
 SCORES = tracks_frame([(1, TrackName("iKala", "a"), [Score("vocals", VALUES, "")])])
 TRACKS = Path("results/tracks")
 

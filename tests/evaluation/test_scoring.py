@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation.bss_eval import Values, energy_ratios
+from pipeline.evaluation.bss_eval import RATIOS, Values, energy_ratios
 from pipeline.evaluation.metrics import MEASURED, Compared
 from pipeline.evaluation.scoring import (
     CEILING,
@@ -27,7 +27,7 @@ def ratios_of(
     references: np.ndarray, estimates: np.ndarray, filter_length: int = 512
 ) -> tuple[Values, Values, Values]:
     """SDR, SIR and SAR as a track's scores have them, but not cut."""
-    return energy_ratios(references, audible(estimates), filter_length)
+    return energy_ratios(references, audible(references, estimates), filter_length)
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +140,41 @@ def test_a_silent_estimate_scores_like_noise(
     assert np.isfinite(ratios_of(references, np.zeros_like(estimates), 64)).all()
 
 
+@pytest.mark.parametrize("level", [1.0, 1e-9])
+def test_to_ratios_that_depend_on_level_a_silent_estimate_is_silence(
+    references: np.ndarray, estimates: np.ndarray, level: float
+) -> None:
+    """Of |s|^2 and |s - 0|^2: 0 dB, however quiet the reference; SI-SDR sees noise as BSS Eval does."""
+    partly = level * estimates * [[0], [1]]
+    silent, other = score_track(Compared(level * references, partly, NAMES, 64, 1000))
+    assert silent.note == SILENT_ESTIMATE
+    assert {round(silent.values[name], 2) for name in ("SNR", "SDR-v4", "uSDR")} == {0.0}
+    assert silent.values["SI-SDR"] < -20
+    # its frames are not silent to v4, so the other source keeps all of its own
+    whole = score_track(Compared(level * references, level * estimates, NAMES, 64, 1000))[1]
+    assert other.values == whole.values
+
+
+def test_the_digits_of_bss_eval_do_not_depend_on_the_level_of_that_noise(
+    references: np.ndarray, estimates: np.ndarray
+) -> None:
+    partly = estimates * [[0], [1]]
+    loud = np.stack([np.ldexp(audible(references, partly)[0], 20), estimates[1]])
+    for ratios, same in zip(
+        ratios_of(references, partly, 64), energy_ratios(references, loud, 64), strict=True
+    ):
+        np.testing.assert_array_equal(ratios, same)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_an_exact_estimate_is_infinite_but_for_the_challenges_delta(kind: type) -> None:
+    """As where BSS Eval finds no error: nothing for a mean, and no number that rounding decides."""
+    references: np.ndarray = noise(2, 3500).astype(kind)
+    for score in score_track(Compared(references, references, NAMES, 8, 1000)):
+        assert [score.values[name] for name in ("SI-SDR", "SNR", "SDR-v4")] == [np.inf] * 3
+        assert score.values["uSDR"] == CEILING
+
+
 def test_exact_estimates_do_not_crash() -> None:
     # One tap and one pulse each: not even a rounding error is left.
     references = np.zeros((2, 64))
@@ -214,7 +249,8 @@ def test_score_track(references: np.ndarray, estimates: np.ndarray) -> None:
     assert [score.source for score in scores] == NAMES
     assert [score.note for score in scores] == ["", ""]
     assert all(list(score.values) == MEASURED for score in scores)
-    np.testing.assert_array_equal([list(score.values.values()) for score in scores], expected.T)
+    found = [[score.values[name] for name in RATIOS] for score in scores]
+    np.testing.assert_array_equal(found, expected.T)
 
 
 def test_score_track_notes(references: np.ndarray, estimates: np.ndarray) -> None:
@@ -257,7 +293,8 @@ def test_a_silent_stem_costs_its_own_row_alone() -> None:
         parts = (own, estimate - own), (own, explained - own), (explained, estimate - explained)
         ratios = [10 * np.log10(np.sum(a**2) / np.sum(b**2)) for a, b in parts]
         assert scores[source].note == ""
-        np.testing.assert_allclose(list(scores[source].values.values()), ratios, atol=1e-6)
+        found = [scores[source].values[name] for name in RATIOS]
+        np.testing.assert_allclose(found, ratios, atol=1e-6)
 
 
 @pytest.mark.parametrize(

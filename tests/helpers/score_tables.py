@@ -16,7 +16,8 @@ SOURCES = ["accompaniment", "vocals"]
 SEEDS = (1, 2)
 NONE = float("nan")
 
-# SDR, SIR, SAR of (accompaniment, vocals); None: no score because a reference is silent.
+# SDR, SIR, SAR of (accompaniment, vocals), and as many of the other metrics: those that are not there
+# are as the SDR. None: no score because a reference is silent.
 Tracks = dict[tuple[str, str], tuple[tuple[float, ...], ...] | None]
 
 
@@ -34,11 +35,16 @@ def frame(
         else:
             note = (notes or {}).get(name, "")
             scores = [
-                Score(source, dict(zip(MEASURED, ratios, strict=True)), note)
+                Score(source, _measured(ratios), note)
                 for source, ratios in zip(SOURCES, values, strict=True)
             ]
         scored.append((TrackName(*name), scores))
     return tracks_frame((seed, *one) for seed in seeds for one in scored)
+
+
+def _measured(ratios: tuple[float, ...]) -> dict[str, float]:
+    rest = ratios[:1] * (len(MEASURED) - len(ratios))
+    return dict(zip(MEASURED, (*ratios, *rest), strict=True))
 
 
 def seeds_of(row: str, seeds: Sequence[int] = SEEDS) -> Sequence[int]:
