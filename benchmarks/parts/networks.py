@@ -17,6 +17,7 @@ from pipeline import params
 from pipeline.networks.builders import build_separator
 from pipeline.networks.interfaces import SeparatorNetwork
 from pipeline.params import Params
+from pipeline.separation.patches import FloatArray
 from pipeline.separation.separator import Separator
 
 FOLDER = ways.TOP / "experiments/networks"
@@ -35,8 +36,8 @@ def songs(settings: Params, options: Options) -> Iterator[Result]:
     """Separation by the networks in turns, and what each takes by itself."""
     names = [name for name, model in settings.models.items() if model.only_supervised]
     seconds = 5.0 if options.quick else SECONDS
-    waveform = np.random.default_rng(0).uniform(-0.5, 0.5, round(seconds * _rate(settings)))
-    waveform = waveform.astype(np.float32)
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, round(seconds * _rate(settings)))
+    waveform: FloatArray = noise.astype(np.float32)
     separators = {name: fresh(settings, name) for name in names}
     sides = {name: partial(one.estimate, waveform) for name, one in separators.items()}
     times = harness.measure(sides, options.turns(7))
