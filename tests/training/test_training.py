@@ -361,8 +361,8 @@ def test_the_level_of_a_model_is_that_of_its_pairs(with_features: Path) -> None:
     split = roles.load_split(with_features / "data/split.csv")
 
     def level(**own: Any) -> float | None:
-        data["models"]["V"] = {"critics": ["vocals"], **own}
-        return run.level_learned(params.parse(data, "test"), "V", 1, split, features)
+        data["models"]["baseline"] = own
+        return run.level_learned(params.parse(data, "test"), "baseline", 1, split, features)
 
     def by_hand(role: str) -> list[float]:
         levels = []
@@ -380,7 +380,7 @@ def test_the_level_of_a_model_is_that_of_its_pairs(with_features: Path) -> None:
     few = level(supervised_minutes=0.1)
     assert few != level()
     assert few is not None
-    assert min(paired) / 1.1 < few < 1.1 * max(paired)
+    assert min(paired) / 2 < few < 2 * max(paired)
     data["level"] = "recorded"
     assert level() is None
 
