@@ -117,7 +117,7 @@ def test_a_level_is_given_away_with_the_model(model: Path, tmp_path: Path) -> No
     )
     assert without.level == with_torch.level == 0.1
     waveform = noise(20_000)
-    found = without.estimate(waveform / 100) * 100
+    found = without.estimate(waveform / np.float32(100)) * 100
     np.testing.assert_allclose(found, with_torch.estimate(waveform), atol=1e-4)
     told = onnxruntime.InferenceSession(str(onnx_file)).get_modelmeta().custom_metadata_map
     assert told["level"] == "0.1"
