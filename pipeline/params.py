@@ -55,6 +55,7 @@ Embedded = Literal["DSD100", "MedleyDB", "CCMixter", "iKala"]
 Origin = Literal["synthetic", "local", "download", "folder"]
 Arithmetic = Literal["portable", "native"]
 Precision = Literal["float32", "bfloat16"]
+Level = Literal["training", "recorded"]
 
 Selection = Annotated[dict[str, Annotated[list[str], Field(min_length=1)]], Field(min_length=1)]
 """Tracks by what is known of them: for each column (artist, track, or one of the collection's list in
@@ -234,6 +235,9 @@ class Params(Section):
     synthetic: Synthetic
     split: Split
     signal: Signal
+    level: Level
+    """How a model is applied: training: recordings are brought to the level of its supervised mixtures
+    and estimates back; recorded: they stay as they are. It decides nothing in training."""
     separator: SeparatorSettings
     critic: CriticSettings
     training: Training

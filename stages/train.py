@@ -60,7 +60,7 @@ def all_seeds(
     from pipeline.features.store import check_features
     from pipeline.params import of_seed
     from pipeline.roles import check_roles
-    from pipeline.separation.model_folder import finished
+    from pipeline.separation.model_folder import finished, read_config, save_level
     from pipeline.training.fingerprint import fingerprints
     from pipeline.training.side_by_side import SeedRuns, places
 
@@ -73,8 +73,14 @@ def all_seeds(
     with common.claim(target):
         runs = fingerprints(settings, model, frame, common.FEATURES)
         missing = [seed for seed, run in runs.items() if not finished(of_seed(target, seed), run)]
-        if kept := [str(seed) for seed in settings.seeds if seed not in missing]:
-            typer.echo(f"{model}: trained already with seed {', '.join(kept)}")
+        if kept := [seed for seed in settings.seeds if seed not in missing]:
+            typer.echo(f"{model}: trained already with seed {', '.join(map(str, kept))}")
+        for seed in kept:
+            folder = of_seed(target, seed)
+            if read_config(folder).applied_at != settings.level:
+                from pipeline.training.run import level_learned
+
+                save_level(folder, level_learned(settings, model, seed, frame, common.FEATURES))
         if missing:
             steps = settings.training.max_epochs * settings.training.steps_per_epoch
             command = [sys.executable, "-m", "stages.train"]

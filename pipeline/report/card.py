@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
+from math import log10
 from pathlib import Path
 
 import pandas as pd
@@ -64,6 +65,14 @@ def _summary(separator: Separator, config: Description, rendered: Sequence[str])
         f"Signal: mono, {signal.sample_rate} Hz; STFT with {signal.fft_size} samples, hop"
         f" {signal.hop_size}. The network maps {seen} of the mixture to {given} of the sources.",
     ]  # fmt: skip
+    if separator.level:
+        decibels = 20 * log10(separator.level)
+        lines += [
+            "",
+            f"Recordings are brought to {decibels:.1f} dB of full scale, the level of the mixtures that"
+            " it has learned from, and estimates back: how loud a song was recorded makes no difference."
+            f" `{ONNX}` expects them there.",
+        ]  # fmt: skip
     if rendered:
         lines += [
             "",

@@ -25,7 +25,7 @@ from pipeline.files import write_text
 from pipeline.network_settings import CriticSettings, SeparatorSettings
 from pipeline.networks.builders import UNNAMED, build_critic, build_separator
 from pipeline.networks.interfaces import CriticNetwork, SeparatorNetwork
-from pipeline.params import OF_SEED, Params, Precision, Signal, check_sources, of_seed
+from pipeline.params import OF_SEED, Level, Params, Precision, Signal, check_sources, of_seed
 from pipeline.sections import Name
 from pipeline.text_files import read_json, shown
 
@@ -63,6 +63,8 @@ class Description(BaseModel):
     separator: Annotated[SeparatorSettings, _named("separators")]
     precision: Precision = "float32"
     """A folder that does not say is from before there was a choice."""
+    level: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """`Separator.level`; a folder that does not say is from before there was a choice."""
     sha256: dict[str, str] = {}
     """Of the files of weights, by name; a folder from before has none."""
     config_sha256: str | None = None
@@ -78,6 +80,11 @@ class Description(BaseModel):
     seed: int | None = None
     fingerprint: str | None = None
     """Of the run that made it (`training.fingerprint`)."""
+
+    @property
+    def applied_at(self) -> Level:
+        """`params.level` of the model."""
+        return "recorded" if self.level is None else "training"
 
     @model_validator(mode="before")
     @classmethod
@@ -149,9 +156,17 @@ def save_separator(
     _save(network, folder / WEIGHTS)
     digests = {path.name: digest(path) for path in sorted(folder.glob("*.safetensors"))}
     config = {"format": FORMAT, **settings, "separator": network.settings, **details}
-    config["sha256"] = digests
-    config[OWN] = _own_digest(config)
-    write_text(folder / CONFIG, json.dumps(config, indent=1) + "\n")
+    _write_config(folder, config | {"sha256": digests})
+
+
+def save_level(folder: Path, level: float | None) -> None:
+    """Have the model of a folder applied at another level (`Separator.level`); its weights stay.
+
+    Raises UserError when config.json is missing, damaged or of another format.
+    """
+    read_config(folder)
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    _write_config(folder, config | {"level": level})
 
 
 def load_separator(folder: Path) -> tuple[nn.Module, Description]:
@@ -222,6 +237,7 @@ def read_trained(model: Path, seed: int, params: Params) -> Description:
     for key, trained, expected in (
         ("model", found.model, name), ("seed", found.seed, seed),
         ("sources", found.sources, params.sources), ("signal", found.signal, params.signal),
+        ("level", found.applied_at, params.level),
         ("separator", found.separator, params.separator_of(name)),
         ("critics", found.critics, params.models[name].critics),
     ):  # fmt: skip
@@ -236,6 +252,12 @@ def read_trained(model: Path, seed: int, params: Params) -> Description:
 def digest(path: Path) -> str:
     """SHA-256 of a file of weights, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """With the digest of all that it says, in the place of another."""
+    said = {key: value for key, value in config.items() if key != OWN} | {OWN: _own_digest(config)}
+    write_text(folder / CONFIG, json.dumps(said, indent=1) + "\n")
 
 
 def _own_digest(config: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shlex
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ def write_onnx(separator: Separator, path: Path, fingerprint: str) -> None:
     """Write the network: mixture (batch, bins, frames + 2 * context) -> (batch, sources, bins, frames).
 
     Both are log magnitudes, or samples in place of (bins, frames); batch and frames are free, as far as
-    `valid_frames` has it. What else is needed to use it is in the file's metadata; fingerprint: of
-    the weights. Raises NotExportedError.
+    `valid_frames` has it. What else is needed to use it is in the file's metadata, such as the level
+    that a recording is brought to (null: none); fingerprint: of the weights. Raises NotExportedError.
     """
     network = separator.network
     if not isinstance(network, torch.nn.Module) or not isinstance(network.settings, dict):
@@ -68,6 +69,7 @@ def write_onnx(separator: Separator, path: Path, fingerprint: str) -> None:
     metadata = {
         "sources": json.dumps(separator.sources),
         "signal": separator.signal.model_dump_json(),
+        "level": json.dumps(separator.level),
         "context": str(context),
         "grid": str(network.grid),
         "smallest_frames": str(frames),
@@ -127,7 +129,7 @@ def load_onnx(model: Path, path: Path) -> Separator:
     if metadata.get("graph", graph) != graph:
         raise UserError(f"{path}: damaged (its SHA-256 differs); copy it or export it again")
     network = OnnxNetwork(session, separator.network)
-    return Separator(network, separator.sources, separator.signal, name=str(path))
+    return replace(separator, network=network, precision="float32", name=str(path))
 
 
 def _graph_digest(network: onnx.ModelProto) -> str:

@@ -11,6 +11,7 @@
 """
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +26,7 @@ from pipeline.errors import UserError
 from pipeline.networks.interfaces import SeparatorNetwork
 from pipeline.params import Precision, Signal
 from pipeline.separation import model_folder
+from pipeline.separation.level import SILENCE, amplified, level_of
 from pipeline.separation.patches import BLOCK_FRAMES, FloatArray, Patches
 
 
@@ -43,6 +45,9 @@ class Separator:
     """Of the network's convolutions, as in training; what it gives is float32 either way."""
     name: str = "the model"
     """Where it was read from, for error lines."""
+    level: float | None = None
+    """What recordings are brought to before the network sees them, and their estimates back from: that
+    of the mixtures that it has learned from, as `LevelMeter` measures. None: they stay as recorded."""
 
     def save(self, folder: Path, details: dict[str, Any]) -> None:
         """Write weights and configuration; `details` is recorded beside them (training, data)."""
@@ -53,6 +58,7 @@ class Separator:
                 "sources": list(self.sources),
                 "signal": self.signal.model_dump(),
                 "precision": self.precision,
+                "level": self.level,
             },
             details,
         )
@@ -85,7 +91,17 @@ class Separator:
             described.signal,
             precision or described.precision,
             str(folder),
+            described.level,
         )
+
+    def gain(self, level: float) -> float:
+        """What brings a recording of this level to the model's; 1 where recordings stay as they are.
+
+        So they do also where the level is not finite: what is wrong then, `predict` says.
+        """
+        if self.level is None or not level < inf:
+            return 1.0
+        return self.level / max(level, SILENCE)
 
     def predict(self, mixture: Tensor) -> Tensor:
         """The network's estimates of patches (shapes: `SeparatorNetwork`), as float32.
@@ -115,25 +131,49 @@ class Separator:
         memory: `separation.streams` has the same as a stream, and at the recording's own rate and
         channels. Raises UserError when it is no such waveform, and NonFiniteError as `predict`.
         """
-        mono = as_channels(waveform, sample_rate).mean(axis=0, dtype=np.float32)
+        mono = mono_of(as_channels(waveform, sample_rate))
         resampler = Resampler(sample_rate, self.signal.sample_rate, 1)
-        low = resampler.push(mono[None], last=True)[0]
+        low = resampler.push(mono, last=True)[0]
         return dict(zip(self.sources, self.estimate(low), strict=True))
 
     def estimate(self, waveform: FloatArray, frames: int = BLOCK_FRAMES) -> FloatArray:
         """Estimate the sources of a mono recording at the model's rate.
 
         waveform: float32 (samples,), samples >= 1. frames: of a patch; they change the result by
-        rounding alone. Returns float32 (sources, samples). Raises NonFiniteError as `predict`.
+        rounding alone. Returns float32 (sources, samples). Raises NonFiniteError as `predict`, and when
+        estimates are beyond what float32 holds.
         """
         samples = len(waveform)
+        gain = 1.0 if self.level is None else self.gain(level_of(waveform, self.signal.sample_rate))
         estimates = np.empty((len(self.sources), samples), np.float32)
         position = 0
-        for patch in Patches(self, 1, frames).push(waveform[None], last=True):
-            piece = patch.mono(self.signal)[:, : samples - position]
+        for patch in Patches(self, 1, frames).push(amplified(waveform, gain)[None], last=True):
+            piece = put_back(patch.mono(self.signal), gain)[:, : samples - position]
             estimates[:, position : position + piece.shape[1]] = piece
             position += piece.shape[1]
         return estimates
+
+
+def mono_of(channels: FloatArray) -> FloatArray:
+    """The mean of channels (channels, samples): (1, samples); `predict` says what of it is infinite."""
+    # not mean(): decoded samples lie frame by frame, and it would go through them in pairs
+    with np.errstate(over="ignore"):
+        mono: FloatArray = sum(channels[1:], start=channels[:1]) / np.float32(len(channels))
+    return mono
+
+
+def put_back(estimates: FloatArray, gain: float) -> FloatArray:
+    """The estimates of what was multiplied by `gain`, of what it was before.
+
+    Raises NonFiniteError when they are beyond what float32 holds.
+    """
+    found = amplified(estimates, 1 / gain)
+    if gain < 1 and not np.isfinite([found.min(), found.max()]).all():
+        raise NonFiniteError(
+            "its estimates are beyond the largest number of float32; scale the recording to full scale"
+            " (1.0)"
+        )
+    return found
 
 
 def as_channels(waveform: NDArray[Any], sample_rate: float) -> FloatArray:

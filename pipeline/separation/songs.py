@@ -11,12 +11,12 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from pipeline.audio.decoder import DamagedError, Decoder, shown
+from pipeline.audio.decoder import DamagedError, Decoder, Samples, shown
 from pipeline.audio.decoding import open_audio
 from pipeline.audio.reading import BLOCK
 from pipeline.datasets.readers.base import in_words
 from pipeline.errors import UserError, printable
-from pipeline.files import atomic_path, claimed, reserve
+from pipeline.files import atomic_path, claimed, reserve, state
 from pipeline.networks.devices import resolve_device
 from pipeline.params import Precision
 from pipeline.separation.model_folder import chosen
@@ -71,6 +71,8 @@ def separate_files(
     done, audio = 0, 0.0
     with tqdm(
         total=announced, disable=None, desc="separated", unit="s", dynamic_ncols=True,
+        # while a level is measured the time goes on, and the rate is that of both together
+        miniters=0, smoothing=0,
         bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]",
     ) as progress:  # fmt: skip
 
@@ -126,10 +128,12 @@ def separate_song(
 ) -> float:
     """Write the sources of a song into the folder `target`, all or none; returns its seconds.
 
-    progress: called with seconds as they are done. salvage: what is damaged in the song is silent, in
-    its place, and said in a line. Raises DamagedError without it, and UserError when the song cannot be
-    read or its sources cannot be written.
+    progress: called with seconds as they are done, and with none while the song's level is measured.
+    salvage: what is damaged in the song is silent, in its place, and said in a line. Raises DamagedError
+    without it, and UserError when the song cannot be read, changes in the meantime, or its sources
+    cannot be written.
     """
+    before = _state(song)
     with open_audio(song, salvage=salvage) as decoder:
         stream = make_stream(separator, decoder.sample_rate, decoder.channels)
         if format == "flac":
@@ -137,6 +141,11 @@ def separate_song(
         with claimed(target, _say), atomic_path(target) as folder, _disk(target, folder):
             folder.mkdir()
             waves = [folder / f"{source}.wav" for source in separator.sources]
+            if stream.comes_twice:
+                with open_audio(song, salvage=salvage) as first:
+                    for samples, last in _blocks(first):
+                        stream.listen(samples, last)
+                        progress(0.0)
             try:
                 peak = write_waves(waves, stream, decoder, progress)
             except NonFiniteError as error:
@@ -152,6 +161,10 @@ def separate_song(
                         f"{printable(song)}: sources scaled by {factor:.3f} ({decibels:.1f} dB)"
                         " to fit into FLAC; WAV would keep them as they are"
                     )
+            if stream.comes_twice and _state(song) != before:
+                raise UserError(
+                    f"{printable(song)}: changed while it was read; run the same command again"
+                )
         if decoder.name != shown(song):
             _say(f"{decoder.name}: separated; the file has other audio streams, which are not")
         if decoder.losses:
@@ -165,7 +178,7 @@ def write_waves(
     waves: list[Path], stream: SourceStream, decoder: Decoder, progress: Callable[[float], Any]
 ) -> float:
     """Separate what a decoder gives into a 32-bit float WAV file a source; returns the largest sample."""
-    peak, written, last = 0.0, 0, False
+    peak, written = 0.0, 0
     with ExitStack() as stack:
         files = []
         for wave in waves:
@@ -174,9 +187,7 @@ def write_waves(
             # RF64 has no limit of 4 GiB; below it, the file becomes WAV when it is closed
             # (SFC_RF64_AUTO_DOWNGRADE, which soundfile has no name for)
             soundfile._snd.sf_command(file._file, 0x1210, soundfile._ffi.NULL, 1)
-        while not last:
-            samples = decoder.read(BLOCK)
-            last = samples.shape[1] < BLOCK
+        for samples, last in _blocks(decoder):
             for sources in stream.push(samples, last):
                 loudest = float(np.abs(sources).max(initial=0))
                 if not np.isfinite(loudest):
@@ -252,6 +263,23 @@ def _seconds(song: Path) -> float:
             return decoder.seconds or 0.0
     except UserError:
         return 0.0  # the reason is said when it is its turn
+
+
+def _blocks(decoder: Decoder) -> Iterator[tuple[Samples, bool]]:
+    """All samples of a song, and with each block whether it is the last, which may be empty."""
+    last = False
+    while not last:
+        samples = decoder.read(BLOCK)
+        last = samples.shape[1] < BLOCK
+        yield samples, last
+
+
+def _state(song: Path) -> list[int] | None:
+    """Size, inode and time of change of a song; None of what cannot be opened either."""
+    try:
+        return state(song)[:3]
+    except (OSError, ValueError):
+        return None
 
 
 def _say(line: str) -> None:

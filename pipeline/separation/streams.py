@@ -11,6 +11,9 @@ channel is taken as two bands:
   the octave and five frames. A share goes from frame to frame in a straight line.
 
 Masks and shares sum to 1, so the sources sum to the recording.
+
+A model that knows its level hears the recording brought there. A stream cannot know its own level before
+its end: it comes twice.
 """
 
 from abc import ABC, abstractmethod
@@ -23,8 +26,9 @@ from numpy.typing import NDArray
 
 from pipeline.audio.resampling import Resampler
 from pipeline.params import Signal
+from pipeline.separation.level import LevelMeter, amplified
 from pipeline.separation.patches import FloatArray, Patch, Patches
-from pipeline.separation.separator import Separator, as_channels
+from pipeline.separation.separator import Separator, as_channels, mono_of, put_back
 from pipeline.tracks import mixture_of
 
 SMOOTHING = np.array([1, 2, 3, 2, 1], np.float64)
@@ -42,12 +46,35 @@ class SourceStream(ABC):
     channels: int
     """Of each source."""
 
+    def __init__(self, separator: Separator, sample_rate: int) -> None:
+        """sample_rate: of the recording."""
+        self.comes_twice = separator.level is not None
+        """Whether `listen` is to hear the recording to its end before the first `push`."""
+        self._separator = separator
+        self._gain: float | None = None if self.comes_twice else 1.0
+        self._ear = Resampler(sample_rate, separator.signal.sample_rate, 1)
+        self._meter = LevelMeter(separator.signal.sample_rate)
+
+    def listen(self, samples: FloatArray, last: bool = False) -> None:
+        """Measure the recording, whose pieces come as `push` gets them: its level is known at the end."""
+        self._meter.push(self._ear.push(mono_of(samples), last)[0])
+        if last:
+            self._gain = self._separator.gain(self._meter.level())
+
+    @property
+    def gain(self) -> float:
+        """What the recording is multiplied by before the network sees it."""
+        if self._gain is None:
+            raise RuntimeError("`listen` has not heard the recording to its end")
+        return self._gain
+
     @abstractmethod
     def push(self, samples: FloatArray, last: bool = False) -> Iterator[FloatArray]:
         """Yield the sources (sources, channels, samples), piece by piece, as far as they are known.
 
         samples: float32 (channels, samples) of the recording; with the last piece comes all that is
-        left. To be taken to the end before the next piece comes.
+        left. To be taken to the end before the next piece comes. Raises NonFiniteError as
+        `Separator.estimate`.
         """
 
 
@@ -58,6 +85,7 @@ class ModelRate(SourceStream):
 
     def __init__(self, separator: Separator, sample_rate: int, channels: int) -> None:
         """sample_rate, channels: of the recording."""
+        super().__init__(separator, sample_rate)
         self.sample_rate = separator.signal.sample_rate
         self._signal = separator.signal
         self._resampler = Resampler(sample_rate, self.sample_rate, 1)
@@ -66,12 +94,12 @@ class ModelRate(SourceStream):
 
     def push(self, samples: FloatArray, last: bool = False) -> Iterator[FloatArray]:
         """As `SourceStream.push`."""
-        with np.errstate(over="ignore"):  # the model says what it cannot take
-            mono = samples.mean(axis=0, keepdims=True, dtype=np.float32)
-        low = self._resampler.push(mono, last)
+        gain = self.gain
+        low = self._resampler.push(mono_of(samples), last)
         self._taken += low.shape[1]
-        for patch in self._patches.push(low, last):
-            estimates = patch.mono(self._signal)[:, : self._taken - self._given]
+        for patch in self._patches.push(amplified(low, gain), last):
+            estimates = put_back(patch.mono(self._signal), gain)
+            estimates = estimates[:, : self._taken - self._given]
             self._given += estimates.shape[1]
             yield estimates[:, None]
 
@@ -81,6 +109,7 @@ class InputRate(SourceStream):
 
     def __init__(self, separator: Separator, sample_rate: int, channels: int) -> None:
         """sample_rate, channels: of the recording."""
+        super().__init__(separator, sample_rate)
         self.sample_rate, self.channels = sample_rate, channels
         self._signal = separator.signal
         self._sources = len(separator.sources)
@@ -97,13 +126,15 @@ class InputRate(SourceStream):
 
     def push(self, samples: FloatArray, last: bool = False) -> Iterator[FloatArray]:
         """As `SourceStream.push`."""
+        gain = self.gain
         self._recording = np.concatenate([self._recording, samples], axis=1)
-        for patch in self._patches.push(self._down.push(samples, last), last):
+        heard = amplified(self._down.push(samples, last), gain)
+        for patch in self._patches.push(heard, last):
             low, energies = masked(patch, self._signal)
             # the next patch brings its first frame, which is this one's last
             self._shares.push(energies[:, :-1])
             at_end = energies[:, -1:]
-            self._raise(low)
+            self._raise(put_back(low, gain))
             yield self._known(self._shares.known * self._frame)
         if last:
             self._shares.push(np.pad(at_end, ((0, 0), (0, len(SMOOTHING) // 2))))
@@ -192,5 +223,7 @@ def separate(
     """
     channels = as_channels(waveform, sample_rate)
     stream = InputRate(separator, sample_rate, len(channels))
+    if stream.comes_twice:
+        stream.listen(channels, last=True)
     estimates = np.concatenate(list(stream.push(channels, last=True)), axis=2)
     return dict(zip(separator.sources, estimates, strict=True))

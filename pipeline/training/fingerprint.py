@@ -19,7 +19,7 @@ RUN = "pipeline.training.run"
 """The module whose rooms decide what comes out of a run: another code, another run."""
 PACKAGES = ("torch", "lightning")
 """The packages whose version decides it too."""
-ELSEWHERE = {"seeds", "models", "evaluation", "synthetic", "datasets"}
+ELSEWHERE = {"seeds", "models", "evaluation", "synthetic", "datasets", "level"}
 """Parameters that decide nothing here, or by way of the split and the features alone."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import lightning
+import numpy as np
 import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -25,6 +26,7 @@ from pipeline.networks.interfaces import SeparatorNetwork
 from pipeline.parallel import machine
 from pipeline.params import Params
 from pipeline.roles import check_roles
+from pipeline.separation.level import level_of
 from pipeline.separation.model_folder import save_critic
 from pipeline.separation.separator import Separator
 from pipeline.tracks import MIXTURE, Role
@@ -78,6 +80,7 @@ def train(
         local = f"cuda:{replica.local_rank}" if accelerator == "cuda" else "cpu"
         where = torch.device(local)
         module = prepare(params, name, seed, split, features, where, replica, features_in)
+        level = replica.from_first(lambda: level_learned(params, name, seed, split, features))
         run = replica.from_first(lambda: fingerprints(params, name, split, features)[seed])
         resume = replica.from_first(lambda: open_checkpoints(checkpoints, run, say))
         if resume is not None and not resume.exists():
@@ -90,7 +93,7 @@ def train(
             kept = Checkpoints(checkpoints, run, replica)
             fit(module, params, accelerator, kept, progress, resume)
         if replica.first:
-            finish(module, params, name, seed, run, target)
+            finish(module, params, name, seed, run, target, level)
             remove_checkpoints(checkpoints)
 
 
@@ -262,6 +265,38 @@ def random_part(params: Params, name: str, seed: int, key: str) -> RandomPart | 
     return RandomPart(minutes, seed, frames, f"models.{name}.{key}")
 
 
+def level_learned(
+    params: Params, name: str, seed: int, split: pd.DataFrame, features: Path
+) -> float | None:
+    """`Separator.level` of model `name`: None where recordings stay as they are (`params.level`).
+
+    It is the median over the mixtures of the pairs that the model learns from, whole tracks but for
+    what `supervised_minutes` leaves out; silent ones do not count. Augmentation is not in it.
+    Raises UserError when all are silent.
+    """
+    if params.level == "recorded":
+        return None
+    paired = load_pool(
+        split, [Role(role) for role in params.models[name].supervised], features,
+        (MIXTURE, *params.sources), 1, 0, torch.device("cpu"), "disk",
+        random_part(params, name, seed, "supervised_minutes"), params.signal.hop_size,
+    )  # fmt: skip
+    assert isinstance(paired.frames, FramesOnDisk)
+    # of a track's blocks the first is the silence before it
+    waveforms = (
+        paired.frames.read(0, first[None] + 1, 0, int(blocks) - 1).numpy().reshape(-1)
+        for first, blocks in zip(paired.first, paired.lengths, strict=True)
+    )
+    levels = [level_of(waveform, params.signal.sample_rate) for waveform in waveforms]
+    if not any(levels):
+        raise UserError(
+            f"{features}: the mixtures that {name} learns from are silent; use other recordings, or set"
+            " `level: recorded` in params.yaml"
+        )
+    # rounded, for people, and for processors that add in another order
+    return float(f"{np.median([level for level in levels if level]):.6g}")
+
+
 def validated(split: pd.DataFrame, which: str) -> pd.DataFrame:
     """The split without the validation tracks that do not choose the epoch (`training.validation`).
 
@@ -281,9 +316,10 @@ def validated(split: pd.DataFrame, which: str) -> pd.DataFrame:
 
 
 def finish(
-    module: AdversarialSeparation, params: Params, name: str, seed: int, run: str, target: Path
-) -> None:
-    """Write the model folder from the best epoch's weights."""
+    module: AdversarialSeparation, params: Params, name: str, seed: int, run: str, target: Path,
+    level: float | None,
+) -> None:  # fmt: skip
+    """Write the model folder from the best epoch's weights; level: `Separator.level`."""
     best = module.best
     module.load_state_dict(best["state_dict"])
     with files.atomic_path(target) as folder:
@@ -293,7 +329,8 @@ def finish(
             save_critic(folder, source, critic)
         precision = params.training.precision
         network = cast(SeparatorNetwork, module.separator)
-        Separator(network, tuple(params.sources), params.signal, precision).save(
+        sources = tuple(params.sources)
+        Separator(network, sources, params.signal, precision, level=level).save(
             folder,
             {
                 "model": name,

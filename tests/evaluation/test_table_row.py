@@ -2,13 +2,17 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.evaluation.table_row import TableRow, score
+from pipeline.evaluation.table_row import TableRow, compared_waveforms, score
 from pipeline.features.store import FeatureFile
+from pipeline.separation.level import level_of
+from pipeline.separation.separator import Separator
 from pipeline.tracks import TrackName
 from tests.helpers.small_separators import small_separator, with_bias
 
@@ -43,3 +47,16 @@ def test_a_model_whose_estimates_are_no_sound_is_named(
         f"{track}: {tmp_path / 'VA/seed-3'}: its estimates are infinite or no numbers, of a mixture"
     )
     assert str(caught.value).startswith(said)
+
+
+def test_a_model_is_scored_at_its_own_level(features: FeatureFile, tmp_path: Path) -> None:
+    """By hand: the mixture brought there, separated as it is then, and brought back."""
+    replace(small_separator(), level=0.03).save(tmp_path / "VA/seed-3", {})
+    track = str(features.index.index[0])
+    found = compared_waveforms(TrackName("iKala", track), TableRow("VA", tmp_path, tmp_path, 8), 3)
+    mixture = features.waveforms(0).sum(axis=0)
+    gain = np.float32(0.03 / level_of(mixture, 8000))
+    recorded = replace(Separator.load(tmp_path / "VA/seed-3"), level=None)
+    expected = recorded.estimate(mixture * gain) / gain
+    assert gain < 0.8
+    np.testing.assert_allclose(found.estimates, expected, atol=1e-5)

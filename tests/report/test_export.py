@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,24 @@ def test_the_command_with_it(model: Path, exported: Path, tmp_path: Path) -> Non
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+def test_a_level_is_given_away_with_the_model(model: Path, tmp_path: Path) -> None:
+    """In the configuration, the ONNX file and the card; with onnxruntime the estimates are the same."""
+    replace(Separator.load(model), level=0.1).save(tmp_path / "V", {"model": "V"})
+    export_model(tmp_path / "V", tmp_path / "given", tmp_path)
+    onnx_file = tmp_path / "given" / ONNX
+    without, with_torch = (
+        load_onnx(tmp_path / "given", onnx_file),
+        Separator.load(tmp_path / "given"),
+    )
+    assert without.level == with_torch.level == 0.1
+    waveform = noise(20_000)
+    found = without.estimate(waveform / np.float32(100)) * 100
+    np.testing.assert_allclose(found, with_torch.estimate(waveform), atol=1e-4)
+    told = onnxruntime.InferenceSession(str(onnx_file)).get_modelmeta().custom_metadata_map
+    assert told["level"] == "0.1"
+    assert "brought to -20.0 dB" in (tmp_path / "given/README.md").read_text(encoding="utf-8")
+
+
 def test_the_folder_needs_nothing_else(model: Path, exported: Path, tmp_path: Path) -> None:
     elsewhere = shutil.copytree(exported, tmp_path / "elsewhere")
     assert sorted(path.name for path in elsewhere.iterdir()) == [
@@ -121,6 +140,7 @@ def test_a_card_without_results_says_so(exported: Path) -> None:
     assert "results/tracks was not there" in card
     assert "data/split.csv was not there" in card
     assert "demonstration" not in card
+    assert "dB of full scale" not in card
 
 
 def scores_of(weights: Path, tracks: Path, dataset: str = "iKala") -> None:

@@ -90,6 +90,108 @@ def test_a_recording_far_beyond_full_scale_is_said(separator: Separator) -> None
     assert np.isfinite(separator.estimate(1e10 * noise(9000))).all()
 
 
+@pytest.fixture(scope="module")
+def levelled(separator: Separator) -> Separator:
+    """The same, applied at a level."""
+    return replace(separator, level=0.5)
+
+
+def in_every_way(separator: Separator, song: np.ndarray) -> dict[str, np.ndarray]:
+    """The estimates of a stereo song at 22.05 kHz, or at the model's rate its left channel's."""
+    return {
+        "estimate": separator.estimate(song[0]),
+        "separate": np.stack(list(separator.separate(song, 22_050).values())),
+        "streams": np.stack(list(streams.separate(separator, song, 22_050).values())),
+    }
+
+
+@pytest.mark.parametrize("decibels", [-40, -20, 6, 20])
+def test_estimates_of_a_song_at_another_level_differ_by_that_factor(
+    separator: Separator, levelled: Separator, decibels: float
+) -> None:
+    """To rounding; without a level by much more."""
+    song, factor = noise(40_000).reshape(2, -1), np.float32(10 ** (decibels / 20))
+    found = in_every_way(levelled, song * factor)
+    for way, estimates in in_every_way(levelled, song).items():
+        assert np.abs(estimates).max() > 0.01
+        np.testing.assert_allclose(
+            found[way] / factor, estimates, rtol=0, atol=1e-5 * np.abs(estimates).max()
+        )
+    recorded = separator.estimate(song[0])
+    off = np.abs(separator.estimate(song[0] * factor) / factor - recorded).max()
+    assert off > 0.02 * np.abs(recorded).max()
+
+
+@pytest.mark.parametrize("exponent", [-7, 60])
+def test_at_a_power_of_two_they_are_the_same_bits(levelled: Separator, exponent: int) -> None:
+    """Nothing is rounded: what the network sees are the same bits."""
+    song, factor = music(2, 20_000), np.float32(2.0**exponent)
+    expected = in_every_way(levelled, song)
+    for way, estimates in in_every_way(levelled, song * factor).items():
+        np.testing.assert_array_equal(estimates, expected[way] * factor, err_msg=way)
+
+
+def test_the_network_sees_a_mixture_at_its_own_level(separator: Separator) -> None:
+    """By hand: a recording that is there already, and one that is brought there."""
+    waveform = noise(20_000)  # without silence its level is its root mean square
+    level = float(np.sqrt(np.mean(waveform.astype(np.float64) ** 2)))
+    there, expected = replace(separator, level=level), separator.estimate(waveform)
+    np.testing.assert_allclose(there.estimate(waveform), expected, atol=1e-5)
+    quiet = 100 * there.estimate(waveform / np.float32(100))
+    np.testing.assert_allclose(quiet, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [0, 1e-42, 1e-30, 1e-12, 1e20, 1e30])
+def test_estimates_of_the_quietest_and_the_loudest_are_defined(
+    levelled: Separator, factor: float
+) -> None:
+    """Without a warning. Silence stays silence, and near it nothing becomes loud."""
+    song = np.float32(factor) * music(2, 20_000)
+    for estimates in in_every_way(levelled, song).values():
+        assert np.isfinite(estimates).all()
+        assert np.abs(estimates).max() <= max(10 * np.abs(song).max(), 1e-9 * bool(factor))
+
+
+def test_what_no_float_holds_is_said(levelled: Separator) -> None:
+    for peak in (3e38, -3e38):
+        song = np.full((2, 20_000), peak, np.float32)
+        for separate in (levelled.separate, lambda *x: streams.separate(levelled, *x)):
+            with pytest.raises(UserError, match=r"estimates are (infinite|beyond)"):
+                separate(song * np.array([1, 0.9], np.float32)[:, None], 22_050)
+
+
+def test_channels_that_cancel_are_no_overflow(levelled: Separator) -> None:
+    """Of what is left of them the level is some -180 dB; each channel is at full scale."""
+    left = music(1, 20_000)[0]
+    song = np.stack([left, -left + np.float32(1e-7) * noise(20_000)])
+    found = streams.separate(levelled, song, 22_050)
+    np.testing.assert_allclose(sum(found.values()), song, atol=1e-6)
+
+
+def test_a_folder_from_before_is_applied_at_the_recorded_level(
+    separator: Separator, levelled: Separator, tmp_path: Path
+) -> None:
+    levelled.save(tmp_path, {})
+    assert Separator.load(tmp_path).level == 0.5
+    config = json.loads((tmp_path / CONFIG).read_text())
+    for key in ("level", OWN):
+        del config[key]
+    (tmp_path / CONFIG).write_text(json.dumps(config))
+    old, song = Separator.load(tmp_path), music(2, 20_000)
+    assert old.level is None
+    found = in_every_way(old, song)
+    for way, estimates in in_every_way(separator, song).items():
+        np.testing.assert_allclose(found[way], estimates, atol=1e-6)
+    # by hand, as it was done
+    patches = Patches(old, 1).push(song[:1], last=True)
+    expected = np.concatenate([patch.mono(SIGNAL) for patch in patches], axis=1)[:, :20_000]
+    np.testing.assert_array_equal(old.estimate(song[0]), expected)
+    for wrong in (0, -1, "loud", 1e400):
+        (tmp_path / CONFIG).write_text(json.dumps(config | {"level": wrong}))
+        with pytest.raises(UserError, match=r"config.json: level: expected"):
+            Separator.load(tmp_path)
+
+
 @pytest.mark.parametrize("samples", [1, 2, 100, 256, 511, 513, 4000, 100_001])
 def test_estimates_are_as_long_as_the_recording(separator: Separator, samples: int) -> None:
     estimates = separator.estimate(noise(samples))

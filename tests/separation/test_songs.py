@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pipeline.separation import songs as module
 from pipeline.separation import streams
 from pipeline.separation.model_folder import CONFIG
 from pipeline.separation.separator import Separator
-from pipeline.separation.songs import separate_files
+from pipeline.separation.songs import separate_files, separate_song
 from tests.helpers.limits import small_files_only
 from tests.helpers.places import TOP
 from tests.helpers.small_recordings import encode, music, put
@@ -74,6 +75,86 @@ def test_files_and_folders(
         assert (info.samplerate, info.channels, info.subtype) == (8000, 1, "FLOAT")
         np.testing.assert_array_equal(read(out / f"album/one/{source}.wav")[0], expected[source])
     assert "2 songs separated, 0.1 min of audio in" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def levelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that is applied at a level."""
+    folder = tmp_path_factory.mktemp("levelled")
+    replace(small_separator(), level=0.1).save(folder, {})
+    return folder
+
+
+@pytest.mark.parametrize("rate", ["model", "input"])
+def test_a_songs_level_makes_no_difference_but_that_factor(
+    levelled: Path, songs: Path, out: Path, rate: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files of a song at several levels; the numbers are those of the arrays' functions."""
+    levels = {"low": 0.01, "one": 1.0, "high": 10.0}
+    for name, factor in levels.items():
+        put(songs / f"{name}.wav", SONG * np.float32(factor), subtype="FLOAT")
+    assert separate_files([songs / f"{name}.wav" for name in levels], levelled, out, rate=rate) == 0
+    separator = Separator.load(levelled)
+    if rate == "model":
+        expected = separator.separate(SONG, 44_100)
+    else:
+        expected = streams.separate(separator, SONG, 44_100)
+    for source in SOURCES:
+        estimate = read(out / f"one/{source}.wav")
+        np.testing.assert_array_equal(estimate, np.atleast_2d(expected[source]))
+        for name, factor in levels.items():
+            found = read(out / f"{name}/{source}.wav") / np.float32(factor)
+            np.testing.assert_allclose(found, estimate, atol=2e-4 * np.abs(estimate).max())
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert said.out.startswith("3 songs separated, ")
+    before = (out / "low/vocals.wav").read_bytes()
+    assert separate_files([songs / "low.wav"], levelled, out, rate=rate, overwrite=True) == 0
+    assert (out / "low/vocals.wav").read_bytes() == before
+
+
+def test_the_progress_is_of_what_is_separated(levelled: Path, songs: Path, out: Path) -> None:
+    """While a level is measured, nothing is."""
+    told: list[float] = []
+    separator = Separator.load(levelled)
+    seconds = separate_song(
+        songs / "two.wav", out / "two", separator, "wav", streams.ModelRate, told.append
+    )
+    assert told == [0.0, pytest.approx(seconds)]
+
+
+def replaced(song: Path) -> None:
+    put(song.with_name("new.wav"), SONG[:1], rate=16_000, subtype="FLOAT")
+    song.with_name("new.wav").replace(song)
+
+
+def appended(song: Path) -> None:
+    with song.open("ab") as file:
+        file.write(b"\0" * 8)
+
+
+@pytest.mark.parametrize("change", [replaced, appended, Path.unlink])
+def test_a_song_that_changes_between_its_two_readings(
+    levelled: Path,
+    songs: Path,
+    out: Path,
+    change: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    listen = streams.ModelRate.listen
+
+    def then_changed(stream: streams.ModelRate, samples: Any, last: bool) -> None:
+        listen(stream, samples, last)
+        if last:
+            change(songs / "two.wav")
+
+    monkeypatch.setattr(streams.ModelRate, "listen", then_changed)
+    assert separate_files([songs / "two.wav"], levelled, out) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: {songs / 'two.wav'}: changed while it was read; run the same command again"
+    ]
+    assert written(out) == []
 
 
 def test_of_two_runs_one_makes_a_song(
@@ -306,10 +387,17 @@ def test_lossy_files_whose_length_only_decoding_tells(model: Path, out: Path) ->
     assert soundfile.info(out / "song/vocals.wav").frames == 1152 * frames
 
 
+@pytest.mark.parametrize("kind", ["model", "levelled"])
 @pytest.mark.parametrize("suffix", ["m4a", "wav"])
 def test_what_is_left_of_a_damaged_song(
-    model: Path, out: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+    kind: str,
+    out: Path,
+    suffix: str,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """The same when it is read twice."""
+    model: Path = request.getfixturevalue(kind)
     song = out.parent / f"song.{suffix}"
     if suffix == "m4a":
         encode(song, [SONG], options="-f ipod")

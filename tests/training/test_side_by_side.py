@@ -206,6 +206,26 @@ def test_a_seed_side_by_side_is_the_one_trained_alone(
     assert fingerprints(models) == fingerprints(with_models / "models/V")
 
 
+def test_another_level_trains_nothing(copied_models: Path, with_models: Path) -> None:
+    """The folders say how they are applied; back and forth they are the same bytes."""
+    data, models = small_params(), copied_models / "models/V"
+    for level, in_folder in (("recorded", False), ("training", True)):
+        write_params(data | {"level": level}, copied_models)
+        with inside(copied_models):
+            train.train("V", None, device="cpu", features_in="auto", jobs=0)
+            settings = params.load(copied_models / "params.yaml")
+            found = [model_folder.read_trained(models, seed, settings) for seed in (1, 2)]
+        assert [one.level is not None for one in found] == [in_folder] * 2
+        assert (fingerprints(models) == fingerprints(with_models / "models/V")) == in_folder
+        other = params.parse(
+            data | {"level": "training" if level == "recorded" else "recorded"}, "x"
+        )
+        with pytest.raises(
+            UserError, match=r"another model than V of params\.yaml: its level is an"
+        ):
+            model_folder.read_trained(models, 1, other)
+
+
 @pytest.mark.slow
 def test_another_parameter_trains_every_seed(copied_models: Path) -> None:
     settings = small_params()

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -19,9 +20,11 @@ from torch import nn
 
 from pipeline import params, roles, rooms
 from pipeline.errors import UserError
+from pipeline.features.store import FeatureFile
 from pipeline.networks import devices
 from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.parallel import machine
+from pipeline.separation.level import level_of
 from pipeline.training import losses, run, step
 from pipeline.training.batches import CriticBatch
 from pipeline.training.fingerprint import fingerprints
@@ -350,6 +353,36 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(
     assert curve["step"].tolist() == [6, 12, 18]
     assert curve["L_s"][0] == watched["L_s"][0]
     assert not (copied_models / "work/checkpoints/VA/seed-1").exists()
+
+
+def test_the_level_of_a_model_is_that_of_its_pairs(with_features: Path) -> None:
+    """The median of what the meter says of each mixture, from the waveforms as they are stored."""
+    data, features = small_params(), with_features / "data/features"
+    split = roles.load_split(with_features / "data/split.csv")
+
+    def level(**own: Any) -> float | None:
+        data["models"]["baseline"] = own
+        return run.level_learned(params.parse(data, "test"), "baseline", 1, split, features)
+
+    def by_hand(role: str) -> list[float]:
+        levels = []
+        for dataset, tracks in split[split["role"] == role].groupby("dataset"):
+            store = FeatureFile.open(features / f"{dataset}.h5")
+            rows = store.rows(tracks["track"].tolist())
+            levels += [level_of(store.waveforms(row).sum(axis=0), 8000) for row in rows]
+        return levels
+
+    paired, unpaired = by_hand("supervised"), by_hand("unlabelled")
+    # blocks end up to two hops of silence after the waveform
+    assert level() == pytest.approx(np.median(paired), rel=1e-2)
+    both = ["supervised", "unlabelled"]
+    assert level(supervised=both) == pytest.approx(np.median(paired + unpaired), rel=1e-2)
+    few = level(supervised_minutes=0.1)
+    assert few != level()
+    assert few is not None
+    assert min(paired) / 2 < few < 2 * max(paired)
+    data["level"] = "recorded"
+    assert level() is None
 
 
 def test_other_parameters_are_another_run(copied_models: Path) -> None:
