@@ -1,14 +1,22 @@
 """What a critic asks of its input: the gradient of its scores (paper, eq. 3 and Figure 3)."""
 
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from pipeline.networks.interfaces import CriticNetwork, OwnInputGradient
+from pipeline.networks.interfaces import OwnInputGradient
 
 
-def input_gradient(critic: CriticNetwork | Callable[[Tensor], Tensor], seen: Tensor) -> Tensor:
+class Scoring(Protocol):
+    """A critic, or what comes before one and it."""
+
+    def __call__(self, seen: Tensor, /) -> Tensor:
+        """Scores (n, 1) of (n, ...)."""
+        ...
+
+
+def input_gradient(critic: Scoring, seen: Tensor) -> Tensor:
     """The gradient of a critic's scores at `seen` (n, ...), of the same shape.
 
     It is a function of the critic's weights, with a gradient of its own where gradients are on: the

@@ -71,7 +71,7 @@ def restore(module: AdversarialSeparation, content: bytes) -> None:
     module.load_state_dict(kept["state_dict"])
     for name in ("steps", "critic_updates", "lengths"):
         setattr(module.state, name, kept[name])
-    for one, found in zip(module.optimizers(), kept["optimisers"], strict=True):  # type: ignore[arg-type]
+    for one, found in zip(module.optimizers(), kept["optimisers"], strict=True):
         one.load_state_dict(found)
 
 
@@ -194,14 +194,14 @@ def test_a_process_has_its_part_of_every_batch(with_features: Path) -> None:
 
 
 def test_a_perfect_separator_leaves_nothing_to_tell(with_features: Path) -> None:
-    """Estimates that are the real recordings, with their own phase: no distance, at any divergence."""
+    """Estimates that are the real recordings, with their own phase: no distance."""
     module = prepared(with_features, row("waveform", "unet") | {"penalty": "none"})
     state = module.state
     state.optimisers = module.optimizers()  # type: ignore[assignment]
     batch = module.batches.for_critics(0, {"vocals": 1})
     assert batch.phases is not None
     logs = torch.log1p(batch.phases.abs())
-    module.separator.forward = lambda _: torch.stack([logs, logs], dim=1)  # type: ignore[method-assign]
+    module.separator.forward = lambda _: torch.stack([logs, logs], dim=1)
     # the mixtures themselves as the real recordings: those samples that all windows cover
     heard = SEEN.reconstructed(logs, batch.phases)
     losses = critic_step(
