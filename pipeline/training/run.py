@@ -279,12 +279,14 @@ def level_learned(
     paired = load_pool(
         split, [Role(role) for role in params.models[name].supervised], features,
         (MIXTURE, *params.sources), 1, 0, torch.device("cpu"), "disk",
-        random_part(params, name, seed, "supervised_minutes"), params.signal.hop_size,
+        random_part(params, name, seed, "supervised_minutes"), waveform=True,
     )  # fmt: skip
     assert isinstance(paired.frames, FramesOnDisk)
-    # of a track's blocks the first is the silence before it
+    # a track begins after the silence of half a window
     waveforms = (
-        paired.frames.read(0, first[None] + 1, 0, int(blocks) - 1).numpy().reshape(-1)
+        paired.frames.read(0, first[None], 0, int(blocks))
+        .numpy()
+        .reshape(-1)[params.signal.fft_size // 2 :]
         for first, blocks in zip(paired.first, paired.lengths, strict=True)
     )
     levels = [level_of(waveform, params.signal.sample_rate) for waveform in waveforms]
