@@ -20,9 +20,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from pipeline import network_settings
 from pipeline.errors import UserError, in_one_line
 from pipeline.files import write_text
-from pipeline.network_settings import CriticSettings, SeparatorSettings
+from pipeline.network_settings import (
+    CriticSettings,
+    Own,
+    SeparatorSettings,
+    source_fault,
+)
+from pipeline.networks import own
 from pipeline.networks.builders import UNNAMED, build_critic, build_separator
 from pipeline.networks.interfaces import CriticNetwork, SeparatorNetwork
 from pipeline.params import OF_SEED, Params, Precision, Signal, check_sources, of_seed
@@ -36,7 +43,7 @@ WEIGHTS, CONFIG, OWN = "model.safetensors", "config.json", "config_sha256"
 def _named(kind: str) -> BeforeValidator:
     """Settings that name no network are from before there was a choice."""
     return BeforeValidator(
-        lambda own: {"network": UNNAMED[kind], **own} if isinstance(own, dict) else own
+        lambda found: {"network": UNNAMED[kind], **found} if isinstance(found, dict) else found
     )
 
 
@@ -76,6 +83,8 @@ class Description(BaseModel):
     """Frames that critics were given; a folder that does not say is from before there was a choice."""
     best: Epoch | None = None
     seed: int | None = None
+    code: dict[str, str] = {}
+    """Of a user's own networks, by name: SHA-256 of the source (`networks.own`) that was trained."""
     fingerprint: str | None = None
     """Of the run that made it (`training.fingerprint`)."""
 
@@ -140,7 +149,8 @@ def save_separator(
     """Write weights and config.json: `settings` as `Description` has them, `details` beside them.
 
     config.json has the digests of these weights, of the critics that `save_critic` wrote before, and
-    of itself.
+    of itself. The file of a user's own network is copied into the folder, to be read; it is never run
+    from there.
     Raises UserError when a weight is not finite.
     """
     if not isinstance(network, nn.Module) or not isinstance(network.settings, dict):
@@ -149,6 +159,13 @@ def save_separator(
     _save(network, folder / WEIGHTS)
     digests = {path.name: digest(path) for path in sorted(folder.glob("*.safetensors"))}
     config = {"format": FORMAT, **settings, "separator": network.settings, **details}
+    used = [config["separator"], config.get("critic", {}) if config.get("critics") else {}]
+    sources = [source for one in used if (source := own.in_use(one))]
+    config["code"] = {source.network: source.digest for source in sources}
+    for source in sources:
+        if source.content:
+            (folder / source.network).parent.mkdir(exist_ok=True)
+            (folder / source.network).write_bytes(source.content)
     config["sha256"] = digests
     config[OWN] = _own_digest(config)
     write_text(folder / CONFIG, json.dumps(config, indent=1) + "\n")
@@ -164,6 +181,7 @@ def load_separator(folder: Path) -> tuple[nn.Module, Description]:
     found = read_config(folder)
     if not (folder / WEIGHTS).exists():
         raise UserError(f"{folder}: not a model folder: no {WEIGHTS}")
+    _require_source(folder, found, found.separator)
     settings = found.separator.model_dump()
     network = build_separator(settings, found.signal, len(found.sources))
     try:
@@ -192,6 +210,7 @@ def load_critics(folder: Path) -> dict[str, CriticNetwork]:
         path = _critic(folder, source)
         if config.critic is None:
             raise UserError(f"{folder / CONFIG}: critic: expected settings; {_again(path)}")
+        _require_source(folder, config, config.critic)
         network = build_critic(config.critic.model_dump(), config.signal, config.excerpt)
         try:
             _load(network, path, config.sha256)
@@ -231,6 +250,35 @@ def read_trained(model: Path, seed: int, params: Params) -> Description:
                 f" another; run `dvc repro {_stage(folder)}`"
             )
     return found
+
+
+def _require_source(
+    folder: Path, found: Description, settings: SeparatorSettings | CriticSettings
+) -> None:
+    """Raise UserError unless a user's own network is here as it was trained; nothing of it is run."""
+    if not isinstance(settings, Own):
+        return
+    name = settings.network
+    wrong = source_fault(name, settings.version)
+    if wrong is None:
+        trained, here = found.code.get(name, "unknown"), own.digest(name)
+        if trained == here:
+            return
+        wrong = (
+            f"its source here (SHA-256 {here[:12]}…) is another version than the weights were"
+            f" trained with ({trained[:12]}…)"
+        )
+    copy, place = folder / name, network_settings.OWN_NETWORKS
+    if ":" in name:
+        remedy = "install that version"
+    elif copy.is_file():
+        remedy = f"read {copy}, which is run then, and `cp {quote(str(copy))} {quote(str(place))}`"
+    else:
+        remedy = f"put that version into {place}"
+    raise UserError(
+        f"{folder}: needs {name}: {wrong}; {remedy}; or, where it was trained, train again:"
+        f" `dvc repro {_stage(folder)}`"
+    )
 
 
 def digest(path: Path) -> str:
