@@ -38,7 +38,7 @@ WIDEST = 4096
 """Filters of a U-Net's lowest level: 250 million weights."""
 
 
-class Separator(Section):
+class EverySeparator(Section):
     """What all separators take."""
 
     network: str
@@ -46,7 +46,7 @@ class Separator(Section):
     """Outputs of each source, which are summed to its estimate (`networks.slots`)."""
 
 
-class UNet(Separator):
+class UNetSettings(EverySeparator):
     """`separators.unet`; the paper's has 16 filters at the top and 4 levels."""
 
     network: Literal["unet"]
@@ -65,7 +65,7 @@ class UNet(Separator):
         return self
 
 
-class WaveUNet(Separator):
+class WaveUNetSettings(EverySeparator):
     """`separators.wave_unet`; the published one has 24 filters at the top and 12 levels."""
 
     network: Literal["wave_unet"]
@@ -73,7 +73,7 @@ class WaveUNet(Separator):
     depth: Annotated[int, Field(ge=1, le=12)]
 
 
-class BandSplit(Separator):
+class BandSplitSettings(EverySeparator):
     """`separators.band_split`: a band-split recurrent network; the published ones have 128 features."""
 
     network: Literal["band_split"]
@@ -85,7 +85,7 @@ class BandSplit(Separator):
     """Spaced by the mel scale, at least two bins each."""
 
 
-class DCGAN(Section):
+class DCGANSettings(Section):
     """`critics.dcgan`; the paper's has 32 filters at the top."""
 
     network: Literal["dcgan"]
@@ -128,7 +128,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-class Own(Section):
+class OwnSettings(Section):
     """A user's own network (docs/networks.md); all other keys are arguments of its `build`."""
 
     model_config = ConfigDict(extra="allow")
@@ -158,7 +158,7 @@ class Own(Section):
         return self
 
 
-class OwnSeparator(Separator, Own):
+class OwnSeparatorSettings(EverySeparator, OwnSettings):
     """A user's own separator."""
 
     network: Annotated[str, AfterValidator(_own_name)]
@@ -232,15 +232,15 @@ def _class_of(first: str) -> Discriminator:
 
 
 SeparatorSettings = Annotated[
-    Annotated[UNet, Tag(f"{CASE}unet")]
-    | Annotated[WaveUNet, Tag(f"{CASE}wave_unet")]
-    | Annotated[BandSplit, Tag(f"{CASE}band_split")]
-    | Annotated[OwnSeparator, Tag(f"{CASE}own")],
+    Annotated[UNetSettings, Tag(f"{CASE}unet")]
+    | Annotated[WaveUNetSettings, Tag(f"{CASE}wave_unet")]
+    | Annotated[BandSplitSettings, Tag(f"{CASE}band_split")]
+    | Annotated[OwnSeparatorSettings, Tag(f"{CASE}own")],
     _class_of("unet"),
     _known("unet", "wave_unet", "band_split"),
 ]
 CriticSettings = Annotated[
-    Annotated[DCGAN, Tag(f"{CASE}dcgan")] | Annotated[Own, Tag(f"{CASE}own")],
+    Annotated[DCGANSettings, Tag(f"{CASE}dcgan")] | Annotated[OwnSettings, Tag(f"{CASE}own")],
     _class_of("dcgan"),
     _known("dcgan"),
 ]

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from pipeline.errors import UserError
-from pipeline.network_settings import CriticSettings, Own, SeparatorSettings, source_fault
+from pipeline.network_settings import CriticSettings, OwnSettings, SeparatorSettings, source_fault
 from pipeline.sections import Name, Place, Section, Seed, Weight
 from pipeline.text_files import CASE, first_fault, read_toml, read_yaml
 from pipeline.tracks import MIXTURE
@@ -257,10 +257,14 @@ class Params(Section):
         return self
 
     def separator_of(self, model: str) -> SeparatorSettings:
-        """The separator of a row: that of all of them, with as many slots as its way to learn takes."""
-        own = self.separator
+        """The separator of a row, its own or that of all, with the slots that its way to learn takes."""
+        own = self.models[model].separator or self.separator
         fewest = MIXED if self.models[model].mixit else 1
         return own.model_copy(update={"slots": max(own.slots, fewest)})
+
+    def critic_of(self, model: str) -> CriticSettings:
+        """The critics of a row."""
+        return self.models[model].critic or self.critic
 
     @property
     def with_named_roles(self) -> list[str]:
@@ -369,8 +373,12 @@ def load(path: Path = Path("params.yaml")) -> Params:
     """
     again = f"correct it, or bring back the committed one with `git checkout -- {quote(str(path))}`"
     found = parse(read_yaml(path, again, "run from the top of the repository"), str(path))
-    for key, settings in (("separator", found.separator), ("critic", found.critic)):
-        if isinstance(settings, Own) and (
+    sections: dict[str, object] = {"separator": found.separator, "critic": found.critic}
+    for name, model in found.models.items():
+        sections[f"models.{name}.separator"] = model.separator
+        sections[f"models.{name}.critic"] = model.critic
+    for key, settings in sections.items():
+        if isinstance(settings, OwnSettings) and (
             fault := source_fault(settings.network, settings.version)
         ):
             raise UserError(

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from pipeline.network_settings import CriticSettings, SeparatorSettings
 from pipeline.sections import Minutes, Place, Section, Weight, one_of
 from pipeline.text_files import CASE
 
@@ -89,6 +90,9 @@ class Model(Section):
     """A model folder, of one seed or of several, whose separator the training starts from."""
     freeze: list[str] = Field(default_factory=list)
     """How the names of those weights of the separator begin that stay as they are."""
+    separator: SeparatorSettings | None = None
+    critic: CriticSettings | None = None
+    """The row's own networks; None: those of all rows."""
 
     @property
     def unlabelled(self) -> bool:
@@ -136,7 +140,9 @@ class Model(Section):
             f"pairs of {' and '.join(self.supervised)} tracks": self.supervised != ["supervised"],
             f"start from {self.start_from}": self.start_from,
         }
-        return " + ".join(text for text, used in parts.items() if used) or "supervised"
+        way = " + ".join(text for text, used in parts.items() if used) or "supervised"
+        networks = [one.network for one in (self.separator, self.critic) if one]
+        return ", ".join([way, *networks])
 
     @model_validator(mode="after")
     def _combined(self) -> Self:
@@ -146,11 +152,12 @@ class Model(Section):
                 ("alpha", 0.0),
                 ("divergence", "wasserstein"),
                 ("penalty", "one_sided"),
+                ("critic", None),
             ):
-                if getattr(self, key) != plain:
+                if (given := getattr(self, key)) != plain:
+                    said = getattr(given, "network", given)
                     raise ValueError(
-                        f"{key}: {getattr(self, key)} is for critics, and there are none; name them, or"
-                        f" leave it out"
+                        f"{key}: {said} is for critics, and there are none; name them, or leave it out"
                     )
         if (self.alpha == "auto") != (self.fraction is not None):
             raise ValueError(

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from pipeline import params
 from pipeline.datasets.readers import READERS
 from pipeline.errors import UserError
-from pipeline.network_settings import UNet
+from pipeline.network_settings import UNetSettings
 
 TOP = Path(__file__).parents[1]
 EMBEDDED = TOP / "params.yaml"
@@ -88,7 +88,7 @@ def test_the_papers_numbers() -> None:
         512,
         256,
     )
-    assert isinstance(paper.separator, UNet)
+    assert isinstance(paper.separator, UNetSettings)
     assert (paper.separator.filters, paper.separator.depth, paper.critic.filters) == (16, 4, 32)
     assert paper.separator.output == "magnitude"
     assert paper.training.excerpt == 66

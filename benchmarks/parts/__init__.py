@@ -19,9 +19,9 @@ USUAL = (
 """What `make bench` measures."""
 ON_A_GPU = ("batches", "training", "separation", "evaluation", "validation")
 """What `make bench-gpu` measures, and projects the whole paper from."""
-ALL = (*USUAL, "ways", "ablation", "memory")
-"""The last three are measured when named: one needs what `make repro` leaves, and two take some ten
-minutes each."""
+ALL = (*USUAL, "ways", "networks", "ablation", "memory")
+"""The last four are measured when named: two need the features that a run of the experiment leaves, and
+two take some ten minutes each."""
 
 
 def find(name: str) -> Callable[[Options], list[Result]]:

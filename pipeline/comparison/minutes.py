@@ -104,18 +104,20 @@ def _of(model: Model) -> tuple[float | None, float | None]:
 
 
 def counterparts(models: Mapping[str, Model]) -> dict[str, str]:
-    """Each model that learns by more than pairs, and the one that does not, with the same minutes.
+    """Each model that learns by more than pairs, and the one of the same pairs that does not.
 
-    Not a model that has pairs of other roles.
+    Of the same minutes, roles and separator.
     """
-    supervised: dict[float | None, str] = {}
+
+    def pairs(model: Model) -> tuple[object, ...]:
+        return model.supervised_minutes, tuple(model.supervised), model.separator
+
+    supervised: dict[tuple[object, ...], str] = {}
     for name, model in models.items():
         if model.only_supervised:
-            supervised.setdefault(model.supervised_minutes, name)
-    same = {name: supervised.get(model.supervised_minutes) for name, model in models.items()}
+            supervised.setdefault(pairs(model), name)
     return {
-        name: other
-        for name, other in same.items()
-        if other is not None and models[name].supervised == models[other].supervised
-        if not models[name].only_supervised
+        name: supervised[pairs(model)]
+        for name, model in models.items()
+        if not model.only_supervised and pairs(model) in supervised
     }

@@ -24,11 +24,15 @@ from pipeline.separation.separator import Separator
 from pipeline.tracks import MIXTURE, Role
 
 ORACLE = "oracle"
+SEPARATORS = {
+    "unet": "A U-Net", "wave_unet": "A Wave-U-Net", "band_split": "A band-split recurrent network"
+}  # fmt: skip
+"""The networks in words, by their names in params.yaml."""
 LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime")
 
 
-def card(model: Path, separator: Separator, results: Path) -> str:
-    """The model card of a model folder (Markdown).
+def card(model: Path, separator: Separator, results: Path, exported: bool = True) -> str:
+    """The model card of a model folder (Markdown); exported: whether it has an ONNX file.
 
     Its scores are those that results/tracks has of these very weights, whatever the model is called.
     """
@@ -41,7 +45,7 @@ def card(model: Path, separator: Separator, results: Path) -> str:
     tracks = results / "tracks"
     scored = scored_as(model / model_folder.WEIGHTS, tracks)
     sections = [
-        [f"# {escaped(name)}"], _summary(separator, config, rendered), _use(separator),
+        [f"# {escaped(name)}"], _summary(separator, config, rendered), _use(separator, exported),
         _limits(separator, rendered), _recordings(found, split, scored is not None),
         _scores(tracks, scored, separator.sources, split), _made_with(),
     ]  # fmt: skip
@@ -49,14 +53,16 @@ def card(model: Path, separator: Separator, results: Path) -> str:
 
 
 def _summary(separator: Separator, config: Description, rendered: Sequence[str]) -> list[str]:
-    signal = separator.signal
+    signal, waveform = separator.signal, separator.network.representation.waveform
+    seen, given = ("samples", "those") if waveform else ("log(1 + magnitude)", "that")
     critics = ", ".join(map(escaped, config.critics))
     lines = [
-        f"A U-Net that separates a mixture into: {', '.join(map(escaped, separator.sources))}.",
+        f"{SEPARATORS.get(config.separator.network, 'A network')} that separates a mixture into:"
+        f" {', '.join(map(escaped, separator.sources))}.",
         f"It was trained with critics for: {critics}." if critics else "It was trained without critics.",
         "",
         f"Signal: mono, {signal.sample_rate} Hz; STFT with {signal.fft_size} samples, hop"
-        f" {signal.hop_size}. The network maps log(1 + magnitude) of the mixture to that of the sources.",
+        f" {signal.hop_size}. The network maps {seen} of the mixture to {given} of the sources.",
     ]  # fmt: skip
     if rendered:
         lines += [
@@ -67,18 +73,28 @@ def _summary(separator: Separator, config: Description, rendered: Sequence[str])
     return lines
 
 
-def _use(separator: Separator) -> list[str]:
+def _use(separator: Separator, exported: bool) -> list[str]:
     grid_frames, context = separator.network.grid, separator.network.context
-    return [
+    lines = [
         "## Use",
         "",
         "For research on separation, and for listening to what it does:",
         "",
         "    python -m pipeline separate SONG --model THIS_FOLDER --out OUT",
+    ]
+    if not exported:
+        return lines
+    signal, padded, own = separator.signal, f"bins, frames + {2 * context}", "bins, frames"
+    if separator.network.representation.waveform:
+        more, hop = 2 * context * signal.hop_size, signal.hop_size
+        own = f"samples of frames: {signal.fft_size - hop} + {hop} a frame"
+        padded = f"samples + {more}"
+    return [
+        *lines,
         f"    python -m pipeline separate SONG --model THIS_FOLDER --onnx THIS_FOLDER/{ONNX} --out OUT",
         "",
-        f"`{ONNX}` is the network alone: `{INPUT}` (batch, bins, frames + {2 * context}) to"
-        f" `{OUTPUT}` (batch, sources, bins, frames). Valid are"
+        f"`{ONNX}` is the network alone: `{INPUT}` (batch, {padded}) to"
+        f" `{OUTPUT}` (batch, sources, {own}). Valid are"
         f" {separator.network.valid_frames(1)} frames and every multiple of {grid_frames} more.",
     ]
 
@@ -89,9 +105,12 @@ def _limits(separator: Separator, rendered: Sequence[str]) -> list[str]:
         "## Limits",
         "",
         f"- It hears nothing above {rate // 2} Hz, and no stereo.",
-        "- Estimates keep the phase of the mixture; the row `oracle` shows about how much that costs.",
-        "- It knows the kinds of music that it was trained on.",
     ]
+    if not separator.network.representation.waveform:
+        lines.append(
+            "- Estimates keep the phase of the mixture; the row `oracle` shows about how much that costs."
+        )
+    lines.append("- It knows the kinds of music that it was trained on.")
     if rendered:
         lines.append(
             "- Synthetic music is simpler than real music: do not rely on the scores below."

@@ -5,11 +5,11 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, printable
 from pipeline.files import atomic_path, claimed
 from pipeline.report.card import card
 from pipeline.separation.model_folder import CONFIG, WEIGHTS, chosen
-from pipeline.separation.onnx_network import ONNX, weights_digest, write_onnx
+from pipeline.separation.onnx_network import ONNX, NotExportedError, weights_digest, write_onnx
 from pipeline.separation.separator import Separator
 
 CARD = "README.md"
@@ -18,7 +18,8 @@ CARD = "README.md"
 def export_model(model: Path, out: Path, results: Path) -> None:
     """Write the new folder `out`: weights, configuration, ONNX, and a model card, README.md.
 
-    Of a model with several seeds it is the one with the lowest validation loss.
+    Of a model with several seeds it is the one with the lowest validation loss. A network that ONNX
+    cannot express is given without, and a line says so.
     The card tells the scores that results/tracks has of these weights, and the recordings by
     data/split.csv and data/inventory beside `results`, as far as they are there. Raises UserError when
     `out` is there already, the model folder is no good, or one of these files is damaged.
@@ -26,13 +27,16 @@ def export_model(model: Path, out: Path, results: Path) -> None:
     _require_new(out)
     model = chosen(model)
     separator = Separator.load(model)
-    text = card(model, separator, results)
     with claimed(out, partial(print, file=sys.stderr)), atomic_path(out) as folder:
         _require_new(out)  # another process may have made it in the meantime
         folder.mkdir()
         for name in (WEIGHTS, CONFIG):
             shutil.copyfile(model / name, folder / name)
-        write_onnx(separator, folder / ONNX, weights_digest(model))
+        try:
+            write_onnx(separator, folder / ONNX, weights_digest(model))
+        except NotExportedError as error:
+            print(printable(str(error)), file=sys.stderr)
+        text = card(model, separator, results, (folder / ONNX).exists())
         (folder / CARD).write_text(text, encoding="utf-8", newline="\n")
 
 

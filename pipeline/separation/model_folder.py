@@ -25,7 +25,7 @@ from pipeline.errors import UserError, in_one_line
 from pipeline.files import write_text
 from pipeline.network_settings import (
     CriticSettings,
-    Own,
+    OwnSettings,
     SeparatorSettings,
     source_fault,
 )
@@ -256,7 +256,7 @@ def _require_source(
     folder: Path, found: Description, settings: SeparatorSettings | CriticSettings
 ) -> None:
     """Raise UserError unless a user's own network is here as it was trained; nothing of it is run."""
-    if not isinstance(settings, Own):
+    if not isinstance(settings, OwnSettings):
         return
     name = settings.network
     wrong = source_fault(name, settings.version)

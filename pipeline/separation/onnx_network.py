@@ -5,6 +5,7 @@ import json
 import shlex
 import warnings
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime  # type: ignore[import-untyped]
@@ -18,6 +19,12 @@ from pipeline.separation.separator import Separator
 
 ONNX = "model.onnx"
 """The file's name in a folder that is given away."""
+
+
+class NotExportedError(UserError):
+    """A network has operations that ONNX, or what writes it, has not."""
+
+
 INPUT, OUTPUT = "mixture", "estimates"
 
 
@@ -26,14 +33,14 @@ def write_onnx(separator: Separator, path: Path, fingerprint: str) -> None:
 
     Both are log magnitudes, or samples in place of (bins, frames); batch and frames are free, as far as
     `valid_frames` has it. What else is needed to use it is in the file's metadata; fingerprint: of
-    the weights. Raises UserError for a network with operations that ONNX has not.
+    the weights. Raises NotExportedError.
     """
     network = separator.network
-    if not isinstance(network, torch.nn.Module):
+    if not isinstance(network, torch.nn.Module) or not isinstance(network.settings, dict):
         raise TypeError("only a torch network can be exported")
     context, frames = network.context, network.valid_frames(1)
     signal, padded = separator.signal, frames + 2 * context
-    waveform = network.representation.waveform
+    waveform, kind = network.representation.waveform, network.settings["network"]
     shape = (signal.samples(padded),) if waveform else (signal.bins, padded)
     axis, what = (1, "samples") if waveform else (2, "frames")
     mixture = torch.zeros(1, *shape)
@@ -41,6 +48,7 @@ def write_onnx(separator: Separator, path: Path, fingerprint: str) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         # The newer exporter (dynamo=True) cannot follow sizes that halve at every level.
         warnings.simplefilter("ignore")
+        torch.onnx.register_custom_op_symbolic("aten::expm1", _expm1, 9)
         try:
             torch.onnx.export(
                 network, (mixture,), str(path), dynamo=False,
@@ -52,8 +60,9 @@ def write_onnx(separator: Separator, path: Path, fingerprint: str) -> None:
             )  # fmt: skip
         except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
             path.unlink(missing_ok=True)
-            raise UserError(
-                f"{separator.name}: cannot be written as ONNX: {in_one_line(error)}"
+            raise NotExportedError(
+                f"{separator.name}: has no {ONNX}, for the network {kind} cannot be written so"
+                f" ({in_one_line(error)[:80]}); it works with torch alone"
             ) from None
     written = onnx.load(str(path))
     metadata = {
@@ -68,6 +77,11 @@ def write_onnx(separator: Separator, path: Path, fingerprint: str) -> None:
     onnx.helper.set_model_props(written, metadata)
     onnx.checker.check_model(written)
     onnx.save(written, str(path))
+
+
+def _expm1(graph: Any, x: Any) -> Any:
+    """exp(x) - 1, of which ONNX has no operation of its own."""
+    return graph.op("Sub", graph.op("Exp", x), graph.op("Constant", value_t=torch.tensor(1.0)))
 
 
 class OnnxNetwork:

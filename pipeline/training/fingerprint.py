@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline import files, rooms
-from pipeline.network_settings import Own
+from pipeline.network_settings import OwnSettings
 from pipeline.networks.own import digest
 from pipeline.params import Params
 
@@ -48,5 +48,6 @@ def fingerprints(params: Params, name: str, split: pd.DataFrame, features: Path)
 
 def own_sources(params: Params, name: str) -> dict[str, str]:
     """Digests of the sources of the user's own networks that model `name` has, by their names."""
-    used = [params.separator, params.critic] if params.models[name].critics else [params.separator]
-    return {one.network: digest(one.network) for one in used if isinstance(one, Own)}
+    critic = params.critic_of(name) if params.models[name].critics else None
+    used = (params.separator_of(name), critic)
+    return {one.network: digest(one.network) for one in used if isinstance(one, OwnSettings)}

@@ -61,7 +61,7 @@ class AdversarialSeparation(lightning.LightningModule):
         frames = network.valid_frames(params.training.excerpt)
         self.critics = nn.ModuleDict(
             {
-                source: build_critic(params.critic.model_dump(), params.signal, frames)
+                source: build_critic(params.critic_of(name).model_dump(), params.signal, frames)
                 for source in model.critics
             }
         )

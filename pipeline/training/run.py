@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline import files
 from pipeline.errors import Stopped, UserError
 from pipeline.features.store import FeatureFile, check_features
-from pipeline.network_settings import Own
+from pipeline.network_settings import OwnSettings
 from pipeline.networks import trial
 from pipeline.networks.builders import build_critic, build_separator
 from pipeline.networks.devices import resolve_device
@@ -105,15 +105,15 @@ def try_own_networks(
     settings = params.separator_of(name).model_dump()
     sources = len(params.sources) * settings.pop("slots")
     build = partial(build_separator, settings, signal, sources)
-    if isinstance(params.separator, Own):
+    if isinstance(params.separator_of(name), OwnSettings):
         longest = longest_track(split, [*model.supervised, Role.UNLABELLED], features)
         trial.try_separator(
             settings["network"], build, signal, sources, frames, longest, device,
             params.training.precision,
         )  # fmt: skip
-    if isinstance(params.critic, Own) and model.critics:
+    if isinstance(params.critic_of(name), OwnSettings) and model.critics:
         frames = cast(SeparatorNetwork, build()).valid_frames(frames)
-        critic = params.critic.model_dump()
+        critic = params.critic_of(name).model_dump()
         penalised = model.penalty in ONE_SIDED
         trial.try_critic(
             critic["network"], partial(build_critic, critic, signal, frames), signal, frames, device,
@@ -329,11 +329,11 @@ def finish(
             folder,
             {
                 "model": name,
-                **params.models[name].model_dump(),
+                **params.models[name].model_dump(exclude={"separator", "critic"}),
                 "seed": seed,
                 "fingerprint": run,
                 "computed_on": computed_on(module.device),
-                "critic": params.critic.model_dump(),
+                "critic": params.critic_of(name).model_dump(),
                 "excerpt": network.valid_frames(params.training.excerpt),
                 "training": params.training.model_dump(),
                 "best": {key: best[key] for key in ("epoch", "steps", "loss")},

@@ -12,6 +12,7 @@ from torch import Tensor
 from pipeline import params
 from pipeline.critique import critic_table, likeness
 from pipeline.critique.groups import Group
+from pipeline.networks.representations import LOG_MAGNITUDES
 from pipeline.separation.separator import Separator
 from pipeline.tracks import Role
 
@@ -59,7 +60,9 @@ def test_leakage_in_decibels() -> None:
     separator = cast(
         Separator,
         SimpleNamespace(
-            predict=predict, sources=("accompaniment", "vocals"), network=SimpleNamespace(context=1)
+            predict=predict,
+            sources=("accompaniment", "vocals"),
+            network=SimpleNamespace(context=1, representation=LOG_MAGNITUDES),
         ),
     )
     found = Group(Role.TEST, "x", torch.rand(40, 5, 9), {}, True)

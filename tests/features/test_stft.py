@@ -11,6 +11,14 @@ from pipeline.params import Signal
 SIGNAL = Signal(sample_rate=8000, fft_size=512, hop_size=256)
 
 
+OTHERS = [
+    Signal(sample_rate=8000, fft_size=512, hop_size=128),
+    Signal(sample_rate=8000, fft_size=512, hop_size=64, window="hamming"),
+    Signal(sample_rate=44_100, fft_size=384, hop_size=128, window="blackman"),
+    Signal(sample_rate=8000, fft_size=512, hop_size=256, window="sine"),
+]
+
+
 def noise(*shape: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(5).standard_normal(shape).astype(np.float32))
 
@@ -24,6 +32,23 @@ def test_equals_librosa() -> None:
     np.testing.assert_allclose(
         log_magnitude(stft(waveform, SIGNAL)).numpy(), np.log1p(np.abs(expected)), atol=1e-4
     )
+
+
+@pytest.mark.parametrize("signal", OTHERS, ids=str)
+def test_other_windows_and_overlaps_equal_librosa_and_reconstruct(signal: Signal) -> None:
+    waveform = noise(40 * 512)
+    size, hop = signal.fft_size, signal.hop_size
+    shape = {"sine": np.sin(np.pi * np.arange(size) / size)}.get(signal.window, signal.window)
+    # reflected by numpy: librosa 0.11 takes another last sample
+    reflected = np.pad(waveform.numpy(), size // 2, mode="reflect")
+    expected = librosa.stft(reflected, n_fft=size, hop_length=hop, window=shape, center=False)
+    spectrum = stft(waveform, signal)
+    np.testing.assert_allclose(spectrum.numpy(), expected, atol=2e-4)
+    for samples in (1, hop + 1, size, 8191):
+        waveforms = noise(2, samples)
+        spectrum = stft(waveforms, signal)
+        restored = reconstruct(log_magnitude(spectrum), spectrum, signal)
+        torch.testing.assert_close(restored[:, :samples], waveforms, rtol=0, atol=2e-5)
 
 
 def test_a_sine_is_where_it_belongs() -> None:

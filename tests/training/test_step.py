@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import params
+from pipeline.networks.representations import LOG_MAGNITUDES, Representation
 from pipeline.params import Training
 from pipeline.training.batches import CriticBatch, SeparatorBatch
 from pipeline.training.step import Losses, State, critic_step, separator_step
@@ -22,6 +23,7 @@ class Halves(nn.Module):
     """Each source is a weight times the mixture; both weights begin at a half."""
 
     context, grid = 1, 1
+    representation: Representation = LOG_MAGNITUDES
 
     def __init__(self) -> None:
         super().__init__()
