@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.networks.representations import LOG_MAGNITUDES
 from pipeline.params import Signal
 
 
@@ -13,6 +14,8 @@ def build(signal: Signal, frames: int, width: int = 32) -> nn.Module:
 
 class Means(nn.Module):
     """No normalisation over a batch: the penalty is defined for each excerpt."""
+
+    representation = LOG_MAGNITUDES  # what it sees: log(1 + magnitude); or Waveforms(signal)
 
     def __init__(self, bins: int, frames: int, width: int) -> None:
         super().__init__()

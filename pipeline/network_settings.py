@@ -8,6 +8,7 @@ the user's own is in the folder `networks/` of the checkout, or an entry point o
 import json
 import math
 import re
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -85,11 +86,81 @@ class BandSplitSettings(EverySeparator):
     """Spaced by the mel scale, at least two bins each."""
 
 
-class DCGANSettings(Section):
-    """`critics.dcgan`; the paper's has 32 filters at the top."""
+class EveryCritic(Section):
+    """What all critics take."""
+
+    filters: Annotated[int, Field(gt=0, le=256)]
+    """Of the first convolution."""
+
+    @property
+    def samples(self) -> int:
+        """Samples that an excerpt must have, of those that all windows cover (`Signal.covered`)."""
+        return 0
+
+
+class DCGANSettings(EveryCritic):
+    """`critics.dcgan`; the paper's has 32 filters."""
 
     network: Literal["dcgan"]
-    filters: Annotated[int, Field(gt=0, le=256)]
+
+
+FEWEST_FRAMES = 8
+"""Of an excerpt in each resolution: they are halved at least once."""
+SHORTEST_WINDOW = 16
+
+
+class MultiResolutionSettings(EveryCritic):
+    """`critics.multi_resolution`; the published one has 32 filters and three resolutions."""
+
+    network: Literal["multi_resolution"]
+    resolutions: Annotated[
+        list[
+            Annotated[
+                list[Annotated[int, Field(gt=0, le=2**15)]], Field(min_length=2, max_length=2)
+            ]
+        ],
+        Field(min_length=1, max_length=16),
+    ]
+    """[window, hop] of each, in samples."""
+
+    @property
+    def samples(self) -> int:
+        return samples_for(self.resolutions)
+
+    @model_validator(mode="after")
+    def _of_sizes(self) -> Self:
+        for number, (window, hop) in enumerate(self.resolutions):
+            found = f"found [{window}, {hop}]"
+            if window < SHORTEST_WINDOW:
+                raise ValueError(
+                    f"resolutions: expected windows of {SHORTEST_WINDOW} samples or more, {found}"
+                )
+            if hop > window:
+                raise ValueError(
+                    f"resolutions: expected hops up to their windows, else samples between two are not"
+                    f" heard, {found}"
+                )
+            if [window, hop] in self.resolutions[:number]:
+                raise ValueError(f"resolutions: [{window}, {hop}] is there twice")
+        return self
+
+
+def samples_for(resolutions: Sequence[Sequence[int]]) -> int:
+    """Samples in which each resolution has FEWEST_FRAMES."""
+    return max(window + (FEWEST_FRAMES - 1) * hop for window, hop in resolutions)
+
+
+SHORTEST_WAVEFORM = 64
+
+
+class WaveformSettings(EveryCritic):
+    """`critics.waveform`; the published one has 64 filters."""
+
+    network: Literal["waveform"]
+
+    @property
+    def samples(self) -> int:
+        return SHORTEST_WAVEFORM
 
 
 def is_own(network: object) -> bool:
@@ -162,6 +233,15 @@ class OwnSeparatorSettings(EverySeparator, OwnSettings):
     """A user's own separator."""
 
     network: Annotated[str, AfterValidator(_own_name)]
+
+
+class OwnCriticSettings(OwnSettings):
+    """A user's own critic."""
+
+    @property
+    def samples(self) -> int:
+        """As `EveryCritic`; of this one `build` says it."""
+        return 0
 
 
 def source_fault(network: str, version: str | None) -> str | None:
@@ -240,7 +320,10 @@ SeparatorSettings = Annotated[
     _known("unet", "wave_unet", "band_split"),
 ]
 CriticSettings = Annotated[
-    Annotated[DCGANSettings, Tag(f"{CASE}dcgan")] | Annotated[OwnSettings, Tag(f"{CASE}own")],
+    Annotated[DCGANSettings, Tag(f"{CASE}dcgan")]
+    | Annotated[MultiResolutionSettings, Tag(f"{CASE}multi_resolution")]
+    | Annotated[WaveformSettings, Tag(f"{CASE}waveform")]
+    | Annotated[OwnCriticSettings, Tag(f"{CASE}own")],
     _class_of("dcgan"),
-    _known("dcgan"),
+    _known("dcgan", "multi_resolution", "waveform"),
 ]

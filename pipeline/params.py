@@ -165,6 +165,10 @@ class Signal(Section):
         """Samples that the windows of `frames` frames cover."""
         return (frames - 1) * self.hop_size + self.fft_size
 
+    def covered(self, frames: int) -> int:
+        """Of these samples those in the middle that all the windows over them cover."""
+        return max(frames + 1 - 2 * self.reach, 0) * self.hop_size
+
     @model_validator(mode="after")
     def _overlap(self) -> Self:
         if self.fft_size % self.hop_size or self.overlap < 2:
@@ -246,6 +250,8 @@ class Params(Section):
         _distinct("models", self.models)
         for name, model in self.models.items():
             self._check_model(name, model)
+            if model.critics:
+                self._check_critic(name)
         for name, dataset in self.datasets.items():
             self._check_dataset(name, dataset)
         for one, other in combinations(self.datasets, 2):
@@ -293,6 +299,15 @@ class Params(Section):
                     f"models.{name}.{key}: expected names from sources {self.sources},"
                     f" found {unknown[0]!r}"
                 )
+
+    def _check_critic(self, model: str) -> None:
+        critic, frames = self.critic_of(model), self.training.excerpt
+        heard = self.signal.covered(frames)
+        if heard < critic.samples:
+            raise ValueError(
+                f"critic: models.{model}: {critic.network} needs excerpts of {critic.samples} samples;"
+                f" training.excerpt: {frames} has {heard}; raise it, or lower what the critic needs"
+            )
 
     def _check_dataset(self, name: str, dataset: Dataset) -> None:
         key = f"datasets.{name}"

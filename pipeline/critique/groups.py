@@ -10,6 +10,8 @@ from torch import Tensor
 
 from pipeline.critique.critic_table import EXCERPTS
 from pipeline.features.store import FeatureFile
+from pipeline.networks import sight
+from pipeline.networks.representations import LOG_MAGNITUDES, Representation
 from pipeline.params import Params
 from pipeline.separation.separator import Separator
 from pipeline.tracks import MIXTURE, Role
@@ -41,9 +43,11 @@ class Group:
     mixtures: Tensor
     """With the separator's context, as it sees them (n, …)."""
     real: Mapping[str, Tensor]
-    """Source to its log magnitudes (m, bins, frames)."""
+    """Source to its log magnitudes (m, bins, frames), or samples (m, samples), as asked for."""
     paired: bool
     """Whether an excerpt's sources are those of the mixture with its number."""
+    phases: Tensor | None = None
+    """Of the mixtures, without context, where samples are asked for and log magnitudes estimated."""
 
 
 def group(
@@ -54,18 +58,20 @@ def group(
     sources: Sequence[str],
     separator: Separator,
     of: tuple[str, int],
+    seen: Representation = LOG_MAGNITUDES,
 ) -> Group:
     """The tracks that have the role: EXCERPTS excerpts at most, evenly spaced.
 
     tracks: of the split; dataset: what the group is called; of: the model and seed whose minutes of
-    unlabelled recordings are meant. Raises UserError when there are none, or features are damaged.
+    unlabelled recordings are meant; seen: as what sources are asked for (`networks.sight`). Raises
+    UserError when there are none, or features are damaged.
     """
     used = tracks.loc[tracks["role"] == role, "dataset"].unique()
     files = (FeatureFile.open(asked.features / f"{one}.h5") for one in used)
     everything = [MIXTURE, *sources]
     paired = all(set(everything) <= set(one.kinds) for one in files)
     part = random_part(asked.params, *of, "unlabelled_minutes")
-    network = separator.network
+    network, given = separator.network, separator.network.representation
     length = network.valid_frames(asked.params.training.excerpt)
 
     def cut(kinds: Sequence[str], number: int = 0) -> Tensor:
@@ -73,7 +79,7 @@ def group(
         pool = load_pool(
             tracks, [role], asked.features, kinds, length, network.context, torch.device("cpu"),
             "disk", part if role == Role.UNLABELLED else None,
-            network.representation.waveform and mixture,
+            (sight.drawn(given, seen) if mixture else seen).waveform,
         )  # fmt: skip
         return pool.gather(spread(pool.tiles()[0]), number, context=mixture)
 
@@ -81,7 +87,9 @@ def group(
         kind: cut(everything, number) if paired else cut([kind])
         for number, kind in enumerate(everything)
     }
-    return Group(role, dataset, found.pop(MIXTURE), found, paired)
+    mixtures, phases = sight.of_mixtures(found.pop(MIXTURE), network.context, given, seen)
+    real = {source: sight.of_real(one, seen) for source, one in found.items()}
+    return Group(role, dataset, mixtures, real, paired, phases)
 
 
 def spread(places: Tensor) -> Tensor:
@@ -91,14 +99,20 @@ def spread(places: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def estimates_of(separator: Separator, mixtures: Tensor) -> Tensor:
-    """Log magnitudes (n, sources, bins, frames) of the estimates, as training shows them to critics.
+def estimates_of(
+    separator: Separator, found: Group, seen: Representation = LOG_MAGNITUDES
+) -> Tensor:
+    """Estimates (n, sources, …) of a group's mixtures, as training shows them to critics.
 
-    mixtures: with context.
+    seen: log magnitudes (bins, frames), or samples, for which the group was asked too.
     """
-    given = separator.network.representation
-    parts = mixtures.split(TOGETHER)
-    return torch.cat([given.log_magnitudes(separator.predict(part)).clone() for part in parts])
+    given, estimates = separator.network.representation, []
+    for start in range(0, len(found.mixtures), TOGETHER):
+        part = slice(start, start + TOGETHER)
+        phases = None if found.phases is None else found.phases[part]
+        outputs = separator.predict(found.mixtures[part])
+        estimates.append(sight.of_estimates(outputs, phases, given, seen).clone())
+    return torch.cat(estimates)
 
 
 def heard(separator: Separator, mixtures: Tensor) -> Tensor:

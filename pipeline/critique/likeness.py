@@ -57,7 +57,7 @@ def _of_model(task: tuple[str, int], asked: Asked) -> list[tuple[object, ...]]:
         if sung.empty:
             continue
         found = ask(tracks=sung)
-        estimates = estimates_of(separator, found.mixtures)
+        estimates = estimates_of(separator, found)
         mixtures = embedding(heard(separator, found.mixtures), separator.signal)
         for number, source in enumerate(sources):
             real = embedding(found.real[source], separator.signal)
@@ -99,7 +99,7 @@ def frechet(first: Vectors, second: Vectors) -> float:
 
 def leakage(found: Group, separator: Separator) -> float:
     """10 log10 of the energy estimated as vocals over the mixture's, of all excerpts together."""
-    estimates = estimates_of(separator, found.mixtures)[:, separator.sources.index(VOCALS)]
+    estimates = estimates_of(separator, found)[:, separator.sources.index(VOCALS)]
     leaked, whole = (
         float(torch.expm1(one.double()).square().sum())
         for one in (estimates, heard(separator, found.mixtures))

@@ -16,8 +16,10 @@ from torch import Tensor
 
 from pipeline.critique.critic_table import ALL, COLUMNS
 from pipeline.critique.groups import TOGETHER, Asked, Group, estimates_of, group
+from pipeline.networks import sight
 from pipeline.networks.gradients import correlation, input_gradient
 from pipeline.networks.interfaces import CriticNetwork
+from pipeline.networks.representations import Representation
 from pipeline.parallel.mapping import parallel_map
 from pipeline.params import of_seed
 from pipeline.separation.model_folder import load_critics
@@ -30,9 +32,9 @@ def opinions(asked: Asked) -> pd.DataFrame:
 
     The groups are the unlabelled recordings that this model with this seed learned from, and the
     tracks of each test set that have vocals. distance: as the critic scores, its unit is its own;
-    correlation: of gradient and (real - estimate) in log magnitudes, over all that the critic sees of an
-    excerpt, the mean over excerpts; NaN where recordings are not paired. Raises UserError when a model
-    or features are missing or damaged.
+    correlation: of gradient and (real - estimate), log magnitudes or samples, over all that the critic
+    sees of an excerpt, the mean over excerpts; NaN where recordings are not paired. Raises UserError when
+    a model or features are missing or damaged.
     """
     models = {name: one for name, one in asked.params.models.items() if one.critics}
     tasks = [(name, seed) for name in models for seed in asked.params.seeds]
@@ -46,9 +48,10 @@ def _of_model(task: tuple[str, int], asked: Asked) -> list[tuple[object, ...]]:
     judged = dict.fromkeys([name, asked.counterparts.get(name, name)])
     separators = {one: Separator.load(of_seed(asked.models / one, seed)) for one in judged}
     rows: list[tuple[object, ...]] = []
-    for found in _groups(asked, name, seed, separators[name]):
+    seen = sight.seen_by(critics.values())
+    for found in _groups(asked, name, seed, separators[name], seen):
         for whose, separator in separators.items():
-            estimates = estimates_of(separator, found.mixtures)
+            estimates = estimates_of(separator, found, seen)
             for source, critic in critics.items():
                 fake = estimates[:, separator.sources.index(source)]
                 distance, correlation = opinion(critic, found.real[source], fake, found.paired)
@@ -57,18 +60,20 @@ def _of_model(task: tuple[str, int], asked: Asked) -> list[tuple[object, ...]]:
     return sorted(rows, key=lambda row: list(critics).index(str(row[2])))
 
 
-def _groups(asked: Asked, name: str, seed: int, separator: Separator) -> Iterator[Group]:
-    sources, split = asked.params.models[name].critics, asked.split
-    yield group(asked, Role.UNLABELLED, split, ALL, sources, separator, (name, seed))
+def _groups(
+    asked: Asked, name: str, seed: int, separator: Separator, seen: Representation
+) -> Iterator[Group]:
+    sources, split, of = asked.params.models[name].critics, asked.split, (name, seed)
+    yield group(asked, Role.UNLABELLED, split, ALL, sources, separator, of, seen)
     heard = split[split["has_vocals"] & (split["role"] == Role.TEST)]
     for dataset, tracks in heard.groupby("dataset", sort=False):
-        yield group(asked, Role.TEST, tracks, str(dataset), sources, separator, (name, seed))
+        yield group(asked, Role.TEST, tracks, str(dataset), sources, separator, of, seen)
 
 
 def opinion(
     critic: CriticNetwork, real: Tensor, estimates: Tensor, paired: bool
 ) -> tuple[float, float]:
-    """(distance, correlation) of log magnitudes (m, bins, frames) and (n, bins, frames).
+    """(distance, correlation) of real (m, …) and estimated excerpts (n, …), as the critic sees them.
 
     paired: whether excerpt k of both is of the same recording; without that the correlation is NaN.
     """

@@ -42,7 +42,7 @@ def build_critic(settings: Mapping[str, Any], signal: Signal, frames: int) -> nn
     """
     if is_own(settings.get("network")):
         network = _build_own(settings, signal=signal, frames=frames)
-        trial.check_critic(network, str(settings["network"]), frames)
+        trial.check_critic(network, str(settings["network"]), signal, frames)
         return network
     return _build("critics", settings, signal=signal, frames=frames)
 

@@ -1,12 +1,14 @@
 """What a critic asks of its input: the gradient of its scores (paper, eq. 3 and Figure 3)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from pipeline.networks.interfaces import CriticNetwork, OwnInputGradient
 
 
-def input_gradient(critic: CriticNetwork, seen: Tensor) -> Tensor:
+def input_gradient(critic: CriticNetwork | Callable[[Tensor], Tensor], seen: Tensor) -> Tensor:
     """The gradient of a critic's scores at `seen` (n, ...), of the same shape.
 
     It is a function of the critic's weights, with a gradient of its own where gradients are on: the
@@ -15,8 +17,9 @@ def input_gradient(critic: CriticNetwork, seen: Tensor) -> Tensor:
     if isinstance(critic, OwnInputGradient):
         return critic.input_gradient(seen)
     differentiable = torch.is_grad_enabled()
-    with torch.enable_grad():
-        at = seen.detach().requires_grad_()
+    # validation is in inference mode, whose tensors have no gradient
+    with torch.inference_mode(False), torch.enable_grad():
+        at = seen.detach().clone().requires_grad_()
         scores = critic(at)
         (gradient,) = torch.autograd.grad(
             scores.sum(), at, create_graph=differentiable, materialize_grads=True

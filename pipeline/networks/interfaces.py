@@ -39,13 +39,17 @@ class SeparatorNetwork(Protocol):
 
 
 class CriticNetwork(Protocol):
-    """A critic of one source: D in the paper. It is a `torch.nn.Module` too."""
+    """A critic of one source: D in the paper. It is a `torch.nn.Module` too.
+
+    It sees log magnitudes, or what its attribute `representation` says (`sight.seen_by`): of waveforms
+    it is given the samples of its excerpt that all their windows cover (`Waveforms.covered`).
+    """
 
     frames: int
     """Frames that it looks at."""
 
     def view(self, excerpts: Tensor) -> Tensor:
-        """What it sees of log magnitudes (n, bins, >= frames): (n, ...), differentiably."""
+        """What it sees of log magnitudes (n, bins, >= frames) or samples: (n, ...), differentiably."""
         ...
 
     def __call__(self, seen: Tensor, /) -> Tensor:

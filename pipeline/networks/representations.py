@@ -1,7 +1,7 @@
 """What a separator sees of a mixture and gives of its sources, and the ways between both kinds.
 
-Whatever it is, critics, additivity and tables of masks need log magnitudes of the estimates: they are
-computed from them, differentiably.
+Whatever it is, additivity and tables of masks need log magnitudes of the estimates, and critics these
+or waveforms: they are computed from them, differentiably.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pipeline.features.stft import log_magnitude, stft_of_padded
+from pipeline.features.stft import log_magnitude, reconstruct, stft_of_padded
 from pipeline.params import Signal
 
 
@@ -60,7 +60,7 @@ class LogMagnitudes:
         return torch.expm1(excerpts).mul_(gains).log1p_()
 
     def inside(self, excerpts: Tensor, context: int) -> Tensor:
-        return excerpts[..., context : excerpts.shape[-1] - context]
+        return _inner(excerpts, context)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,27 @@ class Waveforms:
     waveform = True
 
     def log_magnitudes(self, excerpts: Tensor) -> Tensor:
-        return log_magnitude(stft_of_padded(excerpts, self.signal))
+        return log_magnitude(self.spectra(excerpts))
+
+    def spectra(self, excerpts: Tensor) -> Tensor:
+        """Complex (…, bins, frames)."""
+        return stft_of_padded(excerpts, self.signal)
+
+    def covered(self, excerpts: Tensor) -> Tensor:
+        """Of excerpts the samples (…, signal.covered(frames)) that all the windows over them cover."""
+        return _inner(excerpts, self.signal.fft_size // 2 + self._half_covered)
+
+    def reconstructed(self, log_magnitudes: Tensor, phases: Tensor) -> Tensor:
+        """The same samples of estimates (…, bins, frames) with the phase of complex spectra.
+
+        What `covered` leaves out of an estimate would be known from a part of its windows alone.
+        """
+        return _inner(reconstruct(log_magnitudes, phases, self.signal), self._half_covered)
+
+    @property
+    def _half_covered(self) -> int:
+        """Samples between the first frame's centre and the first one that all windows cover."""
+        return (self.signal.reach - 1) * self.signal.hop_size
 
     def linear(self, excerpts: Tensor) -> Tensor:
         return excerpts
@@ -83,8 +103,11 @@ class Waveforms:
         return excerpts * gains.view(-1, *[1] * (excerpts.dim() - 1))
 
     def inside(self, excerpts: Tensor, context: int) -> Tensor:
-        cut = context * self.signal.hop_size
-        return excerpts[..., cut : excerpts.shape[-1] - cut]
+        return _inner(excerpts, context * self.signal.hop_size)
+
+
+def _inner(excerpts: Tensor, cut: int) -> Tensor:
+    return excerpts[..., cut : excerpts.shape[-1] - cut]
 
 
 LOG_MAGNITUDES = LogMagnitudes()

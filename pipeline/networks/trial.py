@@ -18,6 +18,7 @@ from pipeline.networks.gradients import input_gradient
 from pipeline.networks.interfaces import CriticNetwork, OwnInputGradient, SeparatorNetwork
 from pipeline.networks.own import faults_named
 from pipeline.networks.representations import LogMagnitudes, Waveforms
+from pipeline.networks.sight import seen_by
 from pipeline.params import Signal
 
 LONGEST = 10_000
@@ -34,11 +35,7 @@ LOUD = 4.0
 def check_separator(network: nn.Module, name: str, signal: Signal) -> None:
     """Raise UserError unless a network has the attributes of a `SeparatorNetwork`."""
     with faults_named(name, "attributes"):
-        seen = getattr(network, "representation", None)
-        if not isinstance(seen, LogMagnitudes | Waveforms):
-            _expected(name, "representation", "LOG_MAGNITUDES or Waveforms(signal)", seen)
-        if isinstance(seen, Waveforms) and seen.signal != signal:
-            _expected(name, "representation", "Waveforms of the given signal", seen.signal)
+        _check_representation(name, signal, getattr(network, "representation", None))
         _check_number(network, name, "context", 0, LONGEST)
         _check_number(network, name, "grid", 1, LONGEST)
         _check_callable(network, name, "valid_frames")
@@ -52,9 +49,10 @@ def check_separator(network: nn.Module, name: str, signal: Signal) -> None:
                 )
 
 
-def check_critic(network: nn.Module, name: str, frames: int) -> None:
+def check_critic(network: nn.Module, name: str, signal: Signal, frames: int) -> None:
     """Raise UserError unless a network has the attributes of a `CriticNetwork`."""
     with faults_named(name, "attributes"):
+        _check_representation(name, signal, seen_by([network]))
         _check_number(network, name, "frames", 1, frames)
         _check_callable(network, name, "view")
 
@@ -116,6 +114,8 @@ def try_critic(
     network = build().to(device)
     critic = cast(CriticNetwork, network)
     excerpts = torch.rand(EXCERPTS, signal.bins, frames).to(device)
+    if seen_by([network]).waveform:
+        excerpts = 0.1 * torch.randn(EXCERPTS, signal.covered(frames)).to(device)
     excerpts[1:] = 0
     excerpts.requires_grad_()
     with faults_named(name, f"view of excerpts {_shape(excerpts)}"):
@@ -340,6 +340,13 @@ def _check_same_after_loading(name: str, before: Tensor, after: Tensor) -> None:
             f"{name}: expected the same from the same weights once they were saved and loaded, found"
             " another result; register what it was made with (nn.Parameter, register_buffer)"
         )
+
+
+def _check_representation(name: str, signal: Signal, seen: object) -> None:
+    if not isinstance(seen, LogMagnitudes | Waveforms):
+        _expected(name, "representation", "LOG_MAGNITUDES or Waveforms(signal)", seen)
+    if isinstance(seen, Waveforms) and seen.signal != signal:
+        _expected(name, "representation", "Waveforms of the given signal", seen.signal)
 
 
 def _check_number(network: nn.Module, name: str, key: str, low: int, high: int) -> None:

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.features.stft import stft
 from pipeline.features.store import FeatureFile
+from pipeline.networks import sight
 from pipeline.networks.gradients import input_gradient
 from pipeline.networks.interfaces import CriticNetwork
+from pipeline.networks.representations import Waveforms
 from pipeline.params import Signal
 from pipeline.report import pictures
 from pipeline.report.excerpts import Choice, loudest
@@ -63,12 +66,20 @@ def wishes(run: Run, choices: Sequence[Choice], page: Path) -> list[Wish]:
                 torch.from_numpy(frames.T.copy())
                 for frames in store.spectrogram(row, [MIXTURE, source])
             )
-            if separator.network.representation.waveform:
-                mixture = torch.from_numpy(mixture_of(store.waveforms(row)))
-            first = loudest_frames(reference, critic.frames)
-            estimates = estimate_patch(separator, mixture, first, critic.frames)
-            estimate = estimates[separator.sources.index(source)]
-            found.append(_draw(model, source, choice, critic, estimate, reference, first,
+            waveform = torch.from_numpy(mixture_of(store.waveforms(row)))
+            given = separator.network.representation
+            if given.waveform:
+                mixture = waveform
+            first, frames = loudest_frames(reference, critic.frames), critic.frames
+            number = separator.sources.index(source)
+            outputs = output_patch(separator, mixture, first, frames)[number]
+            estimate = given.log_magnitudes(outputs)[:, :frames]
+            # the phase that the estimate has: the mixture's, or its own
+            spectrum = stretch(stft(waveform, store.signal), first, frames)
+            if isinstance(given, Waveforms):
+                spectrum = given.spectra(outputs)[:, :frames]
+            gradient = critic_gradient(critic, estimate[None], spectrum[None])
+            found.append(_draw(model, source, choice, critic, estimate, gradient, reference, first,
                                store.signal, page))  # fmt: skip
     return found
 
@@ -78,15 +89,23 @@ def loudest_frames(log_magnitudes: Tensor, frames: int) -> int:
     return loudest(torch.expm1(log_magnitudes.double()).square().sum(dim=0).numpy(), frames)
 
 
+def stretch(spectrum: Tensor, first: int, frames: int) -> Tensor:
+    """So many frames of a track (bins, all frames) from frame `first` on, silence beyond its end."""
+    found = spectrum[:, first : first + frames]
+    return functional.pad(found, (0, frames - found.shape[1]))
+
+
 def _draw(
-    model: str, source: str, choice: Choice, critic: CriticNetwork, estimate: Tensor, reference: Tensor,
-    first: int, signal: Signal, page: Path,
+    model: str, source: str, choice: Choice, critic: CriticNetwork, estimate: Tensor, asked: Tensor,
+    reference: Tensor, first: int, signal: Signal, page: Path,
 ) -> Wish:  # fmt: skip
-    stretch = reference[:, first : first + critic.frames]
-    stretch = functional.pad(stretch, (0, critic.frames - stretch.shape[1]))
-    gradient = critic_gradient(critic, estimate[None])[0, 0].numpy().astype(np.float64)
-    estimated, real = (
-        critic.view(one[None])[0, 0].numpy().astype(np.float64) for one in (estimate, stretch)
+    gradient, estimated, real = (
+        one[0, 0].numpy().astype(np.float64)
+        for one in (
+            asked,
+            _shown(critic, estimate[None]),
+            _shown(critic, stretch(reference, first, critic.frames)[None]),
+        )
     )
     hertz = signal.sample_rate / signal.fft_size
     rows = min(int(HIGHEST / hertz), len(gradient))
@@ -113,24 +132,49 @@ def _draw(
     return Wish(model, source, choice, panels, limit, _correlation(gradient, real - estimated))
 
 
-def critic_gradient(critic: CriticNetwork, estimate: Tensor) -> Tensor:
-    """The gradient of a critic's output D with respect to what it sees of estimates (Figure 3b).
+def critic_gradient(
+    critic: CriticNetwork, estimate: Tensor, spectrum: Tensor | None = None
+) -> Tensor:
+    """The gradient of a critic's output D with respect to estimates' log magnitudes (Figure 3b).
 
-    estimate: log magnitudes (n, bins, frames), at least `critic.frames` frames. Returns what
-    `critic.view` cuts, for the paper's (n, 1, bins, frames): positive where more energy would raise
-    the score, negative where less would.
+    estimate: log magnitudes (n, bins, frames), at least `critic.frames` frames; spectrum: complex, of
+    the same shape, with the phase of their waveforms, for a critic that sees these: the gradient is then
+    that of D at the waveforms which the log magnitudes make. Returns what `_shown` cuts of it (n, 1,
+    bins, frames): positive where more energy would raise the score, negative where less would.
     """
+    seen = sight.seen_by([critic])
     with torch.no_grad():
-        return input_gradient(critic, critic.view(estimate))
+        if not isinstance(seen, Waveforms):
+            return input_gradient(critic, critic.view(estimate))
+        assert spectrum is not None
+        phases = spectrum
+
+        def score(log_magnitudes: Tensor) -> Tensor:
+            return critic(critic.view(seen.reconstructed(log_magnitudes, phases)))
+
+        return _shown(critic, input_gradient(score, estimate))
 
 
-@torch.inference_mode()
+def _shown(critic: CriticNetwork, log_magnitudes: Tensor) -> Tensor:
+    """Of (n, bins, frames) what the critic sees; of one that sees waveforms, all but the DC bin."""
+    if sight.seen_by([critic]).waveform:
+        return log_magnitudes[:, None, 1:]
+    return critic.view(log_magnitudes)
+
+
 def estimate_patch(separator: Separator, mixture: Tensor, first: int, frames: int) -> Tensor:
-    """The separator's own output for a stretch, as training shows it to the critics.
+    """Log magnitudes (sources, bins, frames) of `output_patch`."""
+    outputs = output_patch(separator, mixture, first, frames)
+    return separator.network.representation.log_magnitudes(outputs)[..., :frames]
+
+
+@torch.no_grad()
+def output_patch(separator: Separator, mixture: Tensor, first: int, frames: int) -> Tensor:
+    """The separator's own output for a stretch, as training has it.
 
     mixture: of a whole track, log magnitudes (bins, all frames) or samples, as the separator sees it;
-    the stretch is `frames` frames from frame `first` on, silence beyond the track's ends. Returns log
-    magnitudes (sources, bins, frames).
+    the stretch is `frames` frames from frame `first` on, silence beyond the track's ends. Returns
+    (sources, …), of as many frames or more.
     """
     network, signal = separator.network, separator.signal
     begin = first - network.context
@@ -142,8 +186,7 @@ def estimate_patch(separator: Separator, mixture: Tensor, first: int, frames: in
     known = mixture[..., max(begin, 0) : end]
     left = max(-begin, 0)
     padded = functional.pad(known, (left, end - begin - left - known.shape[-1]))
-    estimates = network.representation.log_magnitudes(separator.predict(padded[None])[0])
-    return estimates[..., :frames].clone()
+    return separator.predict(padded[None])[0]
 
 
 SEQUENTIAL, DIVERGING = "magma", "RdBu_r"

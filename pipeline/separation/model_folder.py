@@ -211,10 +211,10 @@ def load_critics(folder: Path) -> dict[str, CriticNetwork]:
         if config.critic is None:
             raise UserError(f"{folder / CONFIG}: critic: expected settings; {_again(path)}")
         _require_source(folder, config, config.critic)
-        network = build_critic(config.critic.model_dump(), config.signal, config.excerpt)
         try:
+            network = build_critic(config.critic.model_dump(), config.signal, config.excerpt)
             _load(network, path, config.sha256)
-        except (OSError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise UserError(
                 f"{path}: critic cannot be read ({in_one_line(error)}); run"
                 f" `dvc repro -f {_stage(folder)}`"

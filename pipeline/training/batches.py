@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.networks import sight
 from pipeline.networks.representations import LOG_MAGNITUDES, Representation
 from pipeline.training.mixing import HeardMixtures, Mixer
 from pipeline.training.pools import Pool, generator
@@ -24,9 +25,12 @@ class CriticBatch(NamedTuple):
     mixtures: Tensor
     """Unlabelled, with context, as the separator sees them (n, …)."""
     real: Mapping[str, Tensor]
-    """Source to log magnitudes of recordings of it (n, bins, frames), unpaired with the mixtures."""
+    """Source to recordings of it as critics see them, log magnitudes (n, bins, frames) or samples
+    (n, samples), unpaired with the mixtures."""
     epsilon: Mapping[str, Tensor]
     """Source to where the penalty's interpolates lie (n,)."""
+    phases: Tensor | None = None
+    """Of the mixtures, without context, where critics need them (`networks.sight`)."""
 
 
 class SeparatorBatch(NamedTuple):
@@ -46,6 +50,8 @@ class SeparatorBatch(NamedTuple):
     pairs: tuple[Tensor, Tensor] | None = None
     """For mixture invariant training: sums of two unlabelled mixtures with context (n, …), and the
     two (n, 2, …)."""
+    phases: Tensor | None = None
+    """Of the unlabelled mixtures, without context, where critics need them (`networks.sight`)."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,9 @@ class Batches:
     supervised: Pool
     """Kinds: the mixture, then every source."""
     mixtures: Pool | None = None
-    """Unlabelled mixtures; None for a purely supervised model."""
+    """Unlabelled mixtures, as `sight.drawn` says; None for a purely supervised model."""
     recordings: Mapping[int, Pool] = field(default_factory=dict)
-    """Log magnitudes of a source alone, for each source that has a critic, by its number."""
+    """A source alone as critics see it, for each source that has a critic, by its number."""
     part: slice = field(default_factory=lambda: slice(None))
     """Which excerpts of every batch are handed out: those of one of several processes."""
     mixer: Mixer | None = None
@@ -70,21 +76,27 @@ class Batches:
     remixes: HeardMixtures | None = None
     sums: HeardMixtures | None = None
     """What draws `spectra`, and `pairs`, of batches that have them."""
+    seen: Representation = LOG_MAGNITUDES
+    """What critics see."""
 
     def for_critics(self, step: int, numbers: Mapping[str, int]) -> CriticBatch:
         """numbers: of the sources that have a critic, by name."""
+        mixtures, phases = self._mixture("critics", step)
         return CriticBatch(
-            self.mixture("critics", step),
+            mixtures,
             {source: self.real(number, step) for source, number in numbers.items()},
             {source: self.epsilon(number, step) for source, number in numbers.items()},
+            phases,
         )
 
     def for_separator(self, step: int) -> SeparatorBatch:
-        unlabelled = self.mixture("separator", step) if self.mixtures is not None else None
+        unlabelled = phases = None
+        if self.mixtures is not None:
+            unlabelled, phases = self._mixture("separator", step)
         drawn = (self.seed, step, self.batch_size, self.part)
         spectra, permutations = self.remixes.shuffled(*drawn) if self.remixes else (None, None)
         pairs = self.sums.summed(*drawn) if self.sums else None
-        return SeparatorBatch(*self.paired(step), unlabelled, spectra, permutations, pairs)
+        return SeparatorBatch(*self.paired(step), unlabelled, spectra, permutations, pairs, phases)
 
     def paired(self, step: int) -> tuple[Tensor, Tensor]:
         """Mixtures with context (n, …) and their sources (n, sources, …)."""
@@ -96,15 +108,23 @@ class Batches:
 
     def mixture(self, stream: str, step: int) -> Tensor:
         """Unlabelled mixtures with context, each at a random level (n, …)."""
+        return self._mixture(stream, step)[0]
+
+    def _mixture(self, stream: str, step: int) -> tuple[Tensor, Tensor | None]:
+        """The same, and their phases."""
         assert self.mixtures is not None
-        return self._unpaired(self.mixtures, f"mixture/{stream}", step, self.representation)
+        kind = sight.drawn(self.representation, self.seen)
+        excerpts = self._unpaired(self.mixtures, f"mixture/{stream}", step, kind, context=True)
+        return sight.of_mixtures(excerpts, self.mixtures.context, self.representation, self.seen)
 
     def real(self, source: int, step: int) -> Tensor:
-        """Real recordings of a source, each at a random level (n, bins, frames).
+        """Real recordings of a source, each at a random level, as critics see them (n, …).
 
         Drawn independently of the mixtures: unpaired is the method's premise.
         """
-        return self._unpaired(self.recordings[source], f"real/{source}", step)
+        pool = self.recordings[source]
+        excerpts = self._unpaired(pool, f"real/{source}", step, self.seen, context=False)
+        return sight.of_real(excerpts, self.seen)
 
     def epsilon(self, source: int, step: int) -> Tensor:
         """Where the penalty's interpolates lie (n,)."""
@@ -112,15 +132,15 @@ class Batches:
         return torch.from_numpy(random.random(self.batch_size, dtype=np.float32)[self.part])
 
     def _unpaired(
-        self, pool: Pool, stream: str, step: int, mixtures: Representation | None = None
+        self, pool: Pool, stream: str, step: int, kind: Representation, context: bool
     ) -> Tensor:
-        """mixtures: as the separator sees them, with context; None: log magnitudes of real sources."""
+        """Excerpts of a pool, each at a random level (n, …); kind: of what the pool holds."""
         random = generator(self.seed, stream, step)
         starts = pool.draw(random, self.batch_size)[self.part]
         gains = torch.from_numpy(random.uniform(*self.gain, self.batch_size).astype(np.float32))
         gains = gains[self.part]
-        excerpts = pool.gather(starts, 0, context=mixtures is not None)
-        return (mixtures or LOG_MAGNITUDES).amplified(excerpts, gains.to(excerpts.device))
+        excerpts = pool.gather(starts, 0, context=context)
+        return kind.amplified(excerpts, gains.to(excerpts.device))
 
 
 @dataclass(frozen=True)
@@ -140,9 +160,10 @@ class BatchesAhead(Batches):
         return batch
 
     def _unpaired(
-        self, pool: Pool, stream: str, step: int, mixtures: Representation | None = None
+        self, pool: Pool, stream: str, step: int, kind: Representation, context: bool
     ) -> Tensor:
-        batch: Tensor = self._take(super()._unpaired, pool, stream, step=step, mixtures=mixtures)
+        draw = super()._unpaired
+        batch: Tensor = self._take(draw, pool, stream, step=step, kind=kind, context=context)
         return batch
 
     def _take(self, draw: Callable[..., Any], *stream: Any, step: int, **options: Any) -> Any:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from pipeline.errors import Stopped, UserError
-from pipeline.networks.builders import build_critic, build_separator
+from pipeline.networks import sight
+from pipeline.networks.builders import build_separator
 from pipeline.networks.gradients import correlation, input_gradient
 from pipeline.networks.interfaces import SeparatorNetwork
 from pipeline.params import Params
@@ -26,7 +27,7 @@ from pipeline.training.batches import Batches
 from pipeline.training.losses import excerpt_losses
 from pipeline.training.pools import Pool
 from pipeline.training.replicas import ALONE, Replica
-from pipeline.training.starts import freeze, normalise, start
+from pipeline.training.starts import freeze, fresh_critic, normalise, start
 from pipeline.training.step import Losses, State, critic_step, separator_step
 
 Curves = dict[str, list[tuple[int, float]]]
@@ -60,10 +61,7 @@ class AdversarialSeparation(lightning.LightningModule):
         network = cast(SeparatorNetwork, self.separator)
         frames = network.valid_frames(params.training.excerpt)
         self.critics = nn.ModuleDict(
-            {
-                source: build_critic(params.critic_of(name).model_dump(), params.signal, frames)
-                for source in model.critics
-            }
+            {source: fresh_critic(params, name, frames) for source in model.critics}
         )
         if model.penalty == "spectral":
             normalise(self.critics)
@@ -243,16 +241,25 @@ class AdversarialSeparation(lightning.LightningModule):
         self.stop_if_asked()
         starts, weights = (one.cpu() for one in batch)
         pool = self.validation
-        given = cast(SeparatorNetwork, self.separator).representation
-        estimates = self.separator(pool.gather(starts, 0, context=True))
-        references = pool.gather_sources(starts)
-        losses = excerpt_losses(estimates, references, given).double()
-        estimates, references = given.log_magnitudes(estimates), given.log_magnitudes(references)
+        given, seen = cast(SeparatorNetwork, self.separator).representation, self.state.seen
+        mixtures, phases = sight.of_mixtures(
+            pool.gather(starts, 0, context=True), pool.context, given, seen
+        )
+        outputs, drawn = self.separator(mixtures), pool.gather_sources(starts)
+        kind = sight.drawn(given, seen)
+        references = kind.log_magnitudes(drawn)
+        labels = drawn if given.waveform else references
+        losses = excerpt_losses(outputs, labels, given).double()
+        estimates = given.log_magnitudes(outputs)
+        fakes, reals = estimates, references
+        if seen.waveform:
+            fakes = sight.of_estimates(outputs, phases, given, seen)
+            reals = sight.of_real(drawn, seen)
         weights = weights.to(losses)
         self.validated += torch.stack([(losses * weights).sum(), weights.sum()])
         for number, (source, critic) in enumerate(self.state.named_critics().items()):
             place = self.params.sources.index(source)
-            fake, real = critic.view(estimates[:, place]), critic.view(references[:, place])
+            fake, real = critic.view(fakes[:, place]), critic.view(reals[:, place])
             distances = (critic(real) - critic(fake))[:, 0].double()
             agreeing = correlation(input_gradient(critic, fake), real - fake)
             known = weights * ~agreeing.isnan()

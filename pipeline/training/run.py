@@ -19,7 +19,7 @@ from pipeline import files
 from pipeline.errors import Stopped, UserError
 from pipeline.features.store import FeatureFile, check_features
 from pipeline.network_settings import OwnSettings
-from pipeline.networks import trial
+from pipeline.networks import sight, trial
 from pipeline.networks.builders import build_critic, build_separator
 from pipeline.networks.devices import resolve_device
 from pipeline.networks.interfaces import SeparatorNetwork
@@ -42,7 +42,7 @@ from pipeline.training.module import AdversarialSeparation
 from pipeline.training.pool_loading import FramesOnDisk, RandomPart, load_pool
 from pipeline.training.progress import Progress
 from pipeline.training.replicas import ALONE, ProcessLost, Replica, ReplicasStrategy, together
-from pipeline.training.starts import as_they_are
+from pipeline.training.starts import as_they_are, fresh_critic
 from pipeline.training.step import ONE_SIDED
 
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {
@@ -212,6 +212,8 @@ def prepare(
     network = cast(SeparatorNetwork, built)
     given = network.representation
     length, context = network.valid_frames(settings.excerpt), network.context
+    critics = [fresh_critic(params, name, length)] if model.critics else []
+    judged = sight.seen_by(critics)
     part = {
         key: random_part(params, name, seed, key)
         for key in ("supervised_minutes", "unlabelled_minutes")
@@ -223,6 +225,7 @@ def prepare(
     unpaired = partial(load, [Role.UNLABELLED], part=part["unlabelled_minutes"])
     view = {"length": length, "context": context}
     seen = {**view, "waveform": given.waveform}
+    unlabelled = {**view, "waveform": sight.drawn(given, judged).waveform}
     everything = (MIXTURE, *params.sources)
     alone = {source: params.sources.index(source) for source in model.solo_sources}
     mixer = None
@@ -256,8 +259,9 @@ def prepare(
     if model.mixit:
         sums = HeardMixtures(params.signal, gain, heard(**view), len(params.sources), given)
     supervised = paired(kinds=everything, **seen)
-    mixtures = unpaired(kinds=[MIXTURE], **seen) if model.as_they_are else None
-    recordings = {alone[one]: unpaired(kinds=[one], **view) for one in model.critics}
+    mixtures = unpaired(kinds=[MIXTURE], **unlabelled) if model.as_they_are else None
+    real = {**view, "waveform": judged.waveform}
+    recordings = {alone[one]: unpaired(kinds=[one], **real) for one in model.critics}
     pools = [supervised, mixtures, *recordings.values()]
     on_disk = any(isinstance(one.frames, FramesOnDisk) for one in pools if one is not None)
     batches = (BatchesAhead if on_disk else Batches)(
@@ -271,11 +275,12 @@ def prepare(
         mixer=mixer,
         remixes=remixes,
         sums=sums,
+        seen=judged,
         part=replica.part(settings.batch_size),
     )
     validation = load_pool(
         validated(split, settings.validation), [Role.VALIDATION], features, everything,
-        length, context, device, features_in, waveform=given.waveform,
+        length, context, device, features_in, waveform=sight.drawn(given, judged).waveform,
     )  # fmt: skip
     excerpts = len(validation.tiles()[0])
     if excerpts < replica.count:

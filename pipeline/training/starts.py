@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 from pipeline.errors import UserError
+from pipeline.networks.builders import build_critic
 from pipeline.params import Params
 from pipeline.separation import model_folder
 
@@ -50,6 +51,20 @@ def freeze(separator: nn.Module, beginnings: list[str], name: str) -> None:
         raise UserError(f"models.{name}.freeze: nothing is left to learn; name less")
 
 
+def fresh_critic(params: Params, name: str, frames: int) -> nn.Module:
+    """A critic of model `name`, for excerpts of so many frames.
+
+    Raises UserError when it cannot look at them.
+    """
+    settings = params.critic_of(name)
+    try:
+        return build_critic(settings.model_dump(), params.signal, frames)
+    except ValueError as error:
+        raise UserError(
+            f"params.yaml: critic: models.{name}: {settings.network}: {error}"
+        ) from None
+
+
 def normalise(critics: nn.Module) -> None:
     """Divide every layer's weights by their largest singular value, wherever they are used.
 
@@ -68,4 +83,5 @@ def as_they_are(critics: nn.Module) -> None:
 
 
 def _layers(critics: nn.Module) -> list[nn.Module]:
-    return [one for one in critics.modules() if isinstance(one, nn.Conv2d | nn.Linear)]
+    kinds = nn.Conv1d | nn.Conv2d | nn.Linear
+    return [one for one in critics.modules() if isinstance(one, kinds)]

@@ -15,8 +15,10 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from pipeline.networks import sight
 from pipeline.networks.gradients import input_gradient
 from pipeline.networks.interfaces import CriticNetwork, SeparatorNetwork
+from pipeline.networks.representations import Representation
 from pipeline.networks.slots import SlottedSeparator
 from pipeline.params import Training
 from pipeline.training.batches import CriticBatch, SeparatorBatch
@@ -71,6 +73,11 @@ class State:
     lengths: dict[str, float] = field(default_factory=dict)
     """Running averages of the gradients' lengths at the separator's output, by loss (alpha: auto)."""
 
+    @property
+    def seen(self) -> Representation:
+        """What the critics see."""
+        return sight.seen_by(self.critics.values())
+
     def named_critics(self) -> dict[str, CriticNetwork]:
         """The critics by source, in the order of the optimisers."""
         return cast(dict[str, CriticNetwork], dict(self.critics.items()))
@@ -88,8 +95,10 @@ def critic_step(
     objectives = []
     network = cast(SeparatorNetwork, state.separator)
     with torch.no_grad():
-        # (n, sources, bins, frames)
-        estimates = network.representation.log_magnitudes(network(batch.mixtures))
+        # (n, sources, …)
+        estimates = sight.of_estimates(
+            network(batch.mixtures), batch.phases, network.representation, state.seen
+        )
     for source, critic in state.named_critics().items():
         fake = critic.view(estimates[:, state.sources.index(source)])  # (n, ...)
         real = critic.view(batch.real[source])
@@ -148,7 +157,11 @@ def separator_losses(
         mixtures = given.log_magnitudes(given.inside(batch.unlabelled, network.context))
         losses["L_add"] = additivity_loss(logs, mixtures, settings.additivity_domain)
         if state.critics:
-            losses["L_u"] = _unsupervised(state, logs, model)
+            seen = state.seen
+            judged = (
+                sight.of_estimates(others, batch.phases, given, seen) if seen.waveform else logs
+            )
+            losses["L_u"] = _unsupervised(state, judged, model)
             weights["L_u"] = (
                 balanced(state, losses, {"L_s": estimates, "L_u": others}, model, agree)
                 if model.alpha == "auto"
@@ -173,7 +186,7 @@ def separator_losses(
 
 
 def _unsupervised(state: State, estimates: Tensor, model: Model) -> Tensor:
-    """L_u of estimates (n, sources, bins, frames); the critics get no gradient."""
+    """L_u of estimates (n, sources, …) as critics see them; these get no gradient."""
     state.critics.requires_grad_(False)
     terms = [
         unsupervised_loss(

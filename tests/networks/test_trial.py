@@ -54,7 +54,13 @@ def test_separators_hold_to_what_they_say(
 
 @pytest.mark.parametrize("penalised", [True, False])
 @pytest.mark.parametrize(
-    "settings", [{"network": "networks/example_critic.py"}, {"network": "dcgan", "filters": 2}]
+    "settings",
+    [
+        {"network": "networks/example_critic.py"},
+        {"network": "dcgan", "filters": 2},
+        {"network": "multi_resolution", "filters": 2, "resolutions": [[64, 32], [32, 16]]},
+        {"network": "waveform", "filters": 2},
+    ],
 )
 def test_critics_hold_to_what_they_say(settings: dict[str, Any], penalised: bool) -> None:
     tried_critic(settings, penalised)
@@ -227,13 +233,13 @@ CRITICS_FAULTS: Sequence[tuple[str, str, str]] = [
     (SCORES, f"{SCORES} - seen.mean()", "expected scores of each excerpt by itself"),
     (SCORES, f"{SCORES}.detach()", "expected a gradient for each parameter, found none"),
     ("self.score = ", "self.unused = nn.Linear(1, 1); self.score = ", "found none for unused.weight"),
-    (SCORES, "raise ValueError('no')", "line 30: forward of .*: ValueError: no"),
+    (SCORES, "raise ValueError('no')", "line 33: forward of .*: ValueError: no"),
     (SCORES, "return self.score(functional.leaky_relu(self.second(x.round() - x.detach() + x), 0.2)"
      ".mean(2)) if False else self.score(self.second(self.first(seen.detach())).mean(2))",
      "expected scores with a gradient at the excerpts, found none"),
     (VIEW, f"{VIEW}.detach()", "expected scores with a gradient at the excerpts, found none"),
     (VIEW, "return 3", "view: expected a tensor of 2 excerpts, found 3"),
-    (VIEW, "raise OSError('no')", "line 25: view of excerpts .*: OSError: no"),
+    (VIEW, "raise OSError('no')", "line 28: view of excerpts .*: OSError: no"),
     ("self.frames = frames", "self.frames = frames + 1", "frames: expected a whole number from 1 to 20"),
     ("def view", "def look", "view: expected a method, found none"),
     ("    def view", "    def input_gradient(self, seen):\n        return seen * 0 + 1\n\n    def view",

@@ -6,33 +6,53 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.networks.representations import LOG_MAGNITUDES, Representation
 from pipeline.params import Signal
 
 SLOPE = 0.2
+SMALLEST = 4
+"""Rows and columns that are left of an excerpt, or a few more."""
+WIDEST = 8
+"""The most filters of a layer, relative to those of the first."""
 
 
 def build(signal: Signal, frames: int, filters: int) -> "DCGANCritic":
-    """The network of this name (`networks.builders`): it looks at as many frames as it can halve."""
-    return DCGANCritic(filters, signal.bins - 1, frames - frames % 16)
+    """The network of this name (`networks.builders`)."""
+    return DCGANCritic(filters, signal.bins - 1, frames)
 
 
 class DCGANCritic(nn.Module):
     """Score excerpts of one source: high for real recordings, low for the separator's estimates.
 
-    No normalisation layers: the gradient penalty is defined per excerpt.
+    Square layers halve both axes until SMALLEST rows or columns are left of the shorter one, and tall
+    layers then the rows: for the paper's 256 bins and 64 frames four and two. It sees as many bins and
+    frames as they can halve, the lowest and the central ones. No normalisation layers: the gradient
+    penalty is defined per excerpt.
     """
 
+    representation: Representation = LOG_MAGNITUDES
+
     def __init__(self, filters: int = 32, bins: int = 256, frames: int = 64) -> None:
+        """bins, frames: of an excerpt. Raises ValueError when they cannot be halved."""
         super().__init__()
         self.settings = {"network": "dcgan", "filters": filters}
-        widths = [1, filters, 2 * filters, 4 * filters, 8 * filters]
+        squares = _halvings(min(bins, frames))
+        if squares < 1:
+            raise ValueError(
+                f"dcgan: expected excerpts of {2 * SMALLEST} bins and frames or more, found {bins} and"
+                f" {frames}"
+            )
+        talls = max(_halvings(bins >> squares), 0)
+        self.bins = bins - bins % 2 ** (squares + talls)
+        self.frames = frames - frames % 2**squares
+        widths = [1, *(filters * min(2**level, WIDEST) for level in range(squares))]
         square = [
             nn.Conv2d(narrow, wide, 4, stride=2, padding=1) for narrow, wide in pairwise(widths)
         ]
-        tall = [nn.Conv2d(widths[-1], widths[-1], (4, 2), stride=(2, 1)) for _ in range(2)]
-        self.bins, self.frames = bins, frames
+        tall = [nn.Conv2d(widths[-1], widths[-1], (4, 2), stride=(2, 1)) for _ in range(talls)]
         self.square, self.tall = nn.ModuleList(square), nn.ModuleList(tall)
-        self.hidden = nn.Linear(widths[-1] * (bins // 64) * (frames // 16), 32)
+        places = (self.bins >> (squares + talls)) * (self.frames >> squares)
+        self.hidden = nn.Linear(widths[-1] * places, 32)
         self.score = nn.Linear(32, 1, bias=False)
         for name, parameter in self.named_parameters():
             if name.endswith("weight"):
@@ -81,12 +101,17 @@ class DCGANCritic(nn.Module):
         return layers[1:]
 
     def view(self, excerpts: Tensor) -> Tensor:
-        """What the critic sees of (n, bins + 1, >= frames): no DC bin, the central frames.
+        """What the critic sees of (n, > bins, >= frames): no DC bin, the central frames.
 
         Returns (n, 1, bins, frames).
         """
         start = (excerpts.shape[-1] - self.frames) // 2
         return excerpts[:, 1 : self.bins + 1, start : start + self.frames].unsqueeze(1)
+
+
+def _halvings(size: int) -> int:
+    """How often a size can be halved until SMALLEST is left of it; -1 of a smaller one."""
+    return (size // SMALLEST).bit_length() - 1
 
 
 def _whole(excerpts: Tensor) -> torch.autocast:
