@@ -15,9 +15,7 @@ def build(signal: Signal, sources: int, width: int = 32) -> nn.Module:
 class Masks(nn.Module):
     """Shares of the mixture's magnitudes."""
 
-    representation = (
-        LOG_MAGNITUDES  # what it sees and gives: log(1 + magnitude); or Waveforms(signal)
-    )
+    representation = LOG_MAGNITUDES  # sees and gives log(1 + magnitude); or Waveforms(signal)
     context = 4  # frames of mixture that it sees before and after those that it estimates
     grid = 1  # it can be shifted by any number of frames
 
