@@ -249,6 +249,7 @@ def read_trained(model: Path, seed: int, params: Params) -> Description:
                 f"{folder / CONFIG}: another model than {name} of params.yaml: its {key} is"
                 f" another; run `dvc repro {_stage(folder)}`"
             )
+    _require_source(folder, found, found.separator)  # here, not in each of the workers
     return found
 
 

@@ -290,7 +290,8 @@ def test_dvc_sees_an_edit_of_the_file_and_trains_again(
         capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    line = done.stderr
     assert f"models/V/seed-1: needs {MINE}: its source here" in line
     assert "`dvc repro train@V` (in experiments/own)" in line
     dvc(here, "repro", "--single-item", "train@V")
