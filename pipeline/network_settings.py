@@ -89,6 +89,7 @@ class BandSplitSettings(EverySeparator):
 class EveryCritic(Section):
     """What all critics take."""
 
+    network: str
     filters: Annotated[int, Field(gt=0, le=256)]
     """Of the first convolution."""
 
@@ -157,6 +158,8 @@ class WaveformSettings(EveryCritic):
     """`critics.waveform`; the published one has 64 filters."""
 
     network: Literal["waveform"]
+    filters: Annotated[int, Field(gt=0, le=128)]
+    """A layer has up to 16 times as many: 50 million weights."""
 
     @property
     def samples(self) -> int:

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from pipeline import params
 from pipeline.datasets.readers import READERS
 from pipeline.errors import UserError
-from pipeline.network_settings import UNetSettings
+from pipeline.network_settings import DCGANSettings, UNetSettings
 
 TOP = Path(__file__).parents[1]
 EMBEDDED = TOP / "params.yaml"
@@ -89,6 +89,7 @@ def test_the_papers_numbers() -> None:
         256,
     )
     assert isinstance(paper.separator, UNetSettings)
+    assert isinstance(paper.critic, DCGANSettings)
     assert (paper.separator.filters, paper.separator.depth, paper.critic.filters) == (16, 4, 32)
     assert paper.separator.output == "magnitude"
     assert paper.training.excerpt == 66
@@ -132,6 +133,17 @@ CASES: list[tuple[str, Any, str]] = [
     ("models.V.critics", [], "models.V: alpha: 0.01 is for critics, and there are none; name them, or"),
     ("separator.network", "x", "separator: network: expected unet or wave_unet or band_split, netw"),
     ("critic.network", "../dcgan", "critic.network: expected networks/<name>.py, a name of letters, digits"),
+    ("critic", {"network": "multi_resolution", "filters": 8, "resolutions": [[256, 512]]},
+     "critic: resolutions: expected hops up to their windows, else samples between two are not heard,"
+     " found [256, 512]"),
+    ("critic", {"network": "multi_resolution", "filters": 8, "resolutions": [[8, 4]]},
+     "critic: resolutions: expected windows of 16 samples or more, found [8, 4]"),
+    ("critic", {"network": "multi_resolution", "filters": 8, "resolutions": [[256, 64]] * 2},
+     "critic: resolutions: [256, 64] is there twice"),
+    ("critic", {"network": "multi_resolution", "filters": 8, "resolutions": [[16384, 256]]},
+     "critic: models.V: multi_resolution needs excerpts of 18176 samples; training.excerpt: 66 has"),
+    ("models.V.critic", {"network": "waveform", "filters": 8, "resolutions": []},
+     "models.V.critic.resolutions: unknown key, found an empty list; remove it or"),
     ("models.a.b", {"critics": [], "alpha": 0.0, "beta": 0.0}, "models.a"),
     ("datasets.MUSDB", {"origin": "local"}, "datasets.MUSDB: expected one of DSD100, MedleyDB,"),
     ("datasets.iKala.origin", "web", "datasets.iKala.origin: expected 'synthetic', 'local', "),

@@ -33,5 +33,5 @@ def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, 
 
 def _shown(value: object) -> str:
     if isinstance(value, list):
-        return " and ".join(map(_shown, value))
+        return " and ".join(str(one) if isinstance(one, list) else _shown(one) for one in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

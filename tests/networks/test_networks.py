@@ -35,13 +35,38 @@ def test_the_critic_is_the_papers() -> None:
     assert critic(torch.rand(3, 1, 256, 64)).shape == (3, 1)
 
 
-@pytest.mark.parametrize("size", [(256, 64), (128, 32)])
+SIZES = {
+    (256, 64): ((256, 64), 4, 2, 4 * 4), (256, 66): ((256, 64), 4, 2, 4 * 4),
+    (128, 32): ((128, 32), 3, 2, 4 * 4), (256, 130): ((256, 128), 5, 1, 4 * 4),
+    (64, 130): ((64, 128), 4, 0, 4 * 8), (288, 43): ((256, 40), 3, 3, 4 * 5),
+    (8, 15): ((8, 14), 1, 0, 4 * 7),
+}  # fmt: skip
+"""Bins and frames of an excerpt: what the critic sees of it, square layers, tall ones, places left."""
+
+
+@pytest.mark.parametrize("excerpt", SIZES)
+def test_the_critics_layers_follow_from_the_excerpt(excerpt: tuple[int, int]) -> None:
+    seen, squares, talls, places = SIZES[excerpt]
+    critic = DCGANCritic(1, *excerpt)
+    assert (critic.bins, critic.frames) == seen
+    assert (len(critic.square), len(critic.tall)) == (squares, talls)
+    assert critic.hidden.weight.shape == (32, min(2 ** (squares - 1), 8) * places)
+    cells = torch.arange(excerpt[0] + 1.0)[:, None] + 1000 * torch.arange(excerpt[1])
+    view = critic.view(cells[None])
+    assert view.shape == (1, 1, *seen)
+    begin = (excerpt[1] - seen[1]) // 2
+    assert view[0, 0, 0, 0] == 1 + 1000 * begin
+    assert view[0, 0, -1, -1] == seen[0] + 1000 * (begin + seen[1] - 1)
+    assert critic(view).shape == (1, 1)
+
+
+@pytest.mark.parametrize("size", [(256, 64), (128, 32), (288, 43), (32, 70)])
 def test_the_critics_gradient_is_autograds(size: tuple[int, int]) -> None:
     """And so is what a loss of it says to every weight, at both corners of the leaky ReLUs."""
     torch.manual_seed(5)
     critic = DCGANCritic(3, *size).double()
     critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    excerpts = torch.randn(4, 1, *size, dtype=torch.float64)
+    excerpts = torch.randn(4, 1, critic.bins, critic.frames, dtype=torch.float64)
     found, expected = critic.input_gradient(excerpts), by_autograd(critic)(excerpts.clone())
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
     target = torch.randn_like(expected)
@@ -53,7 +78,8 @@ def test_the_critics_gradient_is_autograds(size: tuple[int, int]) -> None:
     )
     for mine, other in zip(ours, autograds, strict=True):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-12 * float(other.abs().max()))
-    assert sum(float(one.abs().max()) > 0 for one in autograds) == 8
+    layers = len(critic.square) + len(critic.tall) + 2
+    assert sum(float(one.abs().max()) > 0 for one in autograds) == layers
 
 
 def test_in_bfloat16_scores_and_their_gradients_are_float32_and_near() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -9,7 +10,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.errors import UserError
+from pipeline.features.stft import reconstruct
+from pipeline.networks.builders import build_critic
 from pipeline.networks.critics.dcgan import DCGANCritic
+from pipeline.networks.interfaces import CriticNetwork
 from pipeline.networks.separators.unet import SpectrogramUNet
 from pipeline.params import Signal
 from pipeline.report.critics import critic_gradient, estimate_patch
@@ -70,6 +74,33 @@ def test_it_is_the_slope_of_the_score() -> None:
         up, down = (critic(critic.view(estimate + sign * step)).sum() for sign in (1, -1))
         slope = float((up - down).detach() / 2e-5)
         assert float(gradient[item, 0, row, frame]) == pytest.approx(slope, rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"network": "waveform", "filters": 2},
+     {"network": "multi_resolution", "filters": 2, "resolutions": [[256, 64]]}],
+)  # fmt: skip
+def test_of_a_critic_on_waveforms_it_is_the_slope_by_the_estimates_magnitudes(
+    settings: dict[str, Any],
+) -> None:
+    """As they sound with a phase; the paper's figure for every critic."""
+    torch.manual_seed(4)
+    critic = build_critic(settings, SIGNAL, 20).double()
+    judge = cast(CriticNetwork, critic)
+    estimate = torch.rand(2, 257, 20, dtype=torch.float64)
+    spectrum = torch.randn(2, 257, 20, dtype=torch.complex128)
+    gradient = critic_gradient(judge, estimate, spectrum)
+    assert gradient.shape == (2, 1, 256, 20)
+    for item, row, frame in [(0, 3, 5), (1, 200, 11), (1, 0, 10)]:
+        step = torch.zeros_like(estimate)
+        step[item, row + 1, frame] = 1e-5
+        up, down = (
+            critic(judge.view(reconstruct(estimate + sign * step, spectrum, SIGNAL))).sum()
+            for sign in (1, -1)
+        )
+        slope = float((up - down).detach() / 2e-5)
+        assert float(gradient[item, 0, row, frame]) == pytest.approx(slope, rel=1e-3, abs=1e-9)
 
 
 def test_it_leaves_estimate_and_critic_as_they_were() -> None:

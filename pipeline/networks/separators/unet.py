@@ -14,10 +14,6 @@ RANDOM_PART = 0.1
 """Of the output layer's weights at the start, beside the mixture's share."""
 
 
-SMALLEST_SHARE = 1e-4
-"""Where all outputs are zero, all sources have the same share; and it keeps the gradient finite."""
-
-
 class UNet(nn.Module):
     """Map a patch of the mixture's spectrogram to a smaller patch of each source's.
 
@@ -72,7 +68,7 @@ class UNet(nn.Module):
         """Estimate the sources.
 
         mixture: log magnitudes (batch, 1, bins, frames), sizes as `input_size` gives them.
-        Returns (batch, sources, bins - 2 * context, frames - 2 * context), >= 0.
+        Returns (batch, sources, bins - 2 * context, frames - 2 * context), before the last ReLU.
         """
         # ReLU commutes with pooling, cropping and joining: it comes after, where there is less to do
         x, skips = self.first(mixture), []
@@ -91,8 +87,8 @@ class UNet(nn.Module):
             # joined in another layout than x's, all of it would be copied from one to the other
             seen = seen.contiguous(memory_format=memory_format(x))
             joined = torch.cat([x.to(mixture.dtype), seen], dim=1)
-            estimates: Tensor = self.last(joined).relu_()
-        return estimates
+            outputs: Tensor = self.last(joined)
+        return outputs
 
 
 def build(
@@ -105,8 +101,8 @@ def build(
 class SpectrogramUNet(nn.Module):
     """The U-Net fitted to spectrograms of a given number of bins: a `SeparatorNetwork`.
 
-    output: magnitude: its outputs are log magnitudes (the paper). mask: they are what the sources'
-    magnitudes are proportional to, and the sources' magnitudes sum to the mixture's.
+    output: magnitude: its outputs are log magnitudes (the paper). mask: a softmax of them is each
+    source's share of the mixture's magnitudes.
     """
 
     representation: Representation = LOG_MAGNITUDES
@@ -138,13 +134,12 @@ class SpectrogramUNet(nn.Module):
         """
         # the rows above the last bin and below the first are silence
         x = functional.pad(mixture, self.padding).unsqueeze(1)  # (batch, 1, rows, frames)
-        estimates: Tensor = self.unet(x)[:, :, : self.bins]
+        outputs: Tensor = self.unet(x)
         if not self.masks:
-            return estimates
+            return outputs.relu_()[:, :, : self.bins]
         context = self.context
         magnitudes = torch.expm1(mixture[:, None, :, context : mixture.shape[2] - context])
-        shares = torch.expm1(estimates) + SMALLEST_SHARE
-        return torch.log1p(shares / shares.sum(dim=1, keepdim=True) * magnitudes)
+        return torch.log1p(outputs[:, :, : self.bins].softmax(dim=1) * magnitudes)
 
 
 def skip_sizes(rows: int, columns: int, depth: int) -> list[tuple[int, int]]:
