@@ -272,7 +272,7 @@ def source_fault(network: str, version: str | None) -> str | None:
 
 def _file_fault(path: Path) -> str | None:
     if path.is_symlink() or path.parent.is_symlink():
-        return "a symbolic link, which git and DVC do not follow; put the file itself there"
+        return "a symbolic link, expected the file itself, of which DVC sees each change"
     if path.is_dir():
         return "a folder, expected a file"
     if not path.exists():

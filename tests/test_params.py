@@ -132,7 +132,7 @@ CASES: list[tuple[str, Any, str]] = [
     ("models.irm", {"critics": [], "alpha": 0.0, "beta": 0.0}, "models.irm: the name is taken"),
     ("models.V.critics", [], "models.V: alpha: 0.01 is for critics, and there are none; name them, or"),
     ("separator.network", "x", "separator: network: expected unet or wave_unet or band_split, netw"),
-    ("critic.network", "../dcgan", "critic.network: expected networks/<name>.py, a name of letters, digits"),
+    ("critic.network", "../dcgan", "critic.network: expected networks/<name>.py, a name of letters"),
     ("critic", {"network": "multi_resolution", "filters": 8, "resolutions": [[256, 512]]},
      "critic: resolutions: expected hops up to their windows, else samples between two are not heard,"
      " found [256, 512]"),
