@@ -47,6 +47,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 WORKDIR /opt/adversarial-separation
 COPY --chmod=755 pipeline pipeline
 COPY --chmod=755 stages stages
+COPY --chmod=755 networks networks
 COPY --chmod=755 container container
 RUN pwd > "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/experiment.pth"
 

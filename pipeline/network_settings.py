@@ -1,16 +1,39 @@
 """The networks' sections of params.yaml: a class for each network, with what it takes and the bounds.
 
 What these settings build is in `networks.separators` and `networks.critics`, in the file of the same
-name. They are apart from it because every stage reads params.yaml, and most need no torch.
+name. They are apart from it because every stage reads params.yaml, and most need no torch. A network of
+the user's own is in the folder `networks/` of the checkout, or an entry point of an installed package.
 """
 
+import json
+import math
+import re
 from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 from pipeline.sections import Section
 from pipeline.text_files import CASE, shown
+
+OWN_NETWORKS = Path(__file__).resolve().parents[1] / "networks"
+"""The folder of the checkout for users' own networks; no other file of theirs is ever run."""
+ENTRY_POINTS = "adversarial_separation.networks"
+"""The group of entry points by which a package offers networks; none but these is ever run."""
+LARGEST_SOURCE = 2**20
+"""Bytes of a user's file."""
+GIVEN = ("signal", "sources", "frames")
+"""What a network's `build` gets from the program."""
 
 WIDEST = 4096
 """Filters of a U-Net's lowest level: 250 million weights."""
@@ -143,6 +166,124 @@ class WaveformSettings(EveryCritic):
         return SHORTEST_WAVEFORM
 
 
+def is_own(network: object) -> bool:
+    """Whether a network's name is that of a user's own: a file's or a package's, well-formed or not."""
+    return isinstance(network, str) and (
+        network.endswith(".py") or bool(set(network) & set("/\\:"))
+    )
+
+
+def _own_name(network: str) -> str:
+    """networks/<name>.py or <package>:<entry point>."""
+    if ":" in network and not network.endswith(".py"):
+        if re.fullmatch(
+            r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}:[A-Za-z0-9][A-Za-z0-9._-]{0,99}", network
+        ):
+            return network
+        raise ValueError(f"expected <package>:<entry point>, found {shown(network)}")
+    if re.fullmatch(r"networks/[A-Za-z][A-Za-z0-9_]{0,99}\.py", network):
+        return network
+    raise ValueError(
+        f"expected networks/<name>.py, a name of letters, digits and _, found {shown(network)}; put the"
+        " file into the folder networks/ at the top of the repository"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """What both YAML and JSON hold, and give back as it was."""
+    for one in value if isinstance(value, list) else [value]:
+        known = isinstance(one, bool) or one is None
+        known |= isinstance(one, int) and abs(one) < 2**63
+        known |= isinstance(one, float) and math.isfinite(one)
+        known |= isinstance(one, str) and one.isprintable() and len(one) <= 1000
+        if not known:
+            raise ValueError(f"expected a number, true, false, a line of text or a list of these, found"
+                             f" {shown(one)}")  # fmt: skip
+    return value
+
+
+class OwnSettings(Section):
+    """A user's own network (docs/networks.md); all other keys are arguments of its `build`."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")],
+        Annotated[Any, AfterValidator(_plain)],
+    ]
+
+    network: Annotated[str, AfterValidator(_own_name)]
+    version: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """Of the package: DVC sees a change of it."""
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> Self:
+        packaged = ":" in self.network
+        if packaged and self.version is None:
+            raise ValueError(
+                f"version: expected the one of {self.network.partition(':')[0]} that is installed, for"
+                " example '1.2.0'; the key is missing"
+            )
+        if not packaged and self.version is not None:
+            raise ValueError("version: only for a package; a file is known by its content")
+        for name in set(GIVEN) & set(self.__pydantic_extra__):
+            raise ValueError(
+                f"{name}: is given to `build` by the program; give your key another name"
+            )
+        return self
+
+
+class OwnSeparatorSettings(EverySeparator, OwnSettings):
+    """A user's own separator."""
+
+    network: Annotated[str, AfterValidator(_own_name)]
+
+
+class OwnCriticSettings(OwnSettings):
+    """A user's own critic."""
+
+    @property
+    def samples(self) -> int:
+        """As `EveryCritic`; of this one `build` says it."""
+        return 0
+
+
+def source_fault(network: str, version: str | None) -> str | None:
+    """What keeps the source of a user's own network from being used here, in words; None if nothing does.
+
+    network: well-formed; version: the one that is expected of a package.
+    """
+    package, _, name = network.partition(":")
+    if not name:
+        return _file_fault(OWN_NETWORKS / network.removeprefix("networks/"))
+    try:
+        found = metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        return f"no package {package} is installed"
+    if version != found.version:
+        return f"version {found.version} is installed, expected {version}"
+    if json.loads(found.read_text("direct_url.json") or "{}").get("dir_info", {}).get("editable"):
+        return f"{package} is installed as editable, and its code can change; install it as it is"
+    offered = sorted(one.name for one in found.entry_points.select(group=ENTRY_POINTS))
+    if name not in offered:
+        there = ", ".join(offered) or "none"
+        return f"{package} has no entry point {name!r} in the group {ENTRY_POINTS}, only: {there}"
+    return None
+
+
+def _file_fault(path: Path) -> str | None:
+    if path.is_symlink() or path.parent.is_symlink():
+        return "a symbolic link, expected the file itself, of which DVC sees each change"
+    if path.is_dir():
+        return "a folder, expected a file"
+    if not path.exists():
+        return f"no such file in {path.parent}"
+    if not path.is_file():
+        return "no regular file"
+    if path.stat().st_size > LARGEST_SOURCE:
+        return f"{path.stat().st_size} bytes, expected at most {LARGEST_SOURCE}"
+    return None
+
+
 def _known(*names: str) -> BeforeValidator:
     """Says which networks there are, where the one that settings name is not among them."""
 
@@ -150,21 +291,25 @@ def _known(*names: str) -> BeforeValidator:
         if not isinstance(settings, dict | Section):
             raise ValueError(f"expected a mapping, found {shown(settings)}")
         named = settings.get("network", names[0]) if isinstance(settings, dict) else names[0]
-        if named not in names:
-            raise ValueError(f"network: expected {' or '.join(names)}, found {shown(named)}")
+        if named not in names and not is_own(named):
+            raise ValueError(
+                f"network: expected {' or '.join(names)}, networks/<name>.py or <package>:<entry point>,"
+                f" found {shown(named)}"
+            )
         return settings
 
     return BeforeValidator(check)
 
 
 def _class_of(first: str) -> Discriminator:
-    """Finds the tag of the class that settings are of; that of `first` says that the name is missing."""
+    """The class that settings are of, by the tag; that of `first` says that the name is missing."""
 
     def tag(settings: Any) -> str | None:
         if isinstance(settings, dict):
-            return f"{CASE}{settings.get('network', first)}"
-        known = isinstance(settings, EverySeparator | EveryCritic)
-        return f"{CASE}{settings.network}" if known else None
+            name = settings.get("network", first)
+        else:
+            name = getattr(settings, "network", None)
+        return f"{CASE}{'own' if is_own(name) else name}"
 
     return Discriminator(tag)
 
@@ -172,14 +317,16 @@ def _class_of(first: str) -> Discriminator:
 SeparatorSettings = Annotated[
     Annotated[UNetSettings, Tag(f"{CASE}unet")]
     | Annotated[WaveUNetSettings, Tag(f"{CASE}wave_unet")]
-    | Annotated[BandSplitSettings, Tag(f"{CASE}band_split")],
+    | Annotated[BandSplitSettings, Tag(f"{CASE}band_split")]
+    | Annotated[OwnSeparatorSettings, Tag(f"{CASE}own")],
     _class_of("unet"),
     _known("unet", "wave_unet", "band_split"),
 ]
 CriticSettings = Annotated[
     Annotated[DCGANSettings, Tag(f"{CASE}dcgan")]
     | Annotated[MultiResolutionSettings, Tag(f"{CASE}multi_resolution")]
-    | Annotated[WaveformSettings, Tag(f"{CASE}waveform")],
+    | Annotated[WaveformSettings, Tag(f"{CASE}waveform")]
+    | Annotated[OwnCriticSettings, Tag(f"{CASE}own")],
     _class_of("dcgan"),
     _known("dcgan", "multi_resolution", "waveform"),
 ]

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from pipeline.errors import UserError
-from pipeline.network_settings import CriticSettings, SeparatorSettings
+from pipeline.network_settings import CriticSettings, OwnSettings, SeparatorSettings, source_fault
 from pipeline.sections import Name, Place, Section, Seed, Weight
 from pipeline.text_files import CASE, first_fault, read_toml, read_yaml
 from pipeline.tracks import MIXTURE
@@ -391,7 +391,20 @@ def load(path: Path = Path("params.yaml")) -> Params:
     Raises UserError: one line naming the file, the key, what was expected and what was found.
     """
     again = f"correct it, or bring back the committed one with `git checkout -- {quote(str(path))}`"
-    return parse(read_yaml(path, again, "run from the top of the repository"), str(path))
+    found = parse(read_yaml(path, again, "run from the top of the repository"), str(path))
+    sections: dict[str, object] = {"separator": found.separator, "critic": found.critic}
+    for name, model in found.models.items():
+        sections[f"models.{name}.separator"] = model.separator
+        sections[f"models.{name}.critic"] = model.critic
+    for key, settings in sections.items():
+        if isinstance(settings, OwnSettings) and (
+            fault := source_fault(settings.network, settings.version)
+        ):
+            raise UserError(
+                f"{path}: {key}: network: {settings.network}: {fault}; docs/networks.md says where it"
+                " belongs"
+            )
+    return found
 
 
 def parse(data: Any, origin: str) -> Params:

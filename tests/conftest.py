@@ -11,13 +11,15 @@ import pytest
 import torch
 from hypothesis import settings
 
+from pipeline import network_settings
 from pipeline.comparison import aggregation
 from pipeline.datasets import survey
 from pipeline.evaluation import table_row
 from pipeline.features import preprocess
+from pipeline.networks import own
 from tests.helpers import score_tables, small_recordings
 from tests.helpers.experiment import THREADS, shared
-from tests.helpers.places import REAL_SONGS
+from tests.helpers.places import REAL_SONGS, TOP
 
 # The same examples in every run, however busy the machine: a change is judged by what it changes.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -91,6 +93,16 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     # A worker keeps what it opened until it ends; this process goes on to the next test.
     table_row._open.cache_clear()
     table_row._load.cache_clear()
+
+
+@pytest.fixture
+def own_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The checkout's folder for users' own networks, with the two examples; a test may write there."""
+    folder = tmp_path / "checkout/networks"
+    shutil.copytree(TOP / "networks", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(network_settings, "OWN_NETWORKS", folder)
+    monkeypatch.setattr(own, "_imported", {})
+    return folder
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from pipeline import params
 from pipeline.datasets.readers import READERS
 from pipeline.errors import UserError
-from pipeline.network_settings import UNetSettings
+from pipeline.network_settings import DCGANSettings, UNetSettings
 
 TOP = Path(__file__).parents[1]
 EMBEDDED = TOP / "params.yaml"
@@ -89,6 +89,7 @@ def test_the_papers_numbers() -> None:
         256,
     )
     assert isinstance(paper.separator, UNetSettings)
+    assert isinstance(paper.critic, DCGANSettings)
     assert (paper.separator.filters, paper.separator.depth, paper.critic.filters) == (16, 4, 32)
     assert paper.separator.output == "magnitude"
     assert paper.training.excerpt == 66
@@ -130,9 +131,8 @@ CASES: list[tuple[str, Any, str]] = [
     ("models.unseen", {"critics": [], "alpha": 0.0, "beta": 0.0}, "models.unseen: the name is taken"),
     ("models.irm", {"critics": [], "alpha": 0.0, "beta": 0.0}, "models.irm: the name is taken"),
     ("models.V.critics", [], "models.V: alpha: 0.01 is for critics, and there are none; name them, or"),
-    ("separator.network", "x", "separator: network: expected unet or wave_unet or band_split, found 'x'"),
-    ("critic.network", "../dcgan",
-     "critic: network: expected dcgan or multi_resolution or waveform, found '../dcgan'"),
+    ("separator.network", "x", "separator: network: expected unet or wave_unet or band_split, netw"),
+    ("critic.network", "../dcgan", "critic.network: expected networks/<name>.py, a name of letters"),
     ("critic", {"network": "multi_resolution", "filters": 8, "resolutions": [[256, 512]]},
      "critic: resolutions: expected hops up to their windows, else samples between two are not heard,"
      " found [256, 512]"),

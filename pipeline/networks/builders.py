@@ -1,4 +1,7 @@
-"""Networks from their settings, found by name: `separators/<name>.py`, `critics/<name>.py`."""
+"""Networks from their settings, found by name: `separators/<name>.py`, `critics/<name>.py`.
+
+A user's own are found by `networks.own`.
+"""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -6,6 +9,9 @@ from typing import Any
 
 from torch import nn
 
+from pipeline.errors import UserError
+from pipeline.network_settings import is_own
+from pipeline.networks import own, trial
 from pipeline.networks.slots import SlottedSeparator
 from pipeline.params import Signal
 
@@ -16,12 +22,16 @@ UNNAMED = {"separators": "unet", "critics": "dcgan"}
 def build_separator(settings: Mapping[str, Any], signal: Signal, sources: int) -> nn.Module:
     """A `SeparatorNetwork` with fresh weights, from torch's global generator.
 
-    settings: the section `separator` of params.yaml. Raises ValueError for an unknown network, and
-    TypeError for settings that it does not take.
+    settings: the section `separator` of params.yaml. Raises ValueError for an unknown network,
+    TypeError for settings that it does not take, and UserError when a user's own network is no good.
     """
-    own = dict(settings)
-    slots = own.pop("slots", 1)
-    network = _build("separators", own, signal=signal, sources=sources * slots)
+    inner = dict(settings)
+    slots = inner.pop("slots", 1)
+    if is_own(settings.get("network")):
+        network = _build_own(inner, signal=signal, sources=sources * slots)
+        trial.check_separator(network, str(settings["network"]), signal)
+    else:
+        network = _build("separators", inner, signal=signal, sources=sources * slots)
     return SlottedSeparator(network, sources, slots) if slots > 1 else network
 
 
@@ -30,12 +40,30 @@ def build_critic(settings: Mapping[str, Any], signal: Signal, frames: int) -> nn
 
     settings: the section `critic`. Errors as above.
     """
+    if is_own(settings.get("network")):
+        network = _build_own(settings, signal=signal, frames=frames)
+        trial.check_critic(network, str(settings["network"]), signal, frames)
+        return network
     return _build("critics", settings, signal=signal, frames=frames)
 
 
+def _build_own(settings: Mapping[str, Any], **shape: Any) -> nn.Module:
+    network = own.build(settings, **shape)
+    name = settings["network"]
+    if not isinstance(network, nn.Module):
+        raise UserError(
+            f"{name}: build: expected a torch.nn.Module, found {type(network).__name__}"
+        )
+    with own.faults_named(name, "settings"):
+        # what builds it again; a file has no version
+        kept = {key: one for key, one in settings.items() if (key, one) != ("version", None)}
+        network.settings = kept  # type: ignore[assignment]
+    return network
+
+
 def _build(kind: str, settings: Mapping[str, Any], **shape: Any) -> nn.Module:
-    own = dict(settings)
-    name = str(own.pop("network", UNNAMED[kind]))
+    keys = dict(settings)
+    name = str(keys.pop("network", UNNAMED[kind]))
     place = f"{__package__}.{kind}.{name}"
     try:
         module = import_module(place)
@@ -43,5 +71,5 @@ def _build(kind: str, settings: Mapping[str, Any], **shape: Any) -> nn.Module:
         if error.name != place:
             raise
         raise ValueError(f"no network {name!r} among the {kind} of this version") from None
-    network: nn.Module = module.build(**shape, **own)
+    network: nn.Module = module.build(**shape, **keys)
     return network

@@ -19,7 +19,11 @@ class SeparatorNetwork(Protocol):
     context: int
     """Frames of mixture that it needs on both sides of its output."""
     grid: int
-    """Frames by which a patch can be shifted without changing its estimates."""
+    """Frames by which a patch can be shifted without changing its estimates.
+
+    One whose layers have no end to what they see (recurrent, attention) says `unbounded = True`: what
+    lies beyond its context changes its estimates, a little as a rule, and `trial` does not ask for more.
+    """
 
     def valid_frames(self, at_least: int) -> int:
         """The smallest number of output frames, not below `at_least`, that a patch can have."""

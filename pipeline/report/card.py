@@ -16,6 +16,7 @@ from pipeline.datasets.inventory import Inventory
 from pipeline.evaluation.metrics import MEASURED, TABLED
 from pipeline.evaluation.scored_weights import scored_as
 from pipeline.evaluation.track_scores import NO_SEED, load_tracks
+from pipeline.network_settings import OwnSettings
 from pipeline.params import REFERENCE_ROWS
 from pipeline.roles import load_split
 from pipeline.separation import model_folder
@@ -47,10 +48,10 @@ def card(model: Path, separator: Separator, results: Path, exported: bool = True
     scored = scored_as(model / model_folder.WEIGHTS, tracks)
     sections = [
         [f"# {escaped(name)}"], _summary(separator, config, rendered), _use(separator, exported),
-        _limits(separator, rendered), _recordings(found, split, scored is not None),
+        _own(config), _limits(separator, rendered), _recordings(found, split, scored is not None),
         _scores(tracks, scored, separator.sources, split), _made_with(),
     ]  # fmt: skip
-    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+    return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
 
 
 def _summary(separator: Separator, config: Description, rendered: Sequence[str]) -> list[str]:
@@ -105,6 +106,19 @@ def _use(separator: Separator, exported: bool) -> list[str]:
         f"`{ONNX}` is the network alone: `{INPUT}` (batch, {padded}) to"
         f" `{OUTPUT}` (batch, sources, {own}). Valid are"
         f" {separator.network.valid_frames(1)} frames and every multiple of {grid_frames} more.",
+    ]
+
+
+def _own(config: Description) -> list[str]:
+    """What a network that is not the program's needs."""
+    settings = config.separator
+    if not isinstance(settings, OwnSettings):
+        return []
+    if settings.version:
+        return [f"It needs the package {settings.network.partition(':')[0]} {settings.version}."]
+    return [
+        f"It needs `{settings.network}`, which is in this folder. The program runs no code that comes"
+        " with a model: read it, and copy it into the folder `networks/` where the program is."
     ]
 
 

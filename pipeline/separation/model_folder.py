@@ -20,9 +20,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from pipeline import network_settings
 from pipeline.errors import UserError, in_one_line
 from pipeline.files import write_text
-from pipeline.network_settings import CriticSettings, SeparatorSettings
+from pipeline.network_settings import (
+    CriticSettings,
+    OwnSettings,
+    SeparatorSettings,
+    source_fault,
+)
+from pipeline.networks import own
 from pipeline.networks.builders import UNNAMED, build_critic, build_separator
 from pipeline.networks.interfaces import CriticNetwork, SeparatorNetwork
 from pipeline.params import OF_SEED, Level, Params, Precision, Signal, check_sources, of_seed
@@ -36,7 +43,7 @@ WEIGHTS, CONFIG, OWN = "model.safetensors", "config.json", "config_sha256"
 def _named(kind: str) -> BeforeValidator:
     """Settings that name no network are from before there was a choice."""
     return BeforeValidator(
-        lambda own: {"network": UNNAMED[kind], **own} if isinstance(own, dict) else own
+        lambda found: {"network": UNNAMED[kind], **found} if isinstance(found, dict) else found
     )
 
 
@@ -78,6 +85,8 @@ class Description(BaseModel):
     """Frames that critics were given; a folder that does not say is from before there was a choice."""
     best: Epoch | None = None
     seed: int | None = None
+    code: dict[str, str] = {}
+    """Of a user's own networks, by name: SHA-256 of the source (`networks.own`) that was trained."""
     fingerprint: str | None = None
     """Of the run that made it (`training.fingerprint`)."""
 
@@ -147,7 +156,8 @@ def save_separator(
     """Write weights and config.json: `settings` as `Description` has them, `details` beside them.
 
     config.json has the digests of these weights, of the critics that `save_critic` wrote before, and
-    of itself.
+    of itself. The file of a user's own network is copied into the folder, to be read; it is never run
+    from there.
     Raises UserError when a weight is not finite.
     """
     if not isinstance(network, nn.Module) or not isinstance(network.settings, dict):
@@ -156,7 +166,14 @@ def save_separator(
     _save(network, folder / WEIGHTS)
     digests = {path.name: digest(path) for path in sorted(folder.glob("*.safetensors"))}
     config = {"format": FORMAT, **settings, "separator": network.settings, **details}
-    _write_config(folder, config | {"sha256": digests})
+    used = [config["separator"], config.get("critic", {}) if config.get("critics") else {}]
+    sources = [source for one in used if (source := own.in_use(one))]
+    for source in sources:
+        if source.content:
+            (folder / source.network).parent.mkdir(exist_ok=True)
+            (folder / source.network).write_bytes(source.content)
+    code = {source.network: source.digest for source in sources}
+    _write_config(folder, config | {"code": code, "sha256": digests})
 
 
 def save_level(folder: Path, level: float | None) -> None:
@@ -179,6 +196,7 @@ def load_separator(folder: Path) -> tuple[nn.Module, Description]:
     found = read_config(folder)
     if not (folder / WEIGHTS).exists():
         raise UserError(f"{folder}: not a model folder: no {WEIGHTS}")
+    _require_source(folder, found, found.separator)
     settings = found.separator.model_dump()
     network = build_separator(settings, found.signal, len(found.sources))
     try:
@@ -207,6 +225,7 @@ def load_critics(folder: Path) -> dict[str, CriticNetwork]:
         path = _critic(folder, source)
         if config.critic is None:
             raise UserError(f"{folder / CONFIG}: critic: expected settings; {_again(path)}")
+        _require_source(folder, config, config.critic)
         try:
             network = build_critic(config.critic.model_dump(), config.signal, config.excerpt)
             _load(network, path, config.sha256)
@@ -246,7 +265,37 @@ def read_trained(model: Path, seed: int, params: Params) -> Description:
                 f"{folder / CONFIG}: another model than {name} of params.yaml: its {key} is"
                 f" another; run `dvc repro {_stage(folder)}`"
             )
+    _require_source(folder, found, found.separator)  # here, not in each of the workers
     return found
+
+
+def _require_source(
+    folder: Path, found: Description, settings: SeparatorSettings | CriticSettings
+) -> None:
+    """Raise UserError unless a user's own network is here as it was trained; nothing of it is run."""
+    if not isinstance(settings, OwnSettings):
+        return
+    name = settings.network
+    wrong = source_fault(name, settings.version)
+    if wrong is None:
+        trained, here = found.code.get(name, "unknown"), own.digest(name)
+        if trained == here:
+            return
+        wrong = (
+            f"its source here (SHA-256 {here[:12]}…) is another version than the weights were"
+            f" trained with ({trained[:12]}…)"
+        )
+    copy, place = folder / name, network_settings.OWN_NETWORKS
+    if ":" in name:
+        remedy = "install that version"
+    elif copy.is_file():
+        remedy = f"read {copy}, which is run then, and `cp {quote(str(copy))} {quote(str(place))}`"
+    else:
+        remedy = f"put that version into {place}"
+    raise UserError(
+        f"{folder}: needs {name}: {wrong}; {remedy}; or, where it was trained, train again:"
+        f" `dvc repro {_stage(folder)}`"
+    )
 
 
 def digest(path: Path) -> str:

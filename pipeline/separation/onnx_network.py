@@ -12,8 +12,10 @@ import onnx
 import onnxruntime  # type: ignore[import-untyped]
 import torch
 from torch import Tensor
+from torch.onnx.utils import register_custom_op_symbolic
 
 from pipeline.errors import UserError, in_one_line
+from pipeline.network_settings import is_own
 from pipeline.networks.interfaces import SeparatorNetwork
 from pipeline.separation.model_folder import WEIGHTS, digest
 from pipeline.separation.separator import Separator
@@ -49,7 +51,7 @@ def write_onnx(separator: Separator, path: Path, fingerprint: str) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         # The newer exporter (dynamo=True) cannot follow sizes that halve at every level.
         warnings.simplefilter("ignore")
-        torch.onnx.register_custom_op_symbolic("aten::expm1", _expm1, 9)
+        register_custom_op_symbolic("aten::expm1", _expm1, 9)
         try:
             torch.onnx.export(
                 network, (mixture,), str(path), dynamo=False,
@@ -59,8 +61,11 @@ def write_onnx(separator: Separator, path: Path, fingerprint: str) -> None:
                     OUTPUT: {0: "batch", axis + 1: what},
                 },
             )  # fmt: skip
-        except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        except Exception as error:
             path.unlink(missing_ok=True)
+            expected = isinstance(error, torch.onnx.errors.OnnxExporterError | RuntimeError)
+            if not (expected or is_own(kind)):
+                raise
             raise NotExportedError(
                 f"{separator.name}: has no {ONNX}, for the network {kind} cannot be written so"
                 f" ({in_one_line(error)[:80]}); it works with torch alone"
@@ -79,6 +84,40 @@ def write_onnx(separator: Separator, path: Path, fingerprint: str) -> None:
     onnx.helper.set_model_props(written, metadata)
     onnx.checker.check_model(written)
     onnx.save(written, str(path))
+    if is_own(kind):
+        _check_sizes(separator, path)
+
+
+def _check_sizes(separator: Separator, path: Path) -> None:
+    """Raise NotExportedError unless a network in a file gives its estimates at another size too.
+
+    The exporter takes sizes for constants that it cannot follow, without a word.
+    """
+    network, signal = separator.network, separator.signal
+    frames = network.valid_frames(2 * network.valid_frames(1) + 5) + 2 * network.context
+    shape = (signal.samples(frames),) if network.representation.waveform else (signal.bins, frames)
+    mixture = torch.rand(2, *shape)
+    with torch.inference_mode():
+        expected = network(mixture)
+    session = onnxruntime.InferenceSession(str(path), _options(), ["CPUExecutionProvider"])
+    try:
+        found = torch.from_numpy(session.run([OUTPUT], {INPUT: mixture.numpy()})[0])
+        same = torch.allclose(found, expected, rtol=0, atol=1e-3 * float(expected.abs().max()))
+    except Exception:  # a dozen classes without a common one
+        same = False
+    if not same:
+        path.unlink()
+        raise NotExportedError(
+            f"{separator.name}: has no {ONNX}, for its network written so gives other estimates at other"
+            " sizes; it works with torch alone"
+        )
+
+
+def _options() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4  # what is wrong comes as an exception
+    return options
 
 
 def _expm1(graph: Any, x: Any) -> Any:
@@ -114,11 +153,8 @@ def load_onnx(model: Path, path: Path) -> Separator:
             f"{path}: no such file; `python -m pipeline export {name} --out exported` writes"
             f" exported/{ONNX}"
         )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 4  # what is wrong comes as an exception
     try:
-        session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), _options(), ["CPUExecutionProvider"])
         graph = _graph_digest(onnx.load(str(path)))
     except Exception as error:  # a dozen classes without a common one
         reason = in_one_line(error)

@@ -13,6 +13,8 @@ from typing import Any
 import pandas as pd
 
 from pipeline import files, rooms
+from pipeline.network_settings import OwnSettings
+from pipeline.networks.own import digest
 from pipeline.params import Params
 
 RUN = "pipeline.training.run"
@@ -33,6 +35,7 @@ def fingerprints(params: Params, name: str, split: pd.DataFrame, features: Path)
         "model": params.models[name].model_dump(),
         "split": split.to_csv(index=False),
         "code": rooms.fingerprint(RUN),
+        **own_sources(params, name),
         "packages": {package: metadata.version(package) for package in PACKAGES},
         "features": {
             dataset: files.md5(features / f"{dataset}.h5")
@@ -41,3 +44,10 @@ def fingerprints(params: Params, name: str, split: pd.DataFrame, features: Path)
     }
     texts = {seed: json.dumps(parts | {"seed": seed}, sort_keys=True) for seed in params.seeds}
     return {seed: hashlib.sha256(text.encode()).hexdigest() for seed, text in texts.items()}
+
+
+def own_sources(params: Params, name: str) -> dict[str, str]:
+    """Digests of the sources of the user's own networks that model `name` has, by their names."""
+    critic = params.critic_of(name) if params.models[name].critics else None
+    used = (params.separator_of(name), critic)
+    return {one.network: digest(one.network) for one in used if isinstance(one, OwnSettings)}

@@ -18,9 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline import files
 from pipeline.errors import Stopped, UserError
-from pipeline.features.store import check_features
-from pipeline.networks import sight
-from pipeline.networks.builders import build_separator
+from pipeline.features.store import FeatureFile, check_features
+from pipeline.network_settings import OwnSettings
+from pipeline.networks import sight, trial
+from pipeline.networks.builders import build_critic, build_separator
 from pipeline.networks.devices import resolve_device
 from pipeline.networks.interfaces import SeparatorNetwork
 from pipeline.parallel import machine
@@ -44,6 +45,7 @@ from pipeline.training.pool_loading import FramesOnDisk, RandomPart, load_pool
 from pipeline.training.progress import Progress
 from pipeline.training.replicas import ALONE, ProcessLost, Replica, ReplicasStrategy, together
 from pipeline.training.starts import as_they_are, fresh_critic
+from pipeline.training.step import ONE_SIDED
 
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {
     "float32": "32-true",
@@ -79,6 +81,7 @@ def train(
     with together(accelerator) as replica:
         local = f"cuda:{replica.local_rank}" if accelerator == "cuda" else "cpu"
         where = torch.device(local)
+        try_own_networks(params, name, split, features, where)
         module = prepare(params, name, seed, split, features, where, replica, features_in)
         level = replica.from_first(lambda: level_learned(params, name, seed, split, features))
         run = replica.from_first(lambda: fingerprints(params, name, split, features)[seed])
@@ -95,6 +98,40 @@ def train(
         if replica.first:
             finish(module, params, name, seed, run, target, level)
             remove_checkpoints(checkpoints)
+
+
+def try_own_networks(
+    params: Params, name: str, split: pd.DataFrame, features: Path, device: torch.device
+) -> None:
+    """Raise UserError, in seconds, for what would be found wrong with a user's networks in hours."""
+    model, signal, frames = params.models[name], params.signal, params.training.excerpt
+    settings = params.separator_of(name).model_dump()
+    sources = len(params.sources) * settings.pop("slots")
+    build = partial(build_separator, settings, signal, sources)
+    if isinstance(params.separator_of(name), OwnSettings):
+        longest = longest_track(split, [*model.supervised, Role.UNLABELLED], features)
+        trial.try_separator(
+            settings["network"], build, signal, sources, frames, longest, device,
+            params.training.precision,
+        )  # fmt: skip
+    if isinstance(params.critic_of(name), OwnSettings) and model.critics:
+        frames = cast(SeparatorNetwork, build()).valid_frames(frames)
+        critic = params.critic_of(name).model_dump()
+        penalised = model.penalty in ONE_SIDED
+        trial.try_critic(
+            critic["network"], partial(build_critic, critic, signal, frames), signal, frames, device,
+            penalised,
+        )  # fmt: skip
+
+
+def longest_track(split: pd.DataFrame, roles: Sequence[str], features: Path) -> int:
+    """The frames of the longest track that has one of the roles."""
+    chosen = split[split["role"].isin(list(roles))]
+    frames = [
+        FeatureFile.open(features / f"{name}.h5").index["frames"].reindex(tracks["track"]).max()
+        for name, tracks in chosen.groupby("dataset")
+    ]
+    return int(max(frames, default=0))
 
 
 @contextmanager

@@ -67,7 +67,10 @@ class SeedRuns:
         if self.ended_by:
             raise Stopped("stopped; the same command goes on where it was", self.ended_by)
         if self.errors:
-            reasons = listing((f"seed {s}: {why}" for s, why in sorted(self.errors.items())), 3)
+            seeds: dict[str, list[str]] = {}
+            for seed, why in sorted(self.errors.items()):
+                seeds.setdefault(why, []).append(str(seed))
+            reasons = listing((f"seed {', '.join(own)}: {why}" for why, own in seeds.items()), 3)
             trained = len(commands) - len(self.errors)
             kept = f"; {trained} of {len(commands)} runs are done and kept" if trained else ""
             raise UserError(f"{self.model}: {reasons}{kept}")

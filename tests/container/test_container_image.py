@@ -40,7 +40,7 @@ def test_the_context_holds_what_the_dockerfile_takes_and_nothing_else() -> None:
     patterns = [line for line in lines if line and not line.startswith("#")]
     assert patterns[0] == "*"
     let_in = {pattern[1:] for pattern in patterns if pattern.startswith("!")}
-    assert let_in == {"requirements/*.txt", "pipeline", "stages", "container"}
+    assert let_in == {"requirements/*.txt", "pipeline", "stages", "networks", "container"}
     for source in sources():
         assert (TOP / source).exists(), source
         assert any(Path(source).match(pattern) for pattern in let_in), source

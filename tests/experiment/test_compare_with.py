@@ -24,7 +24,7 @@ def compare_with(folder: Path, *arguments: str) -> tuple[int, list[str]]:
 
 @pytest.fixture
 def with_code(copied: Path) -> Path:
-    for name in ("pipeline", "stages", "scripts"):
+    for name in ("pipeline", "stages", "networks", "scripts"):
         shutil.copytree(TOP / name, copied / name)
     return copied
 

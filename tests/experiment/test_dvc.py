@@ -132,6 +132,7 @@ def test_a_parameter_touches_its_own_stages_alone(
          DOWNLOADED | PREPROCESSED | {"split", "compare", "critics", "report"}),
         ("pipeline/features/stft.py", PREPROCESSED | TRAINED | SCORED | {"critics", "report"}),
         ("pipeline/networks/critics/dcgan.py", TRAINED | SCORED | {"critics", "report"}),
+        ("networks/example.py", TRAINED),
         ("pipeline/separation/separator.py", TRAINED | SCORED | {"critics", "report"}),
         ("pipeline/training/divergences/js.py", TRAINED | {"critics"}),
         ("pipeline/evaluation/bss_eval.py", SCORED | {"compare", "critics", "report"}),

@@ -65,7 +65,9 @@ def test_the_experiments_stages_are_the_tops(tmp_path: Path) -> None:
     for stage, at_top in stages(TOP).items():
         here = laid_out[stage]
         for there, dep in zip(at_top["deps"], here["deps"], strict=True):
-            is_code = (TOP / there).exists() and there.startswith(("pipeline", "stages"))
+            is_code = (TOP / there).exists() and there.startswith(
+                ("pipeline", "stages", "networks")
+            )
             assert dep == (f"../../{there}" if is_code else there)
         assert here["cmd"] == f"PYTHONPATH=../.. {at_top['cmd']}"
         assert here["outs"] == at_top["outs"]

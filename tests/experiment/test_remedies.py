@@ -358,6 +358,11 @@ NOT_TRIED = {
     ("scripts/install-chromium", "install them (Debian: apt install chromium"),
     # Sets up another environment, over the network.
     ("pipeline/comparison/revisions.py", "dvc: not installed; run `make setup`"),
+    # A user's own network: tried in test_own_experiment.
+    (
+        "pipeline/separation/model_folder.py",
+        "; or, where it was trained, train again: `dvc repro {}`",
+    ),
     # A worker has to die of its memory, and all models be trained again. `make look` is run below, and
     # in an experiment, where the message names it, in test_experiments.
     ("pipeline/features/preprocess.py", "or take the tracks out of the folder and run `make look`"),
@@ -469,7 +474,7 @@ def finished(experiment: Path, tmp_path_factory: pytest.TempPathFactory, quiet_g
     """The fixture experiment as `make repro` would have left it, in a commit."""
     folder = tmp_path_factory.mktemp("remedies") / "experiment"
     shutil.copytree(experiment, folder, ignore=shutil.ignore_patterns("work"))
-    for name in ("pipeline", "stages", "scripts", "requirements"):
+    for name in ("pipeline", "stages", "networks", "scripts", "requirements"):
         shutil.copytree(TOP / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", ".dvcignore", ".gitignore", "Makefile"):
         shutil.copy(TOP / name, folder)

@@ -48,7 +48,7 @@ def published(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The fixture experiment as somebody's repository, all results committed to git and DVC."""
     folder = tmp_path_factory.mktemp("published") / "experiment"
     shutil.copytree(experiment, folder, ignore=shutil.ignore_patterns("synthetic", "work"))
-    for name in ("pipeline", "stages", "scripts"):
+    for name in ("pipeline", "stages", "networks", "scripts"):
         shutil.copytree(TOP / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
         (folder / name).parent.mkdir(exist_ok=True)

@@ -21,7 +21,7 @@ def same_weights(folder: Path, *arguments: str) -> tuple[int, str]:
 
 @pytest.fixture
 def with_code(copied_models: Path) -> Path:
-    for name in ("pipeline", "stages", "scripts"):
+    for name in ("pipeline", "stages", "networks", "scripts"):
         shutil.copytree(TOP / name, copied_models / name)
     return copied_models
 

@@ -81,7 +81,7 @@ def environment(quiet_git: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def start_repository(folder: Path, pipeline: str) -> Path:
     """The package, a pipeline and an empty DVC in `folder`; no git."""
-    for name in ("pipeline", "stages", "scripts"):
+    for name in ("pipeline", "stages", "networks", "scripts"):
         shutil.copytree(TOP / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "dvc.yaml").write_text(pipeline)
     (folder / "work").mkdir(exist_ok=True)

@@ -58,7 +58,7 @@ def write_params(data: dict[str, Any], folder: Path) -> Params:
 
 def start_repository(folder: Path) -> None:
     """Code, dvc.yaml and an empty DVC in `folder`; no git."""
-    for name in ("pipeline", "stages", "scripts"):
+    for name in ("pipeline", "stages", "networks", "scripts"):
         shutil.copytree(TOP / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", ".dvcignore"):
         shutil.copy(TOP / name, folder)

@@ -2,6 +2,7 @@
 
 import io
 import re
+import textwrap
 from itertools import product
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tests.helpers.places import TOP
 from tests.helpers.revision_control import committed
 
 DOCUMENTS = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
-CODE = ("pipeline", "stages", "container", "benchmarks", "tests")
+CODE = ("pipeline", "stages", "networks", "container", "benchmarks", "tests")
 README = (TOP / "README.md").read_text(encoding="utf-8")
 
 
@@ -169,3 +170,12 @@ def test_code_that_a_document_names_exists(document: Path) -> None:
     there = [path.as_posix() for folder in CODE for path in (TOP / folder).rglob("*.py")]
     for named in re.findall(r"`([\w/-]+\.py)`", document.read_text(encoding="utf-8")):
         assert any(path.endswith(f"/{named}") for path in there), f"{document.name}: {named}"
+
+
+@pytest.mark.parametrize("name", ["example.py", "example_critic.py"])
+def test_the_page_of_own_networks_shows_the_examples(name: str) -> None:
+    """The files that tests train, to the letter, and short enough to be read."""
+    code = (TOP / "networks" / name).read_text(encoding="utf-8")
+    assert code.count("\n") <= 40
+    shown = textwrap.indent(code, "    ")
+    assert f"\n\n{shown}\n" in (TOP / "docs/networks.md").read_text(encoding="utf-8")

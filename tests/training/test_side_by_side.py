@@ -88,6 +88,12 @@ def test_a_run_that_fails_is_named_with_its_reason_and_stops_no_other(
     assert "VA, seed 4: RuntimeError: a defect" in capfd.readouterr().err
 
 
+def test_what_is_wrong_with_all_of_them_is_said_once() -> None:
+    with pytest.raises(UserError) as caught:
+        run().seeds(commands("fails", "fails", "trains"))
+    assert str(caught.value) == "VA: seed 1, 2: no such luck; 1 of 3 runs are done and kept"
+
+
 @pytest.mark.slow
 def test_a_signal_reaches_every_run(capfd: pytest.CaptureFixture[str]) -> None:
     """They are given the time to write their checkpoints, and no other run begins."""

@@ -32,6 +32,7 @@ class BandSplit(nn.Module):
 
     grid = 1
     context = CONTEXT
+    unbounded = True
 
     def __init__(
         self, signal: Signal, sources: int = 2, features: int = 64, layers: int = 6, bands: int = 32

@@ -134,7 +134,15 @@ def test_songs_are_separated_without_ffmpeg_a_checkout_or_a_root_to_write_to(
 
 
 def test_a_change_of_code_rebuilds_the_last_layers_only(tmp_path: Path) -> None:
-    for name in ("Dockerfile", ".dockerignore", "requirements", "pipeline", "stages", "container"):
+    for name in (
+        "Dockerfile",
+        ".dockerignore",
+        "requirements",
+        "pipeline",
+        "stages",
+        "networks",
+        "container",
+    ):
         source = TOP / name
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, tmp_path / name)
