@@ -47,14 +47,16 @@ def card(model: Path, separator: Separator, results: Path, exported: bool = True
     tracks = results / "tracks"
     scored = scored_as(model / model_folder.WEIGHTS, tracks)
     sections = [
-        [f"# {escaped(name)}"], _summary(separator, config, rendered), _use(separator, exported),
+        [f"# {escaped(name)}"], _summary(separator, config, rendered, exported), _use(separator, exported),
         _own(config), _limits(separator, rendered), _recordings(found, split, scored is not None),
         _scores(tracks, scored, separator.sources, split), _made_with(),
     ]  # fmt: skip
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
 
 
-def _summary(separator: Separator, config: Description, rendered: Sequence[str]) -> list[str]:
+def _summary(
+    separator: Separator, config: Description, rendered: Sequence[str], exported: bool
+) -> list[str]:
     signal, waveform = separator.signal, separator.network.representation.waveform
     seen, given = ("samples", "those") if waveform else ("log(1 + magnitude)", "that")
     critics = ", ".join(map(escaped, config.critics))
@@ -72,7 +74,7 @@ def _summary(separator: Separator, config: Description, rendered: Sequence[str])
             "",
             f"Recordings are brought to {decibels:.1f} dB of full scale, the level of the mixtures that"
             " it has learned from, and estimates back: how loud a song was recorded makes no difference."
-            f" `{ONNX}` expects them there.",
+            + (f" `{ONNX}` expects them there." if exported else ""),
         ]  # fmt: skip
     if rendered:
         lines += [

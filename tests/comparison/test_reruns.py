@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.comparison import aggregation, differences, review
 from pipeline.comparison.differences import Results
-from pipeline.evaluation.metrics import HEADLINE
+from pipeline.evaluation.metrics import HEADLINE, MEASURED
 from pipeline.tracks import TrackName
 from tests.helpers.places import TOP
 
@@ -35,7 +35,9 @@ CALLED = re.compile(r"\*\*(Better|Worse)\*\*|\*\*[+-]\d")
 
 @cache
 def runs() -> pd.DataFrame:
-    return pd.read_csv(RUNS, dtype={"track": str, "artist": str}).assign(note="")
+    lacking = dict.fromkeys(MEASURED, np.nan)  # the runs are from before the panel
+    frame = pd.read_csv(RUNS, dtype={"track": str, "artist": str}).assign(note="")
+    return frame.assign(**{name: one for name, one in lacking.items() if name not in frame})
 
 
 def results(seeds: NDArray[np.int_], better: str = "") -> Results:
