@@ -79,8 +79,8 @@ def test_the_long_table_agrees_with_the_scores_per_track(experiment: Path, metri
     with (experiment / "results/table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
-        "test_set", "model", "source", "metric", "aggregate", "seeds", "tracks", "artists", "best", "mean",
-        "low", "high", "difference", "difference_low", "difference_high", "p_value", "p_holm",
+        "test_set", "model", "source", "metric", "aggregate", "seeds", "tracks", "artists", "best",
+        "mean", "low", "high", "difference", "difference_low", "difference_high", "p_value", "p_holm",
         "detectable",
     ]  # fmt: skip
     assert len(rows) == len(SETS) * len(ROWS) * len(SOURCES) * len(REPORTED)
