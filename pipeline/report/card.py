@@ -48,7 +48,8 @@ def card(model: Path, separator: Separator, results: Path, exported: bool = True
     scored = scored_as(model / model_folder.WEIGHTS, tracks)
     sections = [
         [f"# {escaped(name)}"], _summary(separator, config, rendered, exported),
-        _use(separator, exported), _own(config), _limits(separator, rendered), _recordings(found, split, scored is not None),
+        _use(separator, exported), _own(config), _limits(separator, rendered),
+        _recordings(found, split, scored is not None),
         _scores(tracks, scored, separator.sources, split), _made_with(),
     ]  # fmt: skip
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
