@@ -66,6 +66,7 @@ def test_every_network_learns_with_critics(with_features: Path, name: str) -> No
     assert max(float(one.abs().max()) for one in asked) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["wave_unet", "band_split"])
 def test_a_stopped_run_ends_as_if_it_had_not_been(
     copied_models: Path, monkeypatch: pytest.MonkeyPatch, name: str
