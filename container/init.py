@@ -60,9 +60,10 @@ def start(command: Command, environ: Mapping[str, str]) -> int:
     program = shutil.which(command.words[0], path=environ.get("PATH"))
     if program is None:
         raise FileNotFoundError(command.words[0])
+    # a stop must reach the command also where whatever started this ignores it, as nohup and & do
     child = os.posix_spawn(
         program, command.words, dict(environ), setpgroup=0, setsigmask=[],
-        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, *STOP],
     )  # fmt: skip
     if not command.batch and sys.stdin is not None and sys.stdin.isatty():
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})

@@ -51,6 +51,19 @@ def test_dvc_without_a_stage_is_stopped_in_the_way_it_cleans_up(checkout: Path) 
     assert container.returncode == 143
 
 
+def test_a_stop_reaches_a_command_where_interrupts_are_ignored(checkout: Path) -> None:
+    """As by `nohup` and in the background of a script: what is ignored is inherited."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        container = start(checkout, "dvc", "pull")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    wait_for(checkout / "dvc")
+    container.terminate()
+    container.communicate(timeout=LONG_ENOUGH)
+    assert (checkout / "cleaned").exists()
+
+
 def test_ctrl_c_at_a_terminal_is_a_stop_and_the_second_ends_at_once(checkout: Path) -> None:
     endless = "pathlib.Path('saving').touch(); time.sleep(600)"
     training = checkout / "stages" / "train.py"
