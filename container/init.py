@@ -63,7 +63,7 @@ def start(command: Command, environ: Mapping[str, str]) -> int:
     # a stop must reach the command also where whatever started this ignores it, as nohup and & do
     child = os.posix_spawn(
         program, command.words, dict(environ), setpgroup=0, setsigmask=[],
-        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, *STOP],
+        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, *STOP, *FORWARDED],
     )  # fmt: skip
     if not command.batch and sys.stdin is not None and sys.stdin.isatty():
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
